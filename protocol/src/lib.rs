@@ -1,0 +1,8 @@
+//! What the parties of a TURN relay agree on, as pure code: no sockets, no clocks, no threads, no logging.
+#![no_std]
+#![forbid(unsafe_code)]
+
+extern crate alloc;
+
+pub mod address;
+pub mod time;
