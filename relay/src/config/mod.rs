@@ -8,6 +8,9 @@
 
 mod error;
 mod files;
+mod keys;
+mod network;
+mod schema;
 mod section;
 mod sections;
 mod value;
@@ -25,7 +28,7 @@ use taciturn_protocol::credentials::{NonceKey, Realm, SharedSecret, StaticUser};
 
 pub use error::{ConfigError, ConfigErrors, ConfigWarning};
 pub use files::{FileRead, read_file};
-pub use section::SCHEMA;
+pub use schema::{SCHEMA, SectionSchema};
 pub use sections::MAX_REALM_BYTES;
 
 /// A relay's whole configuration, parsed and judged.
@@ -319,7 +322,7 @@ pub enum Dscp {
 /// All that is wrong with it, at once.
 pub fn load(path: &Path) -> Result<Config, ConfigErrors> {
     let text = files::read_config(path)?;
-    parse(&text, path, &mut read_file)
+    sections::parse(&text, path, &mut read_file)
 }
 
 /// Judges the configuration `text`. `origin` is the file's name in errors, and relative names are relative to its
@@ -332,5 +335,6 @@ pub fn parse(
     origin: &Path,
     read: &mut dyn FnMut(&Path) -> std::io::Result<FileRead>,
 ) -> Result<Config, ConfigErrors> {
-    sections::parse(text, origin, read)
+    let text = FileRead { bytes: zeroize::Zeroizing::new(text.as_bytes().to_vec()), open_to_others: false };
+    sections::parse(&text, origin, read)
 }

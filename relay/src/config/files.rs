@@ -1,0 +1,63 @@
+//! Reading the files that a configuration consists of.
+//!
+//! Responsible for bounds and for noticing careless file modes. Not for what the files mean.
+
+use core::fmt;
+use std::fs::File;
+use std::io::{self, Read};
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+
+use zeroize::Zeroizing;
+
+use super::error::{ConfigError, ConfigErrors};
+
+/// The longest file that is read. A certificate chain is a few kilobytes; this bounds what a wrong name can cost.
+const MAX_FILE_BYTES: u64 = 1024 * 1024;
+
+/// A file's contents; wiped when dropped, as most of them are secret.
+pub struct FileRead {
+    /// The bytes as they are in the file.
+    pub bytes: Zeroizing<Vec<u8>>,
+    /// Whether the file's mode lets everybody on the machine read or write it.
+    pub open_to_others: bool,
+}
+
+impl fmt::Debug for FileRead {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("FileRead")
+            .field("length", &self.bytes.len())
+            .field("open_to_others", &self.open_to_others)
+            .finish()
+    }
+}
+
+/// Reads a file of at most one mebibyte.
+///
+/// # Errors
+/// What the system says, or that the file is longer.
+pub fn read_file(path: &Path) -> io::Result<FileRead> {
+    let file = File::open(path)?;
+    let mode = file.metadata()?.permissions().mode();
+    let mut bytes = Zeroizing::new(Vec::new());
+    file.take(MAX_FILE_BYTES.saturating_add(1)).read_to_end(&mut bytes)?;
+    if u64::try_from(bytes.len()).is_ok_and(|length| length > MAX_FILE_BYTES) {
+        return Err(io::Error::new(io::ErrorKind::FileTooLarge, "longer than 1 MiB"));
+    }
+    Ok(FileRead { bytes, open_to_others: mode & 0o006 != 0 })
+}
+
+/// Reads the configuration itself.
+pub(super) fn read_config(path: &Path) -> Result<FileRead, ConfigErrors> {
+    read_file(path).map_err(|error| {
+        ConfigErrors::new(vec![ConfigError {
+            file: path.to_path_buf(),
+            line: 0,
+            column: 0,
+            key: String::new(),
+            value: None,
+            problem: format!("cannot be read: {error}"),
+            remedy: "name a configuration file that the relay's user may read".to_owned(),
+        }])
+    })
+}

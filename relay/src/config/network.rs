@@ -1,0 +1,220 @@
+//! Listeners, relayed addresses, peers, the admin API: everything with an address.
+//!
+//! Responsible for each of them and for what they demand of one another. Not for the built-in peer policy.
+
+use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
+
+use toml::de::DeValue;
+
+use super::section::{Field, Section, Wrong};
+use super::value::{address, boolean, merged, nat64_prefix, network, ports, relayed_ports, socket_address, text, word};
+use super::{Admin, AdminAddress, Listener, ListenerTransport, Peers, Relayed, RelayedAddress};
+
+/// Ports that are no place for media, but reflect or obey: all below 1024 except 443, and known amplifiers above.
+const DENIED_PORTS: &[(u16, u16)] = &[
+    (0, 442),
+    (444, 1023),
+    (1900, 1900),
+    (3283, 3283),
+    (3702, 3702),
+    (5353, 5353),
+    (5683, 5683),
+    (10001, 10001),
+    (11211, 11211),
+    (37810, 37810),
+];
+
+/// The `[[listener]]` sections; each comes with its address's place.
+pub(super) fn listeners<'t>(top: &Section<'t>) -> Vec<(Listener, Field<'t>)> {
+    const TRANSPORTS: &[(&str, ListenerTransport)] = &[
+        ("udp", ListenerTransport::Udp),
+        ("tcp", ListenerTransport::Tcp),
+        ("tls", ListenerTransport::Tls),
+        ("auto", ListenerTransport::Auto),
+    ];
+    let sections = top.each("listener");
+    if sections.is_empty() && !top.has("listener") {
+        let remedy = "write [[listener]] with transport = \"udp\" and address = \"0.0.0.0:3478\" below it";
+        top.missing("listener", "is missing: a relay needs at least one", remedy);
+    }
+    let mut listeners: Vec<(Listener, Field<'t>)> = Vec::new();
+    for section in sections {
+        let transport = section.require("transport", "write e.g. transport = \"udp\"", word(TRANSPORTS));
+        let address = section.require("address", "write e.g. address = \"0.0.0.0:3478\"", socket_address);
+        let (Some(transport), Some(address), Some(field)) = (transport, address, section.field("address")) else {
+            continue;
+        };
+        let listener = Listener { transport, address };
+        if let Some((first, _)) = listeners.iter().find(|(other, _)| same_port(*other, listener)) {
+            let problem = format!("is taken by another listener ({} {})", first.transport.as_str(), first.address);
+            field.refuse(Wrong::new(problem, "give each listener its own address or port"));
+        }
+        if transport.needs_certificate() && !top.has("tls") {
+            let problem = format!("transport = \"{}\" needs a certificate", transport.as_str());
+            field.refuse(Wrong::new(problem, "write [tls] with certificate and key"));
+        }
+        listeners.push((listener, field));
+    }
+    listeners
+}
+
+/// Whether two listeners would want the same port; port 0 is a fresh one each time.
+fn same_port(a: Listener, b: Listener) -> bool {
+    let kind = |listener: Listener| listener.transport == ListenerTransport::Udp;
+    a.address == b.address && a.address.port() != 0 && kind(a) == kind(b)
+}
+
+/// The `[relayed]` section, `advertise` paired with `addresses` family by family in their order.
+pub(super) fn relayed(top: &Section<'_>) -> Relayed {
+    let section = top.once("relayed");
+    let all = 49152..=65535;
+    let ports = section.as_ref().and_then(|section| section.read("ports", relayed_ports)).unwrap_or(all);
+    let bound = section.as_ref().and_then(|section| {
+        let bound = section.list("addresses", address)?;
+        refuse_repeated(&bound);
+        if let (true, Some(field)) = (bound.is_empty(), section.field("addresses")) {
+            field.refuse(Wrong::new("names no address", "write addresses = [\"0.0.0.0\"], or more"));
+        }
+        Some(bound.into_iter().map(|(address, _)| address).collect())
+    });
+    let bound: Vec<IpAddr> = bound.unwrap_or_else(|| vec![IpAddr::from([0, 0, 0, 0])]);
+    let advertised = section.as_ref().and_then(|section| section.list("advertise", advertised)).unwrap_or_default();
+    refuse_unpaired(&bound, &advertised);
+
+    let mut addresses: Vec<RelayedAddress> = Vec::with_capacity(bound.len());
+    for bind in bound {
+        let before = addresses.iter().filter(|other| other.bind.is_ipv4() == bind.is_ipv4()).count();
+        let mut same = advertised.iter().filter(|(address, _)| address.is_ipv4() == bind.is_ipv4());
+        addresses.push(RelayedAddress { bind, advertise: same.nth(before).map(|(address, _)| *address) });
+    }
+    Relayed { addresses, ports }
+}
+
+/// An address that a NAT puts in front of a bound one.
+fn advertised(value: &DeValue<'_>) -> Result<IpAddr, Wrong> {
+    let address = address(value)?;
+    if address.is_unspecified() {
+        return Err(Wrong::new("is no address that peers could send to", "write the public address"));
+    }
+    Ok(address)
+}
+
+fn refuse_repeated(addresses: &[(IpAddr, Field<'_>)]) {
+    for (index, (address, field)) in addresses.iter().enumerate() {
+        let before = addresses.get(..index).unwrap_or_default();
+        if before.iter().any(|(other, _)| other == address) {
+            field.refuse(Wrong::new("is listed twice", "write it once"));
+        } else if let Some((other, _)) = before.iter().find(|(other, _)| {
+            other.is_ipv4() == address.is_ipv4() && (other.is_unspecified() || address.is_unspecified())
+        }) {
+            let problem = format!("stands beside {other} of the same family, and a wildcard stands for one of them");
+            field.refuse(Wrong::new(problem, "write the wildcard alone, or every address in full"));
+        }
+    }
+}
+
+/// Each family is advertised in full or not at all: a missing one would be seen by peers under its private address.
+fn refuse_unpaired(bound: &[IpAddr], advertised: &[(IpAddr, Field<'_>)]) {
+    for v4 in [true, false] {
+        let family = if v4 { "IPv4" } else { "IPv6" };
+        let bound = bound.iter().filter(|address| address.is_ipv4() == v4).count();
+        let of_family: Vec<_> = advertised.iter().filter(|(address, _)| address.is_ipv4() == v4).collect();
+        let Some((_, last)) = of_family.last() else { continue };
+        if bound == 0 {
+            let example = if v4 { "0.0.0.0" } else { "::" };
+            let remedy = format!("add {example:?} to relayed.addresses, or take this away");
+            last.refuse(Wrong::new(format!("no {family} address is bound for it"), remedy));
+        } else if bound != of_family.len() {
+            let problem = format!("{} advertised for {bound} bound {family} addresses", of_family.len());
+            last.refuse(Wrong::new(problem, "advertise one for each, in the same order, or none of that family"));
+        }
+    }
+}
+
+/// The `[admin]` section, and the place of its address when it is written.
+pub(super) fn admin<'t>(top: &Section<'t>) -> (Admin, Option<Field<'t>>) {
+    let default = || AdminAddress::Tcp(SocketAddr::from(([127, 0, 0, 1], 9641)));
+    let section = top.once("admin");
+    let field = section.as_ref().and_then(|section| section.field("address"));
+    let address = field.and_then(|field| field.read(admin_address)).unwrap_or_else(default);
+    (Admin { address }, field)
+}
+
+fn admin_address(value: &DeValue<'_>) -> Result<AdminAddress, Wrong> {
+    let written = text(value)?;
+    if let Some(path) = written.strip_prefix("unix:") {
+        // The kernel's limit for the name of a Unix socket, with its final NUL.
+        const LONGEST: usize = 107;
+        if !path.starts_with('/') || path.len() > LONGEST || path.contains('\0') {
+            let problem = format!("must name a file by its full path of at most {LONGEST} bytes");
+            return Err(Wrong::new(problem, "write e.g. \"unix:/run/taciturn/admin.sock\""));
+        }
+        return Ok(AdminAddress::Unix(PathBuf::from(path)));
+    }
+    let address = socket_address(value)?;
+    if !address.ip().is_loopback() {
+        // Whoever reaches the admin API can drain the relay and end calls, and it has no authentication of its own yet.
+        let problem = "is beyond loopback, where the admin API has no authentication";
+        return Err(Wrong::new(problem, "write \"127.0.0.1:9641\" or \"unix:/run/taciturn/admin.sock\""));
+    }
+    Ok(AdminAddress::Tcp(address))
+}
+
+/// A TCP listener on the admin API's port would starve one of the two.
+pub(super) fn refuse_admin_on_listener(admin: (&Admin, Option<Field<'_>>), listeners: &[(Listener, Field<'_>)]) {
+    let AdminAddress::Tcp(address) = &admin.0.address else { return };
+    let admin_listener = Listener { transport: ListenerTransport::Tcp, address: *address };
+    for (listener, field) in listeners.iter().filter(|(listener, _)| same_port(*listener, admin_listener)) {
+        let problem = format!("is where the admin API listens ({})", listener.address);
+        admin.1.unwrap_or(*field).refuse(Wrong::new(problem, "give one of them another port"));
+    }
+}
+
+/// The `[peers]` section.
+pub(super) fn peers(top: &Section<'_>, listeners: &[(Listener, Field<'_>)], admin: &Admin) -> Peers {
+    let section = top.once("peers");
+    let section = section.as_ref();
+    let networks = |key| {
+        let list = section.and_then(|section| section.list(key, network)).unwrap_or_default();
+        list.into_iter().map(|(network, _)| network).collect()
+    };
+    let prefixes = section.and_then(|section| section.list("nat64-prefixes", nat64_prefix)).unwrap_or_default();
+    let denied = section.and_then(|section| section.list("denied-ports", ports));
+    let denied = denied.map_or_else(
+        || DENIED_PORTS.iter().map(|(low, high)| *low..=*high).collect(),
+        |list| list.into_iter().map(|(ports, _)| ports).collect(),
+    );
+    let allow_loopback = section.and_then(|section| section.field("allow-loopback"));
+    if let Some(field) = allow_loopback {
+        refuse_loopback_in_public(field, listeners, admin);
+    }
+    Peers {
+        allow: networks("allow"),
+        deny: networks("deny"),
+        denied_ports: merged(denied),
+        allow_loopback: allow_loopback.is_some_and(|field| matches!(field.read(boolean), Some(true))),
+        nat64_prefixes: prefixes.into_iter().map(|(prefix, _)| prefix).collect(),
+    }
+}
+
+/// Loopback peers are for a machine on its own: beside a public listener they would be a door to its local services.
+fn refuse_loopback_in_public(field: Field<'_>, listeners: &[(Listener, Field<'_>)], admin: &Admin) {
+    if !field.is(true) {
+        return;
+    }
+    for (listener, _) in listeners.iter().filter(|(listener, _)| !listener.address.ip().is_loopback()) {
+        let which = format!("listener {} {}", listener.transport.as_str(), listener.address);
+        refuse_public(field, &which);
+    }
+    if let AdminAddress::Tcp(address) = &admin.address
+        && !address.ip().is_loopback()
+    {
+        refuse_public(field, &format!("admin.address {address}"));
+    }
+}
+
+fn refuse_public(field: Field<'_>, which: &str) {
+    let problem = format!("is for machines on their own, but {which} is beyond loopback");
+    field.refuse(Wrong::new(problem, "write allow-loopback = false, or listen on 127.0.0.1 and ::1 alone"));
+}

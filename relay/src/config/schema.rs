@@ -1,0 +1,131 @@
+//! The keys that a configuration may have, as one table.
+//!
+//! Responsible for knowing them and for guessing what a mistyped one was meant to be. Not for their values.
+
+/// A section of the configuration and its keys.
+#[derive(Clone, Copy, Debug)]
+pub struct SectionSchema {
+    /// The section's name; empty for the keys before the first section.
+    pub name: &'static str,
+    /// Whether it is written `[[name]]`, as often as wanted.
+    pub repeated: bool,
+    /// Its keys.
+    pub keys: &'static [&'static str],
+}
+
+const fn once(name: &'static str, keys: &'static [&'static str]) -> SectionSchema {
+    SectionSchema { name, repeated: false, keys }
+}
+
+const fn repeated(name: &'static str, keys: &'static [&'static str]) -> SectionSchema {
+    SectionSchema { name, repeated: true, keys }
+}
+
+/// Every section and every key.
+pub const SCHEMA: &[SectionSchema] = &[
+    once("", &["realm", "workers", "channel-numbers", "software", "dscp"]),
+    repeated("listener", &["transport", "address"]),
+    once("relayed", &["addresses", "advertise", "ports"]),
+    once("tls", &["certificate", "key", "profile"]),
+    repeated("secret", &["id", "file", "value", "hmac"]),
+    repeated("user", &["name", "key-file"]),
+    once("nonce", &["key-file", "previous-key-file", "lifetime"]),
+    once("credentials", &["max-ttl"]),
+    once("peers", &["allow", "deny", "denied-ports", "allow-loopback", "nat64-prefixes"]),
+    once(
+        "limits",
+        &[
+            "allocations-per-user",
+            "allocations",
+            "permissions-per-allocation",
+            "channels-per-allocation",
+            "unauthenticated-per-second",
+            "max-lifetime",
+            "allocation-max-age",
+            "connections",
+            "half-open",
+            "handshake-timeout",
+            "idle-timeout",
+            "queue-bytes",
+            "queue-age",
+        ],
+    ),
+    once("admin", &["address"]),
+    once("sovereignty", &["zone-id", "allowed-zone-ids"]),
+    once("log", &["format", "level"]),
+];
+
+/// The keys of the section `name`; none when there is no such section.
+pub(super) fn keys_of(name: &str) -> &'static [&'static str] {
+    SCHEMA.iter().find(|section| section.name == name).map_or(&[], |section| section.keys)
+}
+
+/// What to do about the key `unknown` in the section `section`.
+pub(super) fn remedy_for(section: &str, unknown: &str) -> String {
+    if let Some(near) = nearest(unknown, names_in(section)) {
+        return format!("did you mean {near}?");
+    }
+    let elsewhere = SCHEMA.iter().find(|other| other.name != section && other.keys.contains(&unknown));
+    match elsewhere {
+        Some(other) if other.name.is_empty() => format!("{unknown} belongs before the first section"),
+        Some(other) => format!("{unknown} belongs in [{}]", other.name),
+        None => format!("write one of {}", names_in(section).collect::<Vec<_>>().join(", ")),
+    }
+}
+
+/// What may be written in a section: its keys, and at the top the sections too.
+fn names_in(section: &str) -> impl Iterator<Item = &'static str> {
+    let sections = SCHEMA.iter().filter(move |_| section.is_empty()).map(|section| section.name);
+    keys_of(section).iter().copied().chain(sections.filter(|name| !name.is_empty()))
+}
+
+/// The candidate that is at most a third of its length away, with `_` read as `-`.
+fn nearest(unknown: &str, candidates: impl Iterator<Item = &'static str>) -> Option<&'static str> {
+    // A key longer than any of ours is no slip of the finger, and the distance takes quadratic time.
+    if unknown.len() > 64 {
+        return None;
+    }
+    let unknown = unknown.to_lowercase().replace('_', "-");
+    candidates
+        .map(|candidate| (distance(&unknown, candidate), candidate))
+        .filter(|(distance, candidate)| *distance <= candidate.len().div_ceil(3))
+        .min_by_key(|(distance, _)| *distance)
+        .map(|(_, candidate)| candidate)
+}
+
+/// Levenshtein's distance in characters.
+fn distance(a: &str, b: &str) -> usize {
+    let b: Vec<char> = b.chars().collect();
+    let mut row: Vec<usize> = (0..=b.len()).collect();
+    for (i, from) in a.chars().enumerate() {
+        let mut diagonal = i;
+        let mut left = i + 1;
+        for (slot, to) in row.iter_mut().skip(1).zip(&b) {
+            let above = *slot;
+            let substituted = diagonal + usize::from(from != *to);
+            left = substituted.min(above + 1).min(left + 1);
+            diagonal = above;
+            *slot = left;
+        }
+        if let Some(first) = row.first_mut() {
+            *first = i + 1;
+        }
+    }
+    row.last().copied().unwrap_or(0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_slip_of_the_finger_finds_its_key() {
+        assert_eq!(distance("kitten", "sitting"), 3);
+        assert_eq!(distance("", "abc"), 3);
+        assert_eq!(remedy_for("", "relm"), "did you mean realm?");
+        assert_eq!(remedy_for("limits", "allocations_per_user"), "did you mean allocations-per-user?");
+        assert_eq!(remedy_for("limits", "ports"), "ports belongs in [relayed]");
+        assert_eq!(remedy_for("log", "realm"), "realm belongs before the first section");
+        assert_eq!(remedy_for("log", "rotation"), "write one of format, level");
+    }
+}
