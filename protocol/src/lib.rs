@@ -5,5 +5,6 @@
 extern crate alloc;
 
 pub mod address;
+pub mod credentials;
 pub mod time;
 pub mod wire;

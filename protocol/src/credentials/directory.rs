@@ -1,0 +1,224 @@
+//! Everything that can prove a name: shared secrets and static users.
+//!
+//! Responsible for verifying a request's integrity against all keys that its name could have, with the same work whether
+//! the name is known, unknown, expired or nonsense. Not responsible for which error is sent.
+
+use alloc::boxed::Box;
+use alloc::collections::BTreeMap;
+use alloc::vec::Vec;
+use core::fmt;
+use core::time::Duration;
+
+use sha2::{Digest, Sha256};
+
+use super::key::{LongTermKey, PasswordAlgorithm};
+use super::realm::{Realm, strip};
+use super::secret::{HmacHash, SharedSecret};
+use super::static_user::StaticUser;
+use super::time_limited::time_limited_expiry;
+use crate::time::UnixTime;
+use crate::wire::{Framed, IntegrityChecked, Name};
+
+/// Whether a time-limited name may have ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Expiry {
+    /// It must be good now.
+    Enforced,
+    /// It may have ended: a live allocation is being refreshed, not a new one made.
+    Lapsed,
+}
+
+/// The name that a user is known by, for quotas and ownership: the same however it was sent. Never printed.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+pub struct UserName(Box<[u8]>);
+
+impl UserName {
+    /// A name from its bytes, without quotes and trailing NULs.
+    pub fn new(bytes: &[u8]) -> Self {
+        Self(bytes.into())
+    }
+
+    /// The bytes.
+    pub fn as_bytes(&self) -> &[u8] {
+        &self.0
+    }
+}
+
+impl fmt::Debug for UserName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("UserName(..)")
+    }
+}
+
+/// A request whose sender proved a name.
+#[derive(Clone, Debug)]
+pub struct Verified<'m> {
+    /// The request, readable now.
+    pub request: IntegrityChecked<'m>,
+    /// The key that verified it and that signs the answer.
+    pub key: LongTermKey,
+    /// The proven name.
+    pub user: UserName,
+}
+
+/// No key that the name could have fits. Why is not said, and must not be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct WrongCredentials;
+
+impl fmt::Display for WrongCredentials {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("wrong credentials")
+    }
+}
+
+impl core::error::Error for WrongCredentials {}
+
+/// All credentials of a realm.
+#[derive(Clone)]
+pub struct Directory {
+    realm: Realm,
+    secrets: Vec<SharedSecret>,
+    users: Vec<StaticUser>,
+    /// Positions in `users` by USERHASH. Names are looked up by their hash too, so that the time tells nothing about them.
+    by_hash: BTreeMap<[u8; 32], usize>,
+    max_ttl: Duration,
+}
+
+impl fmt::Debug for Directory {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Directory")
+            .field("realm", &self.realm)
+            .field("secrets", &self.secrets)
+            .field("users", &self.users.len())
+            .field("max_ttl", &self.max_ttl)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Directory {
+    /// `secrets` newest first. Of two users of one name the first counts. A time-limited name that ends later than `max_ttl`
+    /// from now is refused.
+    pub fn new(
+        realm: Realm,
+        secrets: Vec<SharedSecret>,
+        users: Vec<StaticUser>,
+        max_ttl: Duration,
+    ) -> Self {
+        let mut by_hash = BTreeMap::new();
+        for (position, user) in users.iter().enumerate() {
+            by_hash
+                .entry(userhash(user.name.as_bytes(), &realm))
+                .or_insert(position);
+        }
+        Self {
+            realm,
+            secrets,
+            users,
+            by_hash,
+            max_ttl,
+        }
+    }
+
+    /// The realm.
+    pub const fn realm(&self) -> &Realm {
+        &self.realm
+    }
+
+    /// Whether USERHASH can find anybody: only names that are stored can be found by their hash.
+    pub const fn offers_userhash(&self) -> bool {
+        !self.users.is_empty()
+    }
+
+    /// Verifies a request with every key that `name` could have in this realm. A REALM that is missing or another one fails
+    /// like a wrong password.
+    ///
+    /// # Errors
+    ///
+    /// The name is unknown or has ended, or the integrity attribute is not right: always after the same work.
+    pub fn verify<'m>(
+        &self,
+        framed: &Framed<'m>,
+        name: Name<'_>,
+        algorithm: PasswordAlgorithm,
+        now: UnixTime,
+        expiry: Expiry,
+    ) -> Result<Verified<'m>, WrongCredentials> {
+        let (bytes, hash) = match name {
+            Name::Username(received) => {
+                let bytes = strip(received);
+                (bytes, Some(userhash(bytes, &self.realm)))
+            }
+            Name::Userhash(received) => (received, received.try_into().ok()),
+        };
+        let ours = framed.credentials().realm.map(strip) == Some(self.realm.as_str().as_bytes());
+        let timely = matches!(name, Name::Username(_)) && self.is_timely(bytes, now, expiry);
+
+        let mut proven: Option<Verified<'m>> = None;
+        for secret in &self.secrets {
+            for hash in [HmacHash::Sha256, HmacHash::Sha1] {
+                if !secret.hashes().accepts(hash) {
+                    continue;
+                }
+                let password = secret.password(hash, bytes);
+                let key =
+                    LongTermKey::from_prepared(algorithm, bytes, &self.realm, password.as_bytes());
+                // Verified in any case, and after a match too: the work must not tell what the name is worth.
+                let request = framed.verify(key.as_bytes());
+                if let (true, None, Some(request)) = (ours && timely, &proven, request) {
+                    proven = Some(Verified {
+                        request,
+                        key,
+                        user: UserName::new(bytes),
+                    });
+                }
+            }
+        }
+        let by_key = self.verify_static(framed, hash, algorithm);
+        let by_key = by_key.filter(|_| ours);
+        proven.or(by_key).ok_or(WrongCredentials)
+    }
+
+    fn verify_static<'m>(
+        &self,
+        framed: &Framed<'m>,
+        hash: Option<[u8; 32]>,
+        algorithm: PasswordAlgorithm,
+    ) -> Option<Verified<'m>> {
+        let user = hash
+            .and_then(|hash| self.by_hash.get(&hash))
+            .and_then(|&position| self.users.get(position));
+        match user.and_then(|user| user.key(algorithm).map(|key| (user, key))) {
+            Some((user, key)) => framed.verify(key.as_bytes()).map(|request| Verified {
+                request,
+                key: key.clone(),
+                user: UserName::new(user.name.as_bytes()),
+            }),
+            None => {
+                // The work of a known name. That the dummy key should match proves nothing.
+                let dummy = [0; 32];
+                let _matches = framed
+                    .verify(dummy.get(..algorithm.key_len()).unwrap_or_default())
+                    .is_some();
+                None
+            }
+        }
+    }
+
+    fn is_timely(&self, name: &[u8], now: UnixTime, expiry: Expiry) -> bool {
+        time_limited_expiry(name).is_some_and(|expires| {
+            expires <= now.plus_secs(self.max_ttl.as_secs())
+                && (expiry == Expiry::Lapsed || expires >= now)
+        })
+    }
+}
+
+/// USERHASH of a prepared name (RFC 8489 §14.4).
+fn userhash(name: &[u8], realm: &Realm) -> [u8; 32] {
+    Sha256::new()
+        .chain_update(name)
+        .chain_update(b":")
+        .chain_update(realm.as_str())
+        .finalize()
+        .into()
+}
