@@ -135,7 +135,9 @@ enum MarkShape {
 }
 
 fn mark_ids(comment: &str) -> MarkShape {
-    if !comment.get(..4).is_some_and(is_id) {
+    // "P-256" is no mark gone wrong.
+    let goes_on = comment.chars().nth(4).is_some_and(char::is_alphanumeric);
+    if goes_on || !comment.get(..4).is_some_and(is_id) {
         return MarkShape::Prose;
     }
     let Some((ids, sentence)) = comment.split_once(": ") else {
@@ -249,8 +251,9 @@ mod tests {
             let found = rust(&format!("/// {text}\n#[test]\nfn a_test() {{}}\n"));
             assert_eq!((found.marks.len(), found.faults.len()), (0, 1), "{text}");
         }
-        let found =
-            rust("/// See S-21: a sentence.\n/// RFC 8489 §5: S-21.\n#[test]\nfn a_test() {}\n");
+        let found = rust(
+            "/// P-256.\n/// See S-21: a sentence.\n/// RFC 8489 §5: S-21.\n#[test]\nfn a_test() {}\n",
+        );
         assert_eq!(found, Found::default());
     }
 

@@ -29,7 +29,7 @@ pub(crate) fn root() -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR"))
 }
 
-/// Every text file whose name ends in one of `endings`, sorted by path.
+/// Every text file whose path ends in one of `endings`, sorted by path.
 pub(crate) fn files(endings: &[&str]) -> Vec<SourceFile> {
     let root = root();
     let mut found = Vec::new();
@@ -50,20 +50,18 @@ fn walk(root: &Path, directory: &Path, endings: &[&str], found: &mut Vec<SourceF
             if !FOREIGN.contains(&name.as_str()) {
                 walk(root, &path, endings, found);
             }
-        } else if endings.iter().any(|ending| name.ends_with(ending)) {
-            let relative = path
-                .strip_prefix(root)
-                .expect("the walk stays below the root");
-            let parts: Vec<_> = relative
-                .iter()
-                .map(|part| part.to_string_lossy().into_owned())
-                .collect();
+            continue;
+        }
+        let relative = path
+            .strip_prefix(root)
+            .expect("the walk stays below the root");
+        let parts: Vec<_> = relative.iter().map(|part| part.to_string_lossy()).collect();
+        let relative = parts.join("/");
+        if endings.iter().any(|ending| relative.ends_with(ending)) {
             // A file that is not UTF-8 is no source text (recorded packets, pictures).
             if let Ok(text) = fs::read_to_string(&path) {
-                found.push(SourceFile {
-                    path: parts.join("/"),
-                    text,
-                });
+                let path = relative;
+                found.push(SourceFile { path, text });
             }
         }
     }
