@@ -1,0 +1,74 @@
+"""Fixtures: one server under test for the whole run, and the tools that a test may need.
+
+A missing tool skips its tests on a developer's machine and says so; with CI=true it fails the run instead.
+"""
+
+import os
+import pathlib
+import shutil
+import subprocess
+
+import pytest
+
+import certificates as authority
+import server as under_test
+
+
+def require(*tools: str) -> None:
+    """Skip the test, or fail it in CI, when one of the programs is not installed."""
+    missing = [tool for tool in tools if shutil.which(tool) is None]
+    if missing:
+        message = f"not installed: {', '.join(missing)}"
+        if os.environ.get("CI") == "true":
+            pytest.fail(message)
+        pytest.skip(message)
+
+
+def pytest_addoption(parser):
+    parser.addoption("--screenshots", default=None, help="directory that receives the demo page's pictures")
+
+
+@pytest.fixture(scope="session")
+def certificates(tmp_path_factory):
+    """The authority and server certificate of this run."""
+    return authority.issue(tmp_path_factory.mktemp("certificates"))
+
+
+@pytest.fixture(scope="session")
+def server(tmp_path_factory, certificates):
+    """The server under test, shared by all tests, as a relay is shared by its clients."""
+    yield from under_test.start(tmp_path_factory.mktemp("server"), certificates)
+
+
+@pytest.fixture(scope="session")
+def screenshots(request, tmp_path_factory) -> pathlib.Path:
+    """Where pictures of the demo page go."""
+    named = request.config.getoption("--screenshots")
+    if named is None:
+        return tmp_path_factory.mktemp("screenshots")
+    directory = pathlib.Path(named)
+    directory.mkdir(parents=True, exist_ok=True)
+    return directory
+
+
+@pytest.fixture
+def echo_peer():
+    """A turnutils_peer on loopback that echoes datagrams; gives its (IPv4 or IPv6) port."""
+    require("turnutils_peer")
+    started = []
+
+    def start(host: str) -> int:
+        (port,) = under_test.free_ports(1)
+        started.append(
+            subprocess.Popen(
+                ["turnutils_peer", "-L", host, "-p", str(port)],
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.DEVNULL,
+            )
+        )
+        return port
+
+    yield start
+    for process in started:
+        process.terminate()
+        process.wait()
