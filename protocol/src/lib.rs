@@ -6,5 +6,8 @@ extern crate alloc;
 
 pub mod address;
 pub mod credentials;
+pub mod forward;
+pub mod server;
+pub mod status;
 pub mod time;
 pub mod wire;

@@ -1,0 +1,45 @@
+//! A set of ports with constant-time look-up.
+
+use alloc::boxed::Box;
+use core::fmt;
+use core::ops::RangeInclusive;
+
+const WORDS: usize = 65_536 / 64;
+
+/// A set of UDP ports: 8 KiB, one bit each; nothing while it is empty.
+#[derive(Clone, Default)]
+pub struct PortSet(Option<Box<[u64; WORDS]>>);
+
+impl PortSet {
+    /// The ports of these ranges.
+    pub fn from_ranges(ranges: &[RangeInclusive<u16>]) -> Self {
+        if ranges.is_empty() {
+            return Self(None);
+        }
+        let mut words = Box::new([0_u64; WORDS]);
+        for port in ranges.iter().cloned().flatten() {
+            words[usize::from(port) / 64] |= 1 << (port % 64);
+        }
+        Self(Some(words))
+    }
+
+    /// Whether `port` is in the set.
+    #[inline]
+    pub fn contains(&self, port: u16) -> bool {
+        self.0
+            .as_ref()
+            .is_some_and(|words| words[usize::from(port) / 64] >> (port % 64) & 1 == 1)
+    }
+}
+
+impl fmt::Debug for PortSet {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let count: u32 = self
+            .0
+            .iter()
+            .flat_map(|words| words.iter())
+            .map(|word| word.count_ones())
+            .sum();
+        write!(f, "PortSet({count} ports)")
+    }
+}

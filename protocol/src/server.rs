@@ -1,0 +1,327 @@
+//! The TURN server as a state machine: messages and time in, answers and effects out.
+//!
+//! Responsible for every decision that RFC 8656 leaves to the server: who may allocate, which peers are permitted, what
+//! expires when. Not responsible for sockets, clocks, threads or data packets: data goes by the routes that it emits
+//! ([`crate::forward`]).
+//!
+//! ```text
+//!  client message -> handle_message --+--> Verdict::Reply (bytes in Reply)
+//!                                     +--> Effect::BindRelayed -> (socket) -> relayed_bound -> reply
+//!  clock          -> handle_timeout --+--> Effect::RemoveRoute, UnbindRelayed, Event
+//! ```
+//!
+//! The invariant of use: after every `handle_*` and every report, drain [`Server::poll_effect`] to `None` before the
+//! next call. No success response leaves before the relayed socket exists.
+
+use alloc::boxed::Box;
+use alloc::collections::VecDeque;
+use alloc::vec::Vec;
+use core::net::SocketAddr;
+use core::time::Duration;
+
+use ahash::RandomState;
+use hashbrown::HashMap;
+use rand_chacha::ChaCha12Rng;
+use rand_core::{RngCore, SeedableRng};
+use slab::Slab;
+
+use crate::address::{Family, FiveTuple, Transport};
+use crate::forward::{AllocationId, DropReason, RelayedId};
+use crate::status::Load;
+use crate::time::{Instant, Now};
+use crate::wire::{Class, Framed, Method};
+
+use allocation::Allocation;
+use budget::AnswerBudget;
+use expiry::{Deadlines, Expiring};
+use pending::{Pending, SocketUse};
+use port_pool::PortPool;
+use reservation::Reservation;
+
+pub use drain::{Alternate, Drain};
+pub use effect::{BindError, Effect, EndCause, Event, RelayedPort, Verdict};
+pub use icmp::IcmpError;
+pub use peers::{Forbidden, OwnAddresses, PeerPolicy, PeerRules, default_denied_ports};
+pub use pending::MAX_BIND_ATTEMPTS;
+pub use quota::{LocalQuota, Quota, QuotaExceeded};
+pub use reply::Reply;
+pub use settings::{Limits, RelayedIp, Settings};
+pub use snapshot::{AllocationState, ChannelState, PermissionState, RelayedState, RestoreError};
+
+mod allocate;
+mod allocation;
+mod authenticate;
+mod binding;
+mod budget;
+mod channel_bind;
+mod create_permission;
+mod drain;
+mod effect;
+mod expiry;
+mod icmp;
+pub mod peers;
+mod pending;
+mod port_pool;
+mod quota;
+mod refresh;
+mod reply;
+mod reservation;
+mod settings;
+mod snapshot;
+#[cfg(test)]
+mod tests;
+
+/// How long an answer to Allocate is repeated for its retransmissions (RFC 8489 §6.3.1).
+const RETRANSMISSION_WINDOW: Duration = Duration::from_secs(40);
+
+/// The TURN server of one worker.
+#[derive(Debug)]
+pub struct Server {
+    settings: Settings,
+    random: ChaCha12Rng,
+    quota: Box<dyn Quota>,
+    budget: AnswerBudget,
+    drain: Option<Drain>,
+    allocations: Slab<Allocation>,
+    by_client: HashMap<FiveTuple, AllocationId, RandomState>,
+    // How many allocations each source prefix holds: such a source is nobody's spoofed victim.
+    sources: HashMap<u64, u32, RandomState>,
+    pending: Slab<Pending>,
+    pending_by_client: HashMap<FiveTuple, usize, RandomState>,
+    reservations: HashMap<[u8; 8], Reservation, RandomState>,
+    // What each relayed socket is for; its key is the `RelayedId`.
+    sockets: Slab<SocketUse>,
+    pools: Vec<PortPool>,
+    deadlines: Deadlines,
+    effects: VecDeque<Effect>,
+}
+
+impl Server {
+    /// A server with no allocations. `seed` is the only source of its randomness (ports, tokens, nonces, hash keys): it
+    /// must come from the operating system in production, and makes a scenario repeatable in tests.
+    pub fn new(settings: Settings, quota: Box<dyn Quota>, seed: [u8; 32]) -> Self {
+        let mut random = ChaCha12Rng::from_seed(seed);
+        let mut hasher = || {
+            RandomState::with_seeds(
+                random.next_u64(),
+                random.next_u64(),
+                random.next_u64(),
+                random.next_u64(),
+            )
+        };
+        let by_client = HashMap::with_hasher(hasher());
+        let pending_by_client = HashMap::with_hasher(hasher());
+        let sources = HashMap::with_hasher(hasher());
+        let reservations = HashMap::with_hasher(hasher());
+        let budget_seed = [
+            random.next_u64(),
+            random.next_u64(),
+            random.next_u64(),
+            random.next_u64(),
+        ];
+        let pools = settings
+            .relayed
+            .iter()
+            .map(|_| PortPool::new(settings.ports.clone()))
+            .collect();
+        Self {
+            budget: AnswerBudget::new(settings.limits.unauthenticated_per_second, budget_seed),
+            settings,
+            random,
+            quota,
+            drain: None,
+            allocations: Slab::new(),
+            by_client,
+            sources,
+            pending: Slab::new(),
+            pending_by_client,
+            reservations,
+            sockets: Slab::new(),
+            pools,
+            deadlines: Deadlines::default(),
+            effects: VecDeque::new(),
+        }
+    }
+
+    /// Takes a STUN message from a client: one datagram, or one frame of a stream. ChannelData and Send indications are
+    /// not for the server; see [`crate::forward::RouteTable::from_client`].
+    pub fn handle_message(
+        &mut self,
+        now: Now,
+        from: FiveTuple,
+        message: &[u8],
+        reply: &mut Reply,
+    ) -> Verdict {
+        let Ok(framed) = Framed::parse(message) else {
+            return Verdict::Drop(DropReason::MalformedStun);
+        };
+        match (framed.class(), framed.method()) {
+            (Class::Request, Method::Binding) => self.binding(now, from, &framed, reply),
+            (
+                Class::Request,
+                Method::Allocate | Method::Refresh | Method::CreatePermission | Method::ChannelBind,
+            ) => self.authenticated_request(now, from, &framed, reply),
+            // RFC 8489 §12: a Binding indication keeps a NAT open and asks for nothing.
+            (Class::Indication, Method::Binding) => Verdict::Wait,
+            // S-05, S-06: nothing else is a client's to send.
+            (Class::Request, Method::Send | Method::Data)
+            | (Class::Indication, _)
+            | (Class::Success | Class::Error, _) => Verdict::Drop(DropReason::UnexpectedMessage),
+        }
+    }
+
+    /// Takes the news that a client's connection is closed. Its 5-tuple can never be used again, so what was allocated
+    /// by it ends.
+    pub fn connection_closed(&mut self, now: Now, client: FiveTuple) {
+        if let Some(&pending) = self.pending_by_client.get(&client) {
+            self.abandon(now, pending);
+        }
+        if let Some(&allocation) = self.by_client.get(&client) {
+            self.end_allocation(now, allocation, EndCause::Disconnected);
+        }
+    }
+
+    /// Ends an allocation on an operator's word. `false` when there is none of this name.
+    pub fn end(&mut self, now: Now, allocation: AllocationId) -> bool {
+        let known = self.allocations.contains(allocation.0 as usize);
+        if known {
+            self.end_allocation(now, allocation, EndCause::Operator);
+        }
+        known
+    }
+
+    /// Ends what has expired by `now`. Call it when [`Server::poll_timeout`] has come; earlier is harmless.
+    pub fn handle_timeout(&mut self, now: Now) {
+        while let Some(expired) = self.deadlines.pop_due(now.instant) {
+            match expired {
+                Expiring::Relayed(allocation, family) => {
+                    self.relayed_expired(now, allocation, family)
+                }
+                Expiring::Permission(allocation, peer) => self.permission_expired(allocation, peer),
+                Expiring::Channel(allocation, number) => self.channel_expired(allocation, number),
+                Expiring::Reservation(token) => self.reservation_expired(now, token),
+                Expiring::Quarantine(address, port) => {
+                    if let Some(pool) = self.pools.get_mut(usize::from(address)) {
+                        pool.release(port);
+                    }
+                }
+            }
+        }
+    }
+
+    /// When [`Server::handle_timeout`] has something to do next.
+    pub fn poll_timeout(&self) -> Option<Instant> {
+        self.deadlines.next()
+    }
+
+    /// The next thing to be done outside, in order.
+    pub fn poll_effect(&mut self) -> Option<Effect> {
+        self.effects.pop_front()
+    }
+
+    /// Takes other limits up; what is held stays held.
+    pub fn replace_limits(&mut self, limits: Limits) {
+        self.budget.replace_rate(limits.unauthenticated_per_second);
+        self.settings.limits = limits;
+    }
+
+    /// Starts draining, with these alternates, or stops it.
+    pub fn drain(&mut self, drain: Option<Drain>) {
+        self.drain = drain;
+    }
+
+    /// Whether new allocations are refused.
+    pub const fn is_draining(&self) -> bool {
+        self.drain.is_some()
+    }
+
+    /// What this server holds.
+    pub fn load(&self) -> Load {
+        let mut load = Load {
+            allocations: self.allocations.len(),
+            ..Load::default()
+        };
+        for (_, allocation) in &self.allocations {
+            load.permissions += allocation.permissions.len();
+            load.channels += allocation.channels.len();
+            load.by_transport[allocation.client.transport.index()] += 1;
+        }
+        for pool in &self.pools {
+            let [free, used, quarantined] = pool.counts();
+            load.ports_free += free as usize;
+            load.ports_used += used as usize;
+            load.ports_quarantined += quarantined as usize;
+        }
+        load
+    }
+
+    /// How many deadlines, sockets and half-made allocations there are: all zero when nothing is held. For tests of leaks.
+    #[doc(hidden)]
+    pub fn residue(&self) -> [usize; 5] {
+        [
+            self.deadlines.len(),
+            self.sockets.len(),
+            self.pending.len() + self.pending_by_client.len(),
+            self.reservations.len(),
+            self.allocations.len() + self.by_client.len() + self.sources.len(),
+        ]
+    }
+
+    fn allocation_of(&self, client: &FiveTuple) -> Option<AllocationId> {
+        self.by_client.get(client).copied()
+    }
+
+    /// Whether an unauthenticated answer may go to this client. Only datagrams can carry a forged source, and a source
+    /// that holds an allocation has shown that it is there.
+    fn may_answer_unauthenticated(&mut self, now: Now, client: FiveTuple) -> bool {
+        let source = client.client.0.ip();
+        client.transport != Transport::Udp
+            || self.sources.contains_key(&budget::prefix(source))
+            || self.budget.spend(source, now.instant)
+    }
+
+    /// The bound and the advertised address of a relayed port.
+    fn addresses_of(&self, port: RelayedPort) -> Option<(SocketAddr, SocketAddr)> {
+        let ip = self.settings.relayed.get(usize::from(port.address))?;
+        Some((
+            SocketAddr::new(ip.bind, port.port),
+            SocketAddr::new(ip.advertised, port.port),
+        ))
+    }
+
+    /// Closes a relayed socket and keeps its port back.
+    fn close_socket(&mut self, now: Now, relayed: RelayedId, port: RelayedPort) {
+        self.sockets.try_remove(relayed.0 as usize);
+        self.effects.push_back(Effect::UnbindRelayed { relayed });
+        self.give_back(now, port);
+    }
+
+    /// Puts a port that nobody holds any more into its owner's quarantine.
+    fn give_back(&mut self, now: Now, port: RelayedPort) {
+        if port.owner != self.settings.worker {
+            self.effects.push_back(Effect::ReturnPort(port));
+            return;
+        }
+        if let Some(pool) = self.pools.get_mut(usize::from(port.address)) {
+            pool.quarantine(port.port);
+            let until = now.instant + self.settings.limits.quarantine;
+            self.deadlines
+                .set(until, Expiring::Quarantine(port.address, port.port));
+        }
+    }
+
+    /// Takes the news that another worker has closed a socket on one of this worker's ports.
+    pub fn port_returned(&mut self, now: Now, port: RelayedPort) {
+        if port.owner == self.settings.worker {
+            self.give_back(now, port);
+        }
+    }
+
+    fn families_served(&self) -> impl Iterator<Item = Family> {
+        self.settings.relayed.iter().map(RelayedIp::family)
+    }
+
+    fn serves(&self, family: Family) -> bool {
+        self.families_served().any(|served| served == family)
+    }
+}

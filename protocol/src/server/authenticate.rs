@@ -1,0 +1,256 @@
+//! The long-term credential mechanism, in the order of RFC 8489 §9.2.4.
+//!
+//! `Framed -> Authorised`: a handler gets an [`Authorised`] request, whose attributes are those that the integrity
+//! check covered. Not responsible for the format of credentials and nonces ([`crate::credentials`]).
+
+use super::reply::{Echo, ErrorCode, Reply, Seal};
+use super::{Server, Verdict};
+use crate::address::FiveTuple;
+use crate::credentials::{
+    Expiry, Features, LongTermKey, Nonces, OFFERED_ALGORITHMS, PasswordAlgorithm, UserName, strip,
+    time_limited_expiry,
+};
+use crate::forward::{AllocationId, DropReason};
+use crate::time::Now;
+use crate::wire::{Attributes, Class, Framed, Integrity, IntegrityChecked, Method, Name};
+use rand_core::RngCore;
+
+/// How many unknown attributes a 420 lists. A request with more of them is not helped by the rest.
+pub(super) const MAX_UNKNOWN: usize = 32;
+
+/// A request whose sender has proved who it is. Only what the proof covers can be read.
+#[derive(Debug)]
+pub(super) struct Authorised<'m> {
+    request: IntegrityChecked<'m>,
+    pub(super) user: UserName,
+    pub(super) key: LongTermKey,
+    sha256: bool,
+}
+
+impl<'m> Authorised<'m> {
+    pub(super) fn attributes(&self) -> Attributes<'m> {
+        self.request.attributes()
+    }
+
+    pub(super) fn echo(&self) -> Echo {
+        Echo {
+            method: self.request.method(),
+            id: self.request.transaction_id(),
+            fingerprint: self.request.has_fingerprint(),
+        }
+    }
+
+    /// Every answer from here on is signed, errors included: a client drops what is not (S-30).
+    pub(super) fn seal(&self) -> Seal<'_> {
+        if self.sha256 {
+            Seal::Sha256(&self.key)
+        } else {
+            Seal::Sha1(&self.key)
+        }
+    }
+
+    pub(super) fn error(&self, code: ErrorCode, reply: &mut Reply) -> Verdict {
+        reply.error(self.echo(), self.seal(), code)
+    }
+}
+
+/// Why a request is not authorised.
+enum Refusal {
+    /// 401 with a challenge: no proof, a wrong one, or an unknown name; all alike.
+    Challenge,
+    /// 400: the credential attributes contradict each other.
+    BadRequest,
+    /// 438 with a challenge: the proof is right, the nonce is not.
+    StaleNonce,
+}
+
+impl Server {
+    pub(super) fn authenticated_request(
+        &mut self,
+        now: Now,
+        from: FiveTuple,
+        framed: &Framed<'_>,
+        reply: &mut Reply,
+    ) -> Verdict {
+        let echo = Echo {
+            method: framed.method(),
+            id: framed.transaction_id(),
+            fingerprint: framed.has_fingerprint(),
+        };
+        let request = match self.authorise(now, from, framed) {
+            Ok(request) => request,
+            Err(refusal) => return self.refuse(now, from, echo, &refusal, reply),
+        };
+        let mut unknown = [0_u16; MAX_UNKNOWN];
+        let count = request.attributes().unknown_required(&mut unknown);
+        if count > 0 {
+            return refuse_unknown(echo, request.seal(), &unknown[..count], reply);
+        }
+        if framed.method() == Method::Allocate {
+            return self.allocate(now, from, &request, reply);
+        }
+        let Some(allocation) = self.allocation_of(&from) else {
+            return request.error(ErrorCode::AllocationMismatch, reply);
+        };
+        if self.allocations[allocation.0 as usize].user != request.user {
+            return request.error(ErrorCode::WrongCredentials, reply);
+        }
+        match framed.method() {
+            Method::Refresh => self.refresh(now, allocation, &request, reply),
+            Method::CreatePermission => self.create_permission(now, allocation, &request, reply),
+            Method::ChannelBind => self.channel_bind(now, allocation, &request, reply),
+            Method::Binding | Method::Allocate | Method::Send | Method::Data => {
+                Verdict::Drop(DropReason::UnexpectedMessage)
+            }
+        }
+    }
+
+    fn authorise<'m>(
+        &self,
+        now: Now,
+        from: FiveTuple,
+        framed: &Framed<'m>,
+    ) -> Result<Authorised<'m>, Refusal> {
+        if framed.integrity() == Integrity::Absent {
+            return Err(Refusal::Challenge);
+        }
+        let sent = framed.credentials();
+        let (Some(name), Some(realm), Some(nonce)) = (sent.name, sent.realm, sent.nonce) else {
+            return Err(Refusal::BadRequest);
+        };
+        if sent.oversized {
+            return Err(Refusal::BadRequest);
+        }
+        let algorithm = chosen_algorithm(nonce, sent.algorithm, sent.algorithms)?;
+        let live = self.live_allocation(now, from, name, framed.method());
+        let by_stored_key = live.and_then(|id| {
+            let held = &self.allocations[id.0 as usize];
+            let ours = strip(realm) == self.settings.directory.realm().as_str().as_bytes();
+            if held.key.algorithm() != algorithm || !ours {
+                return None;
+            }
+            let request = framed.verify(held.key.as_bytes())?;
+            Some((request, held.user.clone(), held.key.clone()))
+        });
+        let (request, user, key) = match by_stored_key {
+            Some(verified) => verified,
+            None => {
+                let expiry = if live.is_some() {
+                    Expiry::Lapsed
+                } else {
+                    Expiry::Enforced
+                };
+                let verified = self
+                    .settings
+                    .directory
+                    .verify(framed, name, algorithm, now.unix, expiry)
+                    .map_err(|_| Refusal::Challenge)?;
+                (verified.request, verified.user, verified.key)
+            }
+        };
+        // Last, so that a wrong password and a stale nonce together are a wrong password (S-29).
+        self.settings
+            .nonces
+            .check(nonce, from.client.0, now.unix)
+            .map_err(|_| Refusal::StaleNonce)?;
+        Ok(Authorised {
+            request,
+            user,
+            key,
+            sha256: sent.algorithm.is_some() || sent.algorithms.is_some(),
+        })
+    }
+
+    /// The sender's live allocation, when the request is about one that it may go on using although its credentials
+    /// have expired (H-03): the same user, until the allocation's greatest age.
+    fn live_allocation(
+        &self,
+        now: Now,
+        from: FiveTuple,
+        name: Name<'_>,
+        method: Method,
+    ) -> Option<AllocationId> {
+        let id = self.allocation_of(&from)?;
+        let held = &self.allocations[id.0 as usize];
+        let same_user = matches!(name, Name::Username(name) if strip(name) == held.user.as_bytes());
+        let expired =
+            time_limited_expiry(held.user.as_bytes()).is_some_and(|expiry| expiry < now.unix);
+        let young =
+            now.instant.saturating_since(held.created) <= self.settings.limits.allocation_max_age;
+        (same_user && method != Method::Allocate && (young || !expired)).then_some(id)
+    }
+
+    fn refuse(
+        &mut self,
+        now: Now,
+        from: FiveTuple,
+        echo: Echo,
+        refusal: &Refusal,
+        reply: &mut Reply,
+    ) -> Verdict {
+        if !self.may_answer_unauthenticated(now, from) {
+            return Verdict::Drop(DropReason::UnauthenticatedRate);
+        }
+        let code = match refusal {
+            Refusal::BadRequest => return reply.error(echo, Seal::None, ErrorCode::BadRequest),
+            Refusal::Challenge => ErrorCode::Unauthenticated,
+            Refusal::StaleNonce => ErrorCode::StaleNonce,
+        };
+        let directory = &self.settings.directory;
+        let features = Features {
+            password_algorithms: true,
+            username_anonymity: directory.offers_userhash(),
+        };
+        let nonce =
+            self.settings
+                .nonces
+                .mint(now.unix, from.client.0, features, self.random.next_u32());
+        reply.answer(echo, Class::Error, Seal::None, |w| {
+            w.error_code(code.number(), code.reason());
+            w.realm(directory.realm().as_str().as_bytes());
+            w.nonce(nonce.as_bytes());
+            w.password_algorithms(&OFFERED_ALGORITHMS.map(PasswordAlgorithm::number));
+        })
+    }
+}
+
+/// 420 with the attributes that were not understood (RFC 8489 §6.3.1).
+pub(super) fn refuse_unknown(
+    echo: Echo,
+    seal: Seal<'_>,
+    unknown: &[u16],
+    reply: &mut Reply,
+) -> Verdict {
+    reply.answer(echo, Class::Error, seal, |w| {
+        w.error_code(
+            ErrorCode::UnknownAttribute.number(),
+            ErrorCode::UnknownAttribute.reason(),
+        );
+        w.unknown_attributes(unknown);
+    })
+}
+
+/// Which algorithm made the client's key (S-24, S-25). The nonce's feature bit is read as it was sent; whether the
+/// nonce is ours is judged after the proof.
+fn chosen_algorithm(
+    nonce: &[u8],
+    algorithm: Option<&[u8]>,
+    algorithms: Option<&[u8]>,
+) -> Result<PasswordAlgorithm, Refusal> {
+    let offered =
+        Nonces::features_as_sent(nonce).is_some_and(|features| features.password_algorithms);
+    match (offered, algorithm, algorithms) {
+        (_, None, None) => Ok(PasswordAlgorithm::Md5),
+        (true, Some(chosen), Some(list)) => {
+            if !PasswordAlgorithm::list_matches(list, &OFFERED_ALGORITHMS) {
+                return Err(Refusal::BadRequest);
+            }
+            PasswordAlgorithm::from_attribute(chosen)
+                .filter(|chosen| OFFERED_ALGORITHMS.contains(chosen))
+                .ok_or(Refusal::BadRequest)
+        }
+        (true, _, _) => Err(Refusal::BadRequest),
+        // Without the bit nothing was offered; the nonce is not ours, and will be found stale.
+        (false, _, _) => Ok(PasswordAlgorithm::Md5),
+    }
+}

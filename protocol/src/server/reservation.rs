@@ -1,0 +1,143 @@
+//! Ports held for a second allocation (EVEN-PORT with R, RESERVATION-TOKEN; RFC 8656 §7.2).
+//!
+//! A reservation holds the bound socket, so that the port cannot be lost to anybody. The allocation that claims it may
+//! arrive at another worker; then the socket moves there, and its port comes back when it is closed.
+
+use core::time::Duration;
+
+use rand_core::RngCore;
+
+use super::Server;
+use super::allocation::Relayed;
+use super::effect::{Effect, RelayedPort};
+use super::expiry::Expiring;
+use super::pending::SocketUse;
+use super::reply::Reply;
+use crate::address::{FiveTuple, RelayedAddr};
+use crate::credentials::UserName;
+use crate::forward::RelayedId;
+use crate::time::{Instant, Now};
+
+/// RFC 8656 §7.2: at least 30 s.
+pub(super) const RESERVATION_LIFETIME: Duration = Duration::from_secs(30);
+
+/// A bound socket that waits for its token.
+#[derive(Debug)]
+pub(super) struct Reservation {
+    pub(super) relayed: Relayed,
+    pub(super) user: UserName,
+    pub(super) expires_at: Instant,
+}
+
+impl Server {
+    /// Holds a bound socket for whoever shows the token that is returned (RFC 8656 §7.2).
+    pub(super) fn reserve(&mut self, now: Now, reserved: Relayed, user: &UserName) -> [u8; 8] {
+        let mut token = [0; 8];
+        self.random.fill_bytes(&mut token);
+        // Names the worker that holds the socket, so that any worker can ask for it; tells nothing else.
+        token[0] = self.settings.worker;
+        if let Some(use_of) = self.sockets.get_mut(reserved.id.0 as usize) {
+            *use_of = SocketUse::Reserved;
+        }
+        let expires_at = now.instant + RESERVATION_LIFETIME;
+        self.deadlines.set(expires_at, Expiring::Reservation(token));
+        self.reservations.insert(
+            token,
+            Reservation {
+                relayed: reserved,
+                user: user.clone(),
+                expires_at,
+            },
+        );
+        token
+    }
+
+    pub(super) fn reservation_expired(&mut self, now: Now, token: [u8; 8]) {
+        if let Some(reservation) = self.reservations.remove(&token) {
+            self.close_socket(now, reservation.relayed.id, reservation.relayed.port);
+        }
+    }
+
+    /// Takes the socket of a reservation, when the token is known and the same user made it. Single use.
+    pub(super) fn take_reservation(&mut self, token: [u8; 8], user: &UserName) -> Option<Relayed> {
+        if self.reservations.get(&token)?.user != *user {
+            return None;
+        }
+        let reservation = self.reservations.remove(&token)?;
+        self.deadlines
+            .stop(reservation.expires_at, Expiring::Reservation(token));
+        Some(reservation.relayed)
+    }
+
+    /// Gives a reserved socket away to another worker: its name here, which is free from now on, and its port. The
+    /// caller moves the open socket.
+    pub fn release_reservation(
+        &mut self,
+        token: [u8; 8],
+        user: &UserName,
+    ) -> Option<(RelayedId, RelayedPort)> {
+        let relayed = self.take_reservation(token, user)?;
+        self.sockets.try_remove(relayed.id.0 as usize);
+        Some((relayed.id, relayed.port))
+    }
+
+    /// Takes the answer to an [`Effect::ClaimReservation`]: the port, whose open socket now goes by `relayed` here, or
+    /// `None`. When it completes a request, the answer stands in `reply` and goes to the 5-tuple that is returned; when
+    /// the request is gone, the socket is given back by [`Effect::UnbindRelayed`].
+    pub fn reservation_claimed(
+        &mut self,
+        now: Now,
+        relayed: RelayedId,
+        outcome: Option<RelayedPort>,
+        reply: &mut Reply,
+    ) -> Option<FiveTuple> {
+        let pending = match self.sockets.get(relayed.0 as usize) {
+            Some(&SocketUse::Pending(index)) => {
+                Some(index).filter(|&index| self.pending.contains(index))
+            }
+            Some(SocketUse::Live(_) | SocketUse::Reserved) | None => None,
+        };
+        match (pending, outcome) {
+            (Some(index), Some(port)) => {
+                let addresses = self.addresses_of(port);
+                let pending = self.pending.get_mut(index)?;
+                pending.wanted.clear();
+                if let Some((bound, advertised)) = addresses {
+                    let expires_at = now.instant + pending.lifetime;
+                    let advertised = RelayedAddr(advertised);
+                    pending.bound.push(Relayed {
+                        id: relayed,
+                        port,
+                        bound,
+                        advertised,
+                        expires_at,
+                    });
+                }
+                self.bind_next(now, index, reply)
+            }
+            (Some(index), None) => {
+                self.sockets.try_remove(relayed.0 as usize);
+                self.pending.get_mut(index)?.wanted.clear();
+                self.bind_next(now, index, reply)
+            }
+            (None, Some(port)) => {
+                self.close_socket(now, relayed, port);
+                None
+            }
+            (None, None) => None,
+        }
+    }
+
+    /// Asks the worker that made the token for its socket.
+    pub(super) fn claim_elsewhere(&mut self, index: usize, token: [u8; 8], user: &UserName) {
+        let Ok(key) = u32::try_from(self.sockets.insert(SocketUse::Pending(index))) else {
+            return;
+        };
+        self.effects.push_back(Effect::ClaimReservation {
+            relayed: RelayedId(key),
+            owner: token[0],
+            token,
+            user: user.clone(),
+        });
+    }
+}
