@@ -1,3 +1,6 @@
 //! Placeholder.
 
+pub mod config;
 pub mod net;
+pub mod listener;
+pub mod stream;

@@ -1,0 +1,532 @@
+//! One client's TCP or TLS connection, owned by one worker thread, without a runtime.
+//!
+//! Responsible for its bytes in both directions and for when it has to end. Not responsible for what the messages say.
+
+use std::io::{self, Read, Write};
+use std::net::{Shutdown, TcpStream};
+use std::os::fd::{AsFd, BorrowedFd};
+use std::time::Duration;
+
+use rustls::ServerConnection;
+use taciturn_protocol::address::{ClientAddr, FiveTuple};
+use taciturn_protocol::time::Instant;
+
+use super::queue::{QueueLimits, SendQueue};
+use super::scratch::READ_SIZE;
+use super::{Batch, DroppedFrames, QueueClass, Queued, Scratch};
+use crate::listener::{ConnectionSlot, Established};
+
+/// Frames are given to TLS in runs of about this size: a few full records for one write, little enough that what waits
+/// longer can still be dropped.
+const TLS_RUN: usize = 64 * 1024;
+
+/// A partial frame's buffer up to this size is kept for the next one, so that a client whose frames straddle reads
+/// costs no allocation each time.
+const TAIL_KEPT: usize = 4 * 1024;
+
+/// Buffers that nothing has used for this long are given back.
+const RELEASE_AFTER: Duration = Duration::from_secs(10);
+
+/// What one connection may cost.
+#[derive(Clone, Copy, Debug)]
+pub struct StreamLimits {
+    /// A connection on which nothing moves for this long is closed. [`Connection::set_idle`] changes it.
+    pub idle: Duration,
+    /// A frame has to be complete this long after its first byte.
+    pub frame: Duration,
+    /// A client that takes not one byte of what it is owed for this long is given up.
+    pub stall: Duration,
+    /// Longest STUN message other than a Send indication, in bytes.
+    pub control_frame_bytes: usize,
+    /// Bytes of queued media; the oldest is dropped for the newest.
+    pub media_bytes: usize,
+    /// Bytes of queued control frames; beyond it the connection is closed.
+    pub control_bytes: usize,
+    /// Media that has waited for longer is dropped.
+    pub media_age: Duration,
+}
+
+impl Default for StreamLimits {
+    fn default() -> Self {
+        Self {
+            idle: Duration::from_secs(60),
+            frame: Duration::from_secs(10),
+            stall: Duration::from_secs(30),
+            control_frame_bytes: 9 * 1024,
+            media_bytes: 256 * 1024,
+            control_bytes: 64 * 1024,
+            media_age: Duration::from_secs(1),
+        }
+    }
+}
+
+impl StreamLimits {
+    const fn queue(&self) -> QueueLimits {
+        QueueLimits {
+            media_bytes: self.media_bytes,
+            control_bytes: self.control_bytes,
+            media_age: self.media_age,
+        }
+    }
+}
+
+/// Why a connection ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum CloseReason {
+    /// The client closed it.
+    PeerClosed,
+    /// The kernel reported an error: a reset, mostly.
+    Reset,
+    /// The bytes are not a TURN stream, or no longer.
+    NotTurn,
+    /// A frame was announced that is longer than any client has reason to send.
+    FrameTooLong,
+    /// A frame was begun and not completed in time.
+    FrameDeadline,
+    /// Nothing moved for too long.
+    Idle,
+    /// A TLS record was malformed or forged.
+    Tls,
+    /// Control frames piled up over their cap.
+    Backlog,
+    /// The client takes nothing of what it is owed.
+    Stalled,
+}
+
+impl CloseReason {
+    /// Every reason, in the order of [`CloseReason::index`].
+    pub const ALL: [Self; 9] = [
+        Self::PeerClosed,
+        Self::Reset,
+        Self::NotTurn,
+        Self::FrameTooLong,
+        Self::FrameDeadline,
+        Self::Idle,
+        Self::Tls,
+        Self::Backlog,
+        Self::Stalled,
+    ];
+
+    /// The word used in logs and metric labels.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::PeerClosed => "peer-closed",
+            Self::Reset => "reset",
+            Self::NotTurn => "not-turn",
+            Self::FrameTooLong => "frame-too-long",
+            Self::FrameDeadline => "frame-deadline",
+            Self::Idle => "idle",
+            Self::Tls => "tls",
+            Self::Backlog => "backlog",
+            Self::Stalled => "stalled",
+        }
+    }
+
+    /// Position in [`CloseReason::ALL`].
+    pub const fn index(self) -> usize {
+        self as usize
+    }
+}
+
+/// An established connection with a TURN client.
+///
+/// The worker calls [`Connection::receive`] once when it takes the connection over, as bytes may have come with it, and
+/// then whenever the socket is readable; [`Connection::queue`] for each frame to send; [`Connection::flush`] once a
+/// round and whenever the socket is writable again. No method blocks.
+#[derive(Debug)]
+pub struct Connection {
+    stream: TcpStream,
+    tls: Option<Box<ServerConnection>>,
+    five_tuple: FiveTuple,
+    limits: StreamLimits,
+    /// Decrypted or plain bytes that came before the worker took over.
+    early: Vec<u8>,
+    /// The beginning of a frame whose rest has not come yet.
+    tail: Vec<u8>,
+    /// How many bytes the frame in `tail` needs before looking at it again is worth while.
+    needed: usize,
+    queue: SendQueue,
+    last_moved: Instant,
+    frame_since: Option<Instant>,
+    blocked_since: Option<Instant>,
+    ended: bool,
+    overloaded: bool,
+    _slot: ConnectionSlot,
+}
+
+impl Connection {
+    /// Takes a connection over from the listener.
+    pub fn new(established: Established, limits: StreamLimits, now: Instant) -> Self {
+        let Established {
+            stream,
+            mut tls,
+            early,
+            transport,
+            client,
+            server,
+            slot,
+        } = established;
+        if let Some(tls) = &mut tls {
+            // The queue is the bound; rustls holds at most one run of it.
+            tls.set_buffer_limit(None);
+        }
+        Self {
+            stream,
+            tls,
+            five_tuple: FiveTuple {
+                transport,
+                client: ClientAddr(client),
+                server,
+            },
+            limits,
+            early,
+            tail: Vec::new(),
+            needed: 0,
+            queue: SendQueue::default(),
+            last_moved: now,
+            frame_since: None,
+            blocked_since: None,
+            ended: false,
+            overloaded: false,
+            _slot: slot,
+        }
+    }
+
+    /// The 5-tuple of this connection.
+    pub const fn five_tuple(&self) -> FiveTuple {
+        self.five_tuple
+    }
+
+    /// Reads once, at most 64 KiB, so that one busy client does not keep the others waiting. The frames are in the
+    /// batch, which has to go back with [`Connection::keep_rest`].
+    ///
+    /// # Errors
+    /// The reason to close the connection.
+    pub fn receive<'s>(
+        &mut self,
+        now: Instant,
+        scratch: &'s mut Scratch,
+    ) -> Result<Batch<'s>, CloseReason> {
+        let kept = self.tail.len();
+        let mut end = kept;
+        if !self.early.is_empty() {
+            end += self.early.len();
+            scratch.plain[kept..end].copy_from_slice(&self.early);
+            self.early = Vec::new();
+        }
+        let room = &mut scratch.plain[end..];
+        end += match &mut self.tls {
+            None => read_plain(&self.stream, &mut room[..READ_SIZE], &mut self.ended)?,
+            Some(tls) => read_records(
+                &self.stream,
+                tls,
+                &mut scratch.records,
+                room,
+                &mut self.ended,
+            )?,
+        };
+        if end > kept {
+            self.last_moved = now;
+        } else if self.ended {
+            return Err(CloseReason::PeerClosed);
+        }
+        let mut batch = Batch {
+            bytes: &mut scratch.plain[..end],
+            at: 0,
+            needed: 0,
+            control_frame_bytes: self.limits.control_frame_bytes,
+            absorbed: false,
+        };
+        if end == kept || (kept > 0 && end < self.needed) {
+            // Not enough to complete the frame: only the new bytes are copied, so that a long frame that trickles in
+            // costs no more than its length.
+            self.tail.extend_from_slice(&batch.bytes[kept..]);
+            batch.absorbed = true;
+            batch.at = end;
+            return Ok(batch);
+        }
+        batch.bytes[..kept].copy_from_slice(&self.tail);
+        Ok(batch)
+    }
+
+    /// Takes back what [`Batch::next_frame`] left over: the beginning of a frame.
+    ///
+    /// # Errors
+    /// [`CloseReason::PeerClosed`] when these were the client's last bytes. What is queued can still be sent.
+    pub fn keep_rest(&mut self, now: Instant, batch: Batch<'_>) -> Result<(), CloseReason> {
+        if !batch.absorbed {
+            let rest = &batch.bytes[batch.at..];
+            self.tail.clear();
+            if rest.is_empty() {
+                self.frame_since = None;
+                if self.tail.capacity() > TAIL_KEPT {
+                    self.tail = Vec::new();
+                }
+            } else {
+                if batch.at > 0 || self.frame_since.is_none() {
+                    self.frame_since = Some(now);
+                }
+                self.tail.extend_from_slice(rest);
+            }
+            self.needed = batch.needed;
+        }
+        if self.ended {
+            Err(CloseReason::PeerClosed)
+        } else {
+            Ok(())
+        }
+    }
+
+    /// Queues one frame, given in parts, to go out with the next [`Connection::flush`]. ChannelData is padded here.
+    pub fn queue(&mut self, now: Instant, class: QueueClass, parts: &[&[u8]]) -> Queued {
+        let queued = self.queue.push(now, class, parts, &self.limits.queue());
+        if queued == Queued::Closing {
+            self.overloaded = true;
+        }
+        queued
+    }
+
+    /// Sends what is queued, all in one go as far as the kernel takes it; too old media is dropped instead.
+    ///
+    /// # Errors
+    /// The reason to close the connection.
+    pub fn flush(&mut self, now: Instant) -> Result<(), CloseReason> {
+        if self.overloaded {
+            return Err(CloseReason::Backlog);
+        }
+        self.queue.expire(now, &self.limits.queue());
+        let sent = match &mut self.tls {
+            None => write_plain(&self.stream, &mut self.queue),
+            Some(tls) => write_records(&self.stream, tls, &mut self.queue),
+        }
+        .map_err(|_| CloseReason::Reset)?;
+        if sent > 0 {
+            self.last_moved = now;
+        }
+        if !self.wants_write() {
+            self.blocked_since = None;
+        } else if sent > 0 || self.blocked_since.is_none() {
+            self.blocked_since = Some(now);
+        }
+        Ok(())
+    }
+
+    /// Whether something is left to send, so that the worker has to call [`Connection::flush`] when the socket can
+    /// take more.
+    pub fn wants_write(&self) -> bool {
+        !self.queue.is_empty() || self.tls.as_ref().is_some_and(|tls| tls.wants_write())
+    }
+
+    /// When [`Connection::handle_timeout`] next has something to do.
+    pub fn poll_timeout(&self) -> Option<Instant> {
+        let deadlines = [
+            // While something is owed it is the stall deadline that counts.
+            (!self.wants_write()).then(|| self.last_moved + self.limits.idle),
+            self.frame_since.map(|since| since + self.limits.frame),
+            self.blocked_since.map(|since| since + self.limits.stall),
+            self.holds_idle_buffers()
+                .then(|| self.last_moved + RELEASE_AFTER),
+        ];
+        deadlines.into_iter().flatten().min()
+    }
+
+    /// Checks the deadlines and gives back memory that is not in use. May be called at any time.
+    ///
+    /// # Errors
+    /// The reason to close the connection.
+    pub fn handle_timeout(&mut self, now: Instant) -> Result<(), CloseReason> {
+        if self
+            .frame_since
+            .is_some_and(|since| since + self.limits.frame <= now)
+        {
+            return Err(CloseReason::FrameDeadline);
+        }
+        if self
+            .blocked_since
+            .is_some_and(|since| since + self.limits.stall <= now)
+        {
+            return Err(CloseReason::Stalled);
+        }
+        // RFC 8489 §6.2.2: not while an answer is owed; the stall deadline covers that.
+        if self.last_moved + self.limits.idle <= now && !self.wants_write() {
+            return Err(CloseReason::Idle);
+        }
+        if self.holds_idle_buffers() && self.last_moved + RELEASE_AFTER <= now {
+            self.queue.release();
+            if self.tail.is_empty() {
+                self.tail = Vec::new();
+            }
+        }
+        Ok(())
+    }
+
+    /// Sets how long nothing may move before the connection is closed: longer while it holds an allocation.
+    pub const fn set_idle(&mut self, idle: Duration) {
+        self.limits.idle = idle;
+    }
+
+    /// Bytes queued and not yet given to the kernel or to TLS.
+    pub fn queued_bytes(&self) -> usize {
+        self.queue.len()
+    }
+
+    /// How long the oldest queued frame has waited.
+    pub fn queue_age(&self, now: Instant) -> Duration {
+        self.queue.age(now)
+    }
+
+    /// The media frames given up since the last call.
+    pub fn take_dropped(&mut self) -> DroppedFrames {
+        self.queue.take_dropped()
+    }
+
+    /// Ends the connection: one last attempt to send what is queued, then TLS close_notify and FIN. Dropping the
+    /// connection ends it as well, only less politely.
+    pub fn close(mut self, now: Instant) {
+        // The peer may be gone already; there is nobody to tell.
+        let _ = self.flush(now);
+        if let Some(tls) = &mut self.tls {
+            tls.send_close_notify();
+            let _ = send_records(&self.stream, tls);
+        }
+        let _ = self.stream.shutdown(Shutdown::Write);
+    }
+
+    fn holds_idle_buffers(&self) -> bool {
+        let queue_idle = self.queue.is_empty() && self.queue.capacity() > 0;
+        let tail_idle = self.tail.is_empty() && self.tail.capacity() > 0;
+        queue_idle || tail_idle
+    }
+}
+
+impl AsFd for Connection {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.stream.as_fd()
+    }
+}
+
+/// One read. `Ok(0)` when nothing is there; `ended` tells whether nothing will ever be.
+fn read_plain(
+    mut stream: &TcpStream,
+    into: &mut [u8],
+    ended: &mut bool,
+) -> Result<usize, CloseReason> {
+    if *ended {
+        return Ok(0);
+    }
+    loop {
+        match stream.read(into) {
+            Ok(0) => {
+                *ended = true;
+                return Ok(0);
+            }
+            Ok(count) => return Ok(count),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(0),
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(_) => return Err(CloseReason::Reset),
+        }
+    }
+}
+
+/// One read, decrypted into `plain`, together with what TLS had decrypted before.
+fn read_records(
+    stream: &TcpStream,
+    tls: &mut ServerConnection,
+    records: &mut [u8],
+    plain: &mut [u8],
+    ended: &mut bool,
+) -> Result<usize, CloseReason> {
+    let mut filled = 0;
+    take_plaintext(tls, plain, &mut filled, ended);
+    let count = read_plain(stream, records, ended)?;
+    let mut input = &records[..count];
+    while !input.is_empty() {
+        // rustls takes a few KiB at a time and refuses more only while plaintext is waiting, which is taken below.
+        let taken = tls.read_tls(&mut input).map_err(|_| CloseReason::Tls)?;
+        if tls.process_new_packets().is_err() {
+            // The alert says why; whether it arrives does not matter.
+            let _ = tls.write_tls(&mut &*stream);
+            return Err(CloseReason::Tls);
+        }
+        take_plaintext(tls, plain, &mut filled, ended);
+        if taken == 0 {
+            // Records behind close_notify mean nothing.
+            break;
+        }
+    }
+    Ok(filled)
+}
+
+fn take_plaintext(
+    tls: &mut ServerConnection,
+    plain: &mut [u8],
+    filled: &mut usize,
+    ended: &mut bool,
+) {
+    while *filled < plain.len() {
+        match tls.reader().read(&mut plain[*filled..]) {
+            Ok(0) => {
+                *ended = true;
+                return;
+            }
+            Ok(count) => *filled += count,
+            // Nothing more for now: the one error that the reader has while the stream has not ended.
+            Err(_) => return,
+        }
+    }
+}
+
+/// Writes until the queue is empty or the kernel takes no more. Returns the bytes sent.
+fn write_plain(mut stream: &TcpStream, queue: &mut SendQueue) -> io::Result<usize> {
+    let mut sent = 0;
+    while !queue.is_empty() {
+        let pending = queue.pending();
+        match stream.write(pending) {
+            Ok(count) => {
+                let all = count == pending.len();
+                queue.consume(count);
+                sent += count;
+                if !all {
+                    break;
+                }
+            }
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(sent)
+}
+
+/// The same through TLS: whole frames are encrypted only once the kernel has taken all records before, so that what
+/// waits stays plain and can still be dropped.
+fn write_records(
+    stream: &TcpStream,
+    tls: &mut ServerConnection,
+    queue: &mut SendQueue,
+) -> io::Result<usize> {
+    let mut sent = 0;
+    loop {
+        sent += send_records(stream, tls)?;
+        if queue.is_empty() || tls.wants_write() {
+            return Ok(sent);
+        }
+        let run = queue.whole_frames(TLS_RUN);
+        tls.writer().write_all(&queue.pending()[..run])?;
+        queue.consume(run);
+    }
+}
+
+/// Writes the records that TLS has ready, as far as the kernel takes them.
+fn send_records(stream: &TcpStream, tls: &mut ServerConnection) -> io::Result<usize> {
+    let mut sent = 0;
+    while tls.wants_write() {
+        match tls.write_tls(&mut &*stream) {
+            Ok(count) => sent += count,
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(sent)
+}
