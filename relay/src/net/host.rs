@@ -132,12 +132,12 @@ pub fn raise_fd_limit() -> io::Result<FdLimit> {
         return Err(io::Error::last_os_error());
     }
     let before = limit.rlim_cur;
-    limit.rlim_cur = limit.rlim_max;
-    // SAFETY: the pointer leads to `limit`, which the kernel only reads.
-    if before < limit.rlim_max
-        && unsafe { libc::setrlimit(libc::RLIMIT_NOFILE, &raw const limit) } != 0
-    {
-        return Err(io::Error::last_os_error());
+    if before < limit.rlim_max {
+        limit.rlim_cur = limit.rlim_max;
+        // SAFETY: the pointer leads to `limit`, which the kernel only reads.
+        if unsafe { libc::setrlimit(libc::RLIMIT_NOFILE, &raw const limit) } != 0 {
+            return Err(io::Error::last_os_error());
+        }
     }
     Ok(FdLimit {
         before,

@@ -52,6 +52,8 @@ mod host;
 mod outcome;
 mod poll;
 mod sys;
+#[cfg(test)]
+mod tests;
 mod transmit;
 mod udp;
 

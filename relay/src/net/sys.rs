@@ -171,7 +171,8 @@ pub(super) fn receive_many(fd: BorrowedFd<'_>, free: Free<'_>) -> io::Result<usi
     let received = usize::try_from(received).map_err(|_| io::Error::last_os_error())?;
     for (header, slot) in headers.iter().zip(free.slots).take(received) {
         slot.len = header.0.msg_len as usize;
-        slot.control_len = header.0.msg_hdr.msg_controllen as usize;
+        // An integer of another width in other C libraries, hence the cast to whatever is needed.
+        slot.control_len = header.0.msg_hdr.msg_controllen as _;
         slot.truncated = header.0.msg_hdr.msg_flags & libc::MSG_TRUNC != 0;
     }
     Ok(received)
@@ -243,7 +244,7 @@ pub(super) fn receive_error(fd: BorrowedFd<'_>) -> io::Result<(RawAddr, Option<E
     if received < 0 {
         return Err(io::Error::last_os_error());
     }
-    let control_len = header.0.msg_hdr.msg_controllen as usize;
+    let control_len: usize = header.0.msg_hdr.msg_controllen as _;
     Ok((
         name,
         cmsg::parse_error(control.0.get(..control_len).unwrap_or_default()),
@@ -252,16 +253,14 @@ pub(super) fn receive_error(fd: BorrowedFd<'_>) -> io::Result<(RawAddr, Option<E
 
 /// Sets a socket option that takes an int.
 pub(super) fn set_int(fd: BorrowedFd<'_>, level: i32, name: i32, value: i32) -> io::Result<()> {
-    // SAFETY: the pointer leads to `value`, a parameter of this function, and the length is its own.
-    let outcome = unsafe {
-        libc::setsockopt(
-            fd.as_raw_fd(),
-            level,
-            name,
-            (&raw const value).cast(),
-            size_of::<i32>() as libc::socklen_t,
-        )
-    };
+    const LEN: libc::socklen_t = 4;
+    const _: () = assert!(
+        size_of::<i32>() == LEN as usize,
+        "an int of the kernel's is an i32"
+    );
+    // SAFETY: the pointer leads to `value`, a parameter of this function, which is `LEN` bytes long.
+    let outcome =
+        unsafe { libc::setsockopt(fd.as_raw_fd(), level, name, (&raw const value).cast(), LEN) };
     if outcome == 0 {
         Ok(())
     } else {
