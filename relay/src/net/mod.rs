@@ -44,6 +44,8 @@
 compile_error!("the relay runs on Linux");
 
 mod address;
+#[cfg(test)]
+pub(crate) mod allocations;
 mod buffer;
 mod cmsg;
 pub mod faults;
