@@ -24,10 +24,6 @@ def require(*tools: str) -> None:
         pytest.skip(message)
 
 
-def pytest_addoption(parser):
-    parser.addoption("--screenshots", default=None, help="directory that receives the demo page's pictures")
-
-
 @pytest.fixture(scope="session")
 def certificates(tmp_path_factory):
     """The authority and server certificate of this run."""
@@ -41,9 +37,9 @@ def server(tmp_path_factory, certificates):
 
 
 @pytest.fixture(scope="session")
-def screenshots(request, tmp_path_factory) -> pathlib.Path:
-    """Where pictures of the demo page go."""
-    named = request.config.getoption("--screenshots")
+def screenshots(tmp_path_factory) -> pathlib.Path:
+    """Where pictures of the demo page go; INTEROP_SCREENSHOTS keeps them."""
+    named = os.environ.get("INTEROP_SCREENSHOTS")
     if named is None:
         return tmp_path_factory.mktemp("screenshots")
     directory = pathlib.Path(named)
@@ -72,3 +68,11 @@ def echo_peer():
     for process in started:
         process.terminate()
         process.wait()
+
+
+def pytest_sessionfinish(session):
+    """In CI a skipped test is a test that did not run, and that is a failure."""
+    reporter = session.config.pluginmanager.get_plugin("terminalreporter")
+    ours = under_test.under_test() == "taciturn"
+    if os.environ.get("CI") == "true" and ours and reporter.stats.get("skipped"):
+        session.exitstatus = pytest.ExitCode.TESTS_FAILED

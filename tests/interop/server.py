@@ -6,6 +6,7 @@ clients and this suite work on a machine before blame is laid on the relay. Not 
 """
 
 import dataclasses
+import hashlib
 import os
 import pathlib
 import shutil
@@ -19,6 +20,8 @@ from credentials import Credentials, mint
 
 REALM = "interop.example.org"
 SECRET = "interop-secret-of-more-than-thirty-two-characters"
+# A user with a password of its own, for clients that know nothing of time-limited credentials.
+STATIC_USER = Credentials("gateway-1", "a password that was typed once")
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 START_SECONDS = 15
 
@@ -132,7 +135,13 @@ def _taciturn(program, directory, certificates, ports) -> list[str]:
         for transport, port in (("udp", udp), ("tcp", tcp), ("tls", tls), ("auto", auto))
         for host in ("127.0.0.1", "[::1]")
     )
+    # The keys of RFC 8489 §9.2.2 and §18.5.1, derived here and not by the program under test.
+    identity = f"{STATIC_USER.username}:{REALM}:{STATIC_USER.password}".encode()
+    keys = directory / "gateway-1.key"
+    keys.write_text(f"md5:{hashlib.md5(identity).hexdigest()}\nsha256:{hashlib.sha256(identity).hexdigest()}\n")
+    keys.chmod(0o600)
     config = directory / "relay.toml"
+    config.touch(0o600)
     config.write_text(
         f"""realm = "{REALM}"
 workers = 2
@@ -147,6 +156,9 @@ key = "{certificates.key}"
 [[secret]]
 id = "interop"
 value = "{SECRET}"
+[[user]]
+name = "{STATIC_USER.username}"
+key-file = "{keys}"
 [peers]
 allow-loopback = true
 [limits]

@@ -1,13 +1,14 @@
 """aioice, an ICE library in Python, with both parties behind the server under test."""
 
 import asyncio
+import hashlib
 import ssl
 
 import aioice
 import pytest
 from aioice import stun, turn
 
-from credentials import wrong
+from credentials import mint, wrong
 
 ECHOES = 50
 # Lengths around a padding boundary and one that fills a usual path MTU.
@@ -45,6 +46,14 @@ def two_parties_exchange_datagrams_of_many_lengths(server, trusted, transport, h
 def two_parties_on_different_transports_meet(server, trusted, one, other):
     """T-02, A-13: a party that only gets TCP or TLS out of its network reaches one that has UDP."""
     asyncio.run(_exchange(server, one, "127.0.0.1", other))
+
+
+def a_party_whose_credentials_were_minted_with_sha_256_is_served(server):
+    """H-02: HMAC-SHA-256 proves a time-limited name as HMAC-SHA1 does."""
+    if server.name != "taciturn":
+        pytest.skip("this server knows HMAC-SHA1 only")
+    minted = mint(server.secret, "aioice", digest=hashlib.sha256)
+    assert [candidate.type for candidate in asyncio.run(_candidates(server, "udp", minted))] == ["relay"]
 
 
 @pytest.mark.parametrize("fault", ["expired", "wrong"])

@@ -14,9 +14,10 @@ import pytest
 
 from conftest import require
 from credentials import wrong
+from server import STATIC_USER
 
 MESSAGES = 10
-# Spaced so that the client never finds two TLS records in one read: it would leave the second one for later.
+# Spaced so that two TLS records never arrive in one read: what the client counts is then the relay's loss.
 SPACING_MILLISECONDS = 60
 RUN_SECONDS = 45
 
@@ -130,6 +131,16 @@ def a_secret_on_the_command_line_mints_accepted_credentials(server, transport):
     )
     assert run.returncode == 0, run.stdout + run.stderr
     assert "Total lost packets 0 (" in run.stdout + run.stderr, run.stdout + run.stderr
+
+
+def a_static_user_authenticates_with_a_password_that_the_relay_never_saw(server):
+    """T-01: the relay holds the keys derived from a password, and the client proves that it knows the password."""
+    require("turnutils_uclient")
+    if server.name != "taciturn":
+        pytest.skip("this server takes time-limited credentials only")
+    run = Client(server, "udp", "ipv4", "-y", "-c", credentials=STATIC_USER).finish()
+    assert run.status == 0, run.output
+    assert run.sent == run.received == 2 * MESSAGES and run.lost == 0, run.output
 
 
 @pytest.mark.parametrize("transport", ["udp", "tcp", "tls"])
