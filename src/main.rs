@@ -1,2 +1,48 @@
-//! Placeholder.
-fn main() {}
+//! The `taciturn` command: hands its arguments to one file for each sub-command and reports what went wrong.
+//!
+//! Responsible for exit codes and for printing an error once. No logic of its own.
+#![forbid(unsafe_code)]
+
+#[cfg(feature = "relay")]
+mod check_config;
+mod cli;
+mod credentials;
+#[cfg(feature = "relay")]
+mod demo;
+#[cfg(feature = "relay")]
+mod relay;
+
+use std::io;
+use std::process::ExitCode;
+
+use clap::Parser;
+
+use cli::{Cli, Command};
+
+fn main() -> ExitCode {
+    match run(Cli::parse().command) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) if is_closed_pipe(&error) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("taciturn: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(command: Command) -> anyhow::Result<()> {
+    match command {
+        #[cfg(feature = "relay")]
+        Command::Relay(options) => relay::run(&options),
+        #[cfg(feature = "relay")]
+        Command::CheckConfig(options) => check_config::run(&options, &mut io::stdout().lock()),
+        #[cfg(feature = "relay")]
+        Command::Demo(options) => demo::run(options),
+        Command::Credentials(command) => credentials::run(command, &mut io::stdout().lock()),
+    }
+}
+
+/// Whether the reader of our output has seen enough (`taciturn ... | head`).
+fn is_closed_pipe(error: &anyhow::Error) -> bool {
+    error.downcast_ref::<io::Error>().is_some_and(|error| error.kind() == io::ErrorKind::BrokenPipe)
+}

@@ -7,7 +7,6 @@ use std::path::{Path, PathBuf};
 
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
-use sha2::{Digest, Sha256};
 use taciturn_protocol::credentials::{Hashes, HmacHash, NonceKey, Realm, SharedSecret, StaticUser};
 use zeroize::Zeroizing;
 
@@ -147,7 +146,7 @@ fn secret_id<'t>(value: &'t toml::de::DeValue<'t>) -> Result<&'t str, Wrong> {
 /// Which hashes a secret's passwords may be made with.
 fn hashes(section: &Section<'_>) -> Option<Hashes> {
     const WORDS: &[(&str, HmacHash)] = &[("sha1", HmacHash::Sha1), ("sha256", HmacHash::Sha256)];
-    let Some(field) = section.field("hmac") else { return Some(Hashes { sha1: true, sha256: true }) };
+    let Some(field) = section.field("hmac") else { return Some(Hashes::BOTH) };
     let listed = section.list("hmac", word(WORDS))?;
     let has = |wanted| listed.iter().any(|(hash, _)| *hash == wanted);
     let hashes = Hashes { sha1: has(HmacHash::Sha1), sha256: has(HmacHash::Sha256) };
@@ -233,15 +232,16 @@ fn user(name: &str, realm: Option<&Realm>, file: &FileRead) -> Result<StaticUser
     let text = str::from_utf8(&file.bytes).map_err(|_| Wrong::new("does not hold a user's key", MAKE_KEY))?;
     let mut keys = Zeroizing::new(String::new());
     let (mut made_for_user, mut made_for_realm) = (None, None);
-    for line in text.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with('#')) {
+    for line in text.lines().map(str::trim) {
         if let Some(user) = line.strip_prefix("user:") {
             made_for_user = Some(user.trim());
         } else if let Some(realm) = line.strip_prefix("realm:") {
             made_for_realm = Some(realm.trim());
         } else {
             keys.push_str(line);
-            keys.push('\n');
         }
+        // A line for each line, so that errors count as an editor does.
+        keys.push('\n');
     }
     // The key is a hash over user, realm and password: under another name or realm nobody could ever prove it.
     match made_for_user {
@@ -266,11 +266,6 @@ pub(super) fn nonce_key(section: &Section<'_>, key: &'static str, files: &mut Fi
     let field = section.field(key)?;
     let (_, file) = files.read(field, Sensitivity::Secret)?;
     let bytes = trimmed(&file.bytes);
-    if bytes.len() < MIN_SECRET_BYTES {
-        let problem = format!("the key has {} bytes, fewer than {MIN_SECRET_BYTES}", bytes.len());
-        field.refuse(Wrong::new(problem, MAKE_SECRET));
-        return None;
-    }
-    // Key files are text of any length; the hash keeps all of their randomness in the 32 bytes that are wanted.
-    Some(NonceKey::new(Sha256::digest(bytes).into()))
+    let key = NonceKey::from_secret(bytes);
+    key.map_err(|error| field.refuse(Wrong::new(format!("is not a nonce key: {error}"), MAKE_SECRET))).ok()
 }

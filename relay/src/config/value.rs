@@ -65,7 +65,7 @@ pub(super) fn duration(range: RangeInclusive<Duration>) -> impl Fn(&DeValue<'_>)
 /// Reads `"500ms"`, `"90s"`, `"10m"`, `"24h"`, `"7d"`: digits and one unit, nothing else.
 ///
 /// `None` when it is not that, or longer than a `u64` of seconds.
-pub fn parse_duration(text: &str) -> Option<Duration> {
+pub(super) fn parse_duration(text: &str) -> Option<Duration> {
     let digits = text.find(|c: char| !c.is_ascii_digit())?;
     let (number, unit) = text.split_at(digits);
     let number: u64 = number.parse().ok()?;

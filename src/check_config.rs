@@ -1,0 +1,74 @@
+//! `taciturn check-config`: says what a relay would do with a configuration, or everything that is wrong with it.
+//!
+//! Responsible for the summary. Not for judging: `taciturn_relay::config` does.
+
+use std::io::Write;
+use std::path::Path;
+
+use anyhow::bail;
+use taciturn_relay::config::{self, AdminAddress, Config};
+
+use crate::cli::CheckConfigOptions;
+
+pub(crate) fn run(options: &CheckConfigOptions, out: &mut dyn Write) -> anyhow::Result<()> {
+    let config = load(&options.file)?;
+    writeln!(out, "ok: {}", options.file.display())?;
+    for (name, value) in summary(&config) {
+        writeln!(out, "  {name:<10} {value}")?;
+    }
+    Ok(())
+}
+
+/// Reads the configuration; its warnings and errors go to standard error, one a line.
+pub(crate) fn load(file: &Path) -> anyhow::Result<Config> {
+    match config::load(file) {
+        Ok(config) => {
+            for warning in &config.warnings {
+                eprintln!("warning: {warning}");
+            }
+            Ok(config)
+        }
+        Err(errors) => {
+            eprintln!("{errors}");
+            match errors.as_slice().len() {
+                1 => bail!("the configuration has an error"),
+                count => bail!("the configuration has {count} errors"),
+            }
+        }
+    }
+}
+
+fn summary(config: &Config) -> Vec<(&'static str, String)> {
+    let listeners: Vec<String> =
+        config.listeners.iter().map(|l| format!("{} {}", l.transport.as_str(), l.address)).collect();
+    let relayed: Vec<String> = config
+        .relayed
+        .addresses
+        .iter()
+        .map(|a| a.advertise.map_or_else(|| a.bind.to_string(), |seen| format!("{} (seen as {seen})", a.bind)))
+        .collect();
+    let ports = format!("ports {}-{}", config.relayed.ports.start(), config.relayed.ports.end());
+    let secrets: Vec<&str> = config.secrets.iter().map(|secret| secret.id()).collect();
+    let users: Vec<&str> = config.users.iter().map(|user| user.name.as_str()).collect();
+    let tls = config.tls.as_ref().map_or_else(
+        || "none".to_owned(),
+        |tls| format!("profile {}, {}", tls.profile.as_str(), tls.certificate_file.display()),
+    );
+    let admin = match &config.admin.address {
+        AdminAddress::Tcp(address) => address.to_string(),
+        AdminAddress::Unix(path) => format!("unix:{}", path.display()),
+    };
+    vec![
+        ("realm", config.realm.as_str().to_owned()),
+        ("listeners", listeners.join(", ")),
+        ("relayed", format!("{}, {ports}", relayed.join(", "))),
+        ("tls", tls),
+        ("secrets", or_none(&secrets)),
+        ("users", or_none(&users)),
+        ("admin", admin),
+    ]
+}
+
+fn or_none(names: &[&str]) -> String {
+    if names.is_empty() { "none".to_owned() } else { names.join(", ") }
+}
