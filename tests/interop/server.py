@@ -84,17 +84,21 @@ def start(directory: pathlib.Path, certificates: Certificates):
     ports = free_ports(5)
     write = _coturn if under_test() == "coturn" else _taciturn
     command = write(program, directory, certificates, ports)
-    log = directory / "server.log"
-    with log.open("wb") as output:
+    printed = directory / "server.log"
+    with printed.open("wb") as output:
         process = subprocess.Popen(command, stdout=output, stderr=subprocess.STDOUT, cwd=directory)
     udp, tcp, tls, auto, admin = ports
     ours = under_test() == "taciturn"
     server = Server(
-        under_test(), udp, tcp, tls, auto if ours else None, admin if ours else None, certificates, process.pid, log
+        under_test(), udp, tcp, tls, auto if ours else None, admin if ours else None, certificates, process.pid, printed
     )
     try:
         _wait_until_it_answers(process, server)
         yield server
+        # It served every client, so it has to be there still, and none of its threads may have given up.
+        log = server.log.read_text(errors="replace")
+        if process.poll() is not None or "panicked at" in log:
+            raise RuntimeError(f"{server.name} did not survive its clients (status {process.poll()}):\n{log}")
     finally:
         process.send_signal(signal.SIGTERM)
         try:

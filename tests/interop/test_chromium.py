@@ -62,6 +62,19 @@ def a_relay_only_call_shows_video_and_echoes_messages(server, trusting, transpor
     assert report["connectionState"] == "connected", report
 
 
+@pytest.mark.parametrize("transport", ["tcp", "tls"])
+def a_call_passes_where_a_firewall_leaves_one_port_open(server, trusting, transport):
+    """T-02: TURN over TCP and over TLS share one port, as they would share 443."""
+    if server.auto_port is None:
+        pytest.skip("only this project's relay has auto listeners")
+    credentials = server.credentials("chromium")
+    entry = ice_server(server, transport, credentials)
+    entry["urls"] = [url.replace(f":{server.port(transport)}?", f":{server.auto_port}?") for url in entry["urls"]]
+    report = chromium.call(trusting, entry, 1.0)
+    assert "failure" not in report, report
+    assert report["after"]["localRelayProtocol"] == transport and report["after"]["framesDecoded"] > 0, report
+
+
 @pytest.mark.parametrize("fault", ["expired", "wrong"])
 @pytest.mark.parametrize("transport", ["udp", "tcp", "tls"])
 def a_browser_with_unacceptable_credentials_is_told_401(server, trusting, transport, fault):

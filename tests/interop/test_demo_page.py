@@ -4,15 +4,14 @@ import json
 
 import pytest
 from selenium.webdriver.common.by import By
-from selenium.webdriver.support.ui import WebDriverWait
 
 import browser as chromium
 from conftest import require
 from credentials import wrong
+from demo_page import text, visit, wait_for, wait_for_frames
 from server import ROOT
 
 PAGE = ROOT / "src" / "demo" / "page" / "index.html"
-PATIENCE_SECONDS = 25
 WIDTHS = [1280, 390]
 
 
@@ -58,32 +57,6 @@ def configuration(server, credentials) -> tuple[str, bytes]:
     ice_servers = [{"urls": urls, "username": credentials.username, "credential": credentials.password}]
     answer = {"iceServers": ice_servers, "transports": ["udp", "tcp", "tls"], "realm": server.realm}
     return "application/json", json.dumps(answer).encode()
-
-
-def visit(browser, page, wishes=""):
-    """Open the page afresh: a change of the fragment alone would not load it again."""
-    browser.get("about:blank")
-    browser.get(f"{page}#{wishes}")
-
-
-def wait_for(browser, state):
-    """Wait until the page says that its call is in `state`."""
-    WebDriverWait(browser, PATIENCE_SECONDS, 0.1).until(
-        lambda _: browser.execute_script("return document.body.dataset.callState") == state,
-        f"not {state}: {browser.find_element(By.TAG_NAME, 'main').text}",
-    )
-
-
-def wait_for_frames(browser, count):
-    """Wait until the page has counted `count` decoded frames."""
-    WebDriverWait(browser, PATIENCE_SECONDS, 0.1).until(
-        lambda _: int(browser.execute_script("return document.body.dataset.framesDecoded ?? 0")) >= count
-    )
-
-
-def text(browser, identifier) -> str:
-    """The text that a visitor reads in an element."""
-    return browser.find_element(By.ID, identifier).text
 
 
 def resize(browser, width, height=1000, dark=False):
