@@ -1,0 +1,394 @@
+//! The admin API: health, metrics, status, drain, and allocations by pseudonym.
+//!
+//! Responsible for HTTP on the admin address: loopback or a Unix socket. Not responsible for what the figures mean
+//! (`metrics`, `taciturn_protocol::status`), nor for when a drain ends.
+//!
+//! It is reached by programs on this host only, and still trusts none of them with time or memory: a connection lives for
+//! a minute, bodies are small, and there is a bound on connections (security.md A-40). A request whose Host is a name is
+//! refused, so that a web page cannot reach it by rebinding a name of its own to loopback.
+
+mod bounded;
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use axum::body::Bytes;
+use axum::extract::{DefaultBodyLimit, Path, Request, State};
+use axum::http::{StatusCode, header};
+use axum::middleware::{self, Next};
+use axum::response::{IntoResponse, Response};
+use axum::routing::{delete, get, post};
+use axum::{Json, Router};
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+use taciturn_protocol::forward::AllocationId;
+use taciturn_protocol::server::Drain;
+use taciturn_protocol::status::{Load, Phase};
+use tokio::sync::oneshot;
+
+use crate::clock::Clock;
+use crate::counters::Totals;
+use crate::metrics::{Metrics, SharedPhase};
+use crate::worker::{Message, Outbox, Report};
+
+pub use bounded::{AdminListener, Bounded, Timed};
+
+/// Longest request body.
+const BODY_BYTES: usize = 16 * 1024;
+/// Longest reason of a drain.
+const REASON_BYTES: usize = 256;
+/// How long a worker may take to answer. Only a worker that is stuck takes longer than a round.
+const REPORT_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// What the relay can hold, for `capacity` in the status.
+#[derive(Clone, Copy, Debug, Serialize)]
+pub struct Capacity {
+    /// Allocations by configuration.
+    pub allocations: usize,
+    /// Relayed ports on all relayed addresses.
+    pub ports: usize,
+    /// TCP and TLS connections by configuration.
+    pub connections: usize,
+    /// Worker threads.
+    pub workers: usize,
+}
+
+/// What the admin API shows and changes.
+#[derive(Debug)]
+pub struct Admin {
+    /// Where the relay is in its life.
+    pub phase: Arc<SharedPhase>,
+    /// The counters of all workers.
+    pub totals: Totals,
+    /// The same, and more, as Prometheus sees it.
+    pub metrics: Metrics,
+    /// The workers.
+    pub outboxes: Vec<Outbox>,
+    /// What the relay can hold.
+    pub capacity: Capacity,
+    /// The zone that the relay is in, where known.
+    pub zone_id: Option<String>,
+    /// A random name of this start of the process, so that counters that began again are told from ones that fell.
+    pub boot_id: String,
+    /// The relay's clock.
+    pub clock: Clock,
+    /// The drain that is under way.
+    pub drain: Mutex<Option<DrainOrder>>,
+    /// Counts status samples.
+    pub sequence: AtomicU64,
+}
+
+/// A drain as it was ordered.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct DrainOrder {
+    /// When the relay may be stopped with allocations left: seconds since 1970-01-01 UTC.
+    pub deadline: u64,
+    /// Why, for people.
+    pub reason: String,
+    /// The controller's epoch; an order of an older one is refused.
+    pub epoch: u64,
+}
+
+impl Admin {
+    /// The phase: a draining relay that has no allocation left is drained.
+    pub fn phase(&self) -> Phase {
+        let phase = self.phase.read();
+        if phase == Phase::Draining && self.totals.allocations() == 0 {
+            Phase::Drained
+        } else {
+            phase
+        }
+    }
+
+    fn order(&self, order: Option<DrainOrder>) -> Result<(), StatusCode> {
+        let mut current = self.drain.lock().unwrap_or_else(PoisonError::into_inner);
+        if let (Some(new), Some(old)) = (&order, &*current)
+            && new.epoch < old.epoch
+        {
+            return Err(StatusCode::CONFLICT);
+        }
+        match self.phase.read() {
+            Phase::Ready | Phase::Draining | Phase::Drained => {}
+            Phase::Launching | Phase::Lost => return Err(StatusCode::SERVICE_UNAVAILABLE),
+        }
+        let phase = if order.is_some() {
+            Phase::Draining
+        } else {
+            Phase::Ready
+        };
+        if self.phase.read() != phase {
+            tracing::info!(phase = phase.as_str(), "phase changed");
+        }
+        for outbox in &self.outboxes {
+            outbox.send(Message::Drain(order.as_ref().map(|_| Drain::default())));
+        }
+        self.phase.set(phase);
+        *current = order;
+        Ok(())
+    }
+
+    /// Every worker's report; `None` when one does not answer: a missing figure is never a zero.
+    async fn reports(&self) -> Option<Vec<Report>> {
+        let mut answers = Vec::with_capacity(self.outboxes.len());
+        for outbox in &self.outboxes {
+            let (sender, answer) = oneshot::channel();
+            outbox.send(Message::Report(sender));
+            answers.push(answer);
+        }
+        let mut reports = Vec::with_capacity(answers.len());
+        for answer in answers {
+            reports.push(
+                tokio::time::timeout(REPORT_TIMEOUT, answer)
+                    .await
+                    .ok()?
+                    .ok()?,
+            );
+        }
+        Some(reports)
+    }
+}
+
+/// The routes of the admin API.
+pub fn router(admin: Arc<Admin>) -> Router {
+    Router::new()
+        .route("/live", get(live))
+        .route("/ready", get(ready))
+        .route("/metrics", get(metrics))
+        .route("/v1/status", get(status))
+        .route("/v1/drain", post(begin_drain).delete(end_drain))
+        .route("/v1/allocations", get(allocations))
+        .route("/v1/allocations/{id}", delete(end_allocation))
+        .layer(DefaultBodyLimit::max(BODY_BYTES))
+        .layer(middleware::from_fn(refuse_names))
+        .with_state(admin)
+}
+
+async fn live() -> &'static str {
+    "live\n"
+}
+
+async fn ready(State(admin): State<Arc<Admin>>) -> Response {
+    let phase = admin.phase();
+    let status = if phase == Phase::Ready {
+        StatusCode::OK
+    } else {
+        StatusCode::SERVICE_UNAVAILABLE
+    };
+    (status, format!("{}\n", phase.as_str())).into_response()
+}
+
+async fn metrics(State(admin): State<Arc<Admin>>) -> Response {
+    match admin.metrics.encode() {
+        Ok(text) => ([(header::CONTENT_TYPE, prometheus::TEXT_FORMAT)], text).into_response(),
+        Err(error) => {
+            tracing::error!(%error, "metrics cannot be written");
+            StatusCode::INTERNAL_SERVER_ERROR.into_response()
+        }
+    }
+}
+
+async fn status(State(admin): State<Arc<Admin>>) -> Response {
+    let Some(reports) = admin.reports().await else {
+        return StatusCode::SERVICE_UNAVAILABLE.into_response();
+    };
+    let load = reports
+        .iter()
+        .fold(Load::default(), |sum, report| sum.plus(report.load));
+    let drain = admin
+        .drain
+        .lock()
+        .unwrap_or_else(PoisonError::into_inner)
+        .clone();
+    Json(json!({
+        "phase": admin.phase().as_str(),
+        "boot_id": admin.boot_id,
+        "sequence": admin.sequence.fetch_add(1, Ordering::Relaxed),
+        "time": admin.clock.unix().as_secs(),
+        "zone_id": admin.zone_id,
+        "load": {
+            "allocations": load.allocations,
+            "permissions": load.permissions,
+            "channels": load.channels,
+            "connections": admin.totals.sum(|counters| &counters.connections),
+            "ports_free": load.ports_free,
+            "ports_used": load.ports_used,
+            "ports_quarantined": load.ports_quarantined,
+        },
+        "capacity": admin.capacity,
+        "utilisation": utilisation(&load, &admin.capacity),
+        "drain": drain,
+    }))
+    .into_response()
+}
+
+/// The fullest of what fills up: 0 when empty, 1 when full.
+fn utilisation(load: &Load, capacity: &Capacity) -> f64 {
+    let share = |used: usize, of: usize| {
+        #[expect(
+            clippy::cast_precision_loss,
+            reason = "a ratio of counts far below 2^52"
+        )]
+        let share = used as f64 / of.max(1) as f64;
+        share
+    };
+    share(load.allocations, capacity.allocations).max(share(
+        load.ports_used + load.ports_quarantined,
+        capacity.ports,
+    ))
+}
+
+async fn begin_drain(State(admin): State<Arc<Admin>>, body: Bytes) -> Response {
+    let order: DrainOrder = match serde_json::from_slice(&body) {
+        Ok(order) => order,
+        Err(error) => return refusal(StatusCode::BAD_REQUEST, &error.to_string()),
+    };
+    if order.reason.len() > REASON_BYTES {
+        return refusal(StatusCode::BAD_REQUEST, "reason is longer than 256 bytes");
+    }
+    if order.deadline <= admin.clock.unix().as_secs() {
+        return refusal(StatusCode::BAD_REQUEST, "deadline is not in the future");
+    }
+    match admin.order(Some(order)) {
+        Ok(()) => Json(json!({ "phase": admin.phase().as_str() })).into_response(),
+        Err(status) => refusal(
+            status,
+            "another drain with a later epoch is under way, or the relay is not serving",
+        ),
+    }
+}
+
+async fn end_drain(State(admin): State<Arc<Admin>>) -> Response {
+    match admin.order(None) {
+        Ok(()) => Json(json!({ "phase": admin.phase().as_str() })).into_response(),
+        Err(status) => refusal(status, "the relay is not serving"),
+    }
+}
+
+async fn allocations(State(admin): State<Arc<Admin>>) -> Response {
+    let Some(reports) = admin.reports().await else {
+        return StatusCode::SERVICE_UNAVAILABLE.into_response();
+    };
+    let listed = reports.iter().enumerate().flat_map(|(worker, report)| {
+        report.allocations.iter().map(move |allocation| {
+            json!({
+                "id": format!("{worker}-{}", allocation.allocation.0),
+                "transport": allocation.transport.as_str(),
+                "age_seconds": allocation.age.as_secs(),
+                "to_peer": { "packets": allocation.traffic.to_peer_packets, "bytes": allocation.traffic.to_peer_bytes },
+                "to_client":
+                    { "packets": allocation.traffic.to_client_packets, "bytes": allocation.traffic.to_client_bytes },
+            })
+        })
+    });
+    Json(json!({ "allocations": listed.collect::<Vec<Value>>() })).into_response()
+}
+
+async fn end_allocation(State(admin): State<Arc<Admin>>, Path(id): Path<String>) -> Response {
+    let named = id.split_once('-').and_then(|(worker, allocation)| {
+        Some((
+            admin.outboxes.get(worker.parse::<usize>().ok()?)?,
+            AllocationId(allocation.parse().ok()?),
+        ))
+    });
+    let Some((outbox, allocation)) = named else {
+        return StatusCode::NOT_FOUND.into_response();
+    };
+    let (sender, answer) = oneshot::channel();
+    outbox.send(Message::End(allocation, sender));
+    match tokio::time::timeout(REPORT_TIMEOUT, answer).await {
+        Ok(Ok(true)) => StatusCode::NO_CONTENT.into_response(),
+        Ok(Ok(false)) => StatusCode::NOT_FOUND.into_response(),
+        Ok(Err(_)) | Err(_) => StatusCode::SERVICE_UNAVAILABLE.into_response(),
+    }
+}
+
+fn refusal(status: StatusCode, error: &str) -> Response {
+    (status, Json(json!({ "error": error }))).into_response()
+}
+
+/// Refuses a Host that is a name other than localhost.
+async fn refuse_names(request: Request, next: Next) -> Response {
+    let allowed = match request.headers().get(header::HOST) {
+        None => true,
+        Some(host) => host.to_str().is_ok_and(is_address_or_localhost),
+    };
+    if allowed {
+        next.run(request).await
+    } else {
+        StatusCode::MISDIRECTED_REQUEST.into_response()
+    }
+}
+
+fn is_address_or_localhost(host: &str) -> bool {
+    let name = match host.rsplit_once(':') {
+        Some((name, port))
+            if !port.is_empty() && port.bytes().all(|byte| byte.is_ascii_digit()) =>
+        {
+            name
+        }
+        Some(_) | None => host,
+    };
+    let name = name
+        .strip_prefix('[')
+        .and_then(|name| name.strip_suffix(']'))
+        .unwrap_or(name);
+    name.eq_ignore_ascii_case("localhost") || name.parse::<std::net::IpAddr>().is_ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Host rebinding is refused; an address and localhost are what a local program names.
+    #[test]
+    fn a_host_that_is_a_name_is_refused() {
+        for host in [
+            "127.0.0.1",
+            "127.0.0.1:9641",
+            "[::1]:9641",
+            "::1",
+            "localhost",
+            "LocalHost:80",
+        ] {
+            assert!(is_address_or_localhost(host), "{host}");
+        }
+        for host in [
+            "evil.example",
+            "evil.example:9641",
+            "127.0.0.1.evil.example",
+            "",
+            "localhost.evil.example:1",
+        ] {
+            assert!(!is_address_or_localhost(host), "{host}");
+        }
+    }
+
+    #[test]
+    fn utilisation_is_that_of_the_fullest() {
+        let capacity = Capacity {
+            allocations: 100,
+            ports: 1000,
+            connections: 10,
+            workers: 1,
+        };
+        let load = Load {
+            allocations: 10,
+            ports_used: 400,
+            ports_quarantined: 100,
+            ..Load::default()
+        };
+        assert!((utilisation(&load, &capacity) - 0.5).abs() < 1e-9);
+        assert!(
+            utilisation(
+                &Load::default(),
+                &Capacity {
+                    allocations: 0,
+                    ports: 0,
+                    ..capacity
+                }
+            ) < 1e-9
+        );
+    }
+}

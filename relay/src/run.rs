@@ -1,0 +1,414 @@
+//! Start-up and shut-down order, on one page.
+//!
+//! ```text
+//!  start:  addresses -> all sockets -> servers -> workers -> front (TCP, TLS) -> admin -> Ready
+//!  stop:   front -> workers -> admin and the control runtime
+//! ```
+//!
+//! Every socket of every worker is bound before the first packet is served: the kernel spreads datagrams over the sockets
+//! of one address, so a socket that came later would take over other workers' clients.
+//!
+//! Responsible for order, and for errors that name the key to change. Not responsible for reading the configuration
+//! (`config`) nor for anything that happens once the relay is up.
+
+mod bind;
+mod build;
+
+use std::io;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+use std::thread::JoinHandle;
+
+use taciturn_protocol::server::PeerPolicy;
+use taciturn_protocol::status::Phase;
+use tokio::runtime::Runtime;
+use tokio::signal::unix::{SignalKind, signal};
+use tracing::{info, warn};
+
+use crate::admin::{self, Admin, AdminListener, Bounded, Capacity};
+use crate::clock::Clock;
+use crate::config::{Config, ListenerTransport};
+use crate::counters::{Counters, Totals};
+use crate::listener::certificate::CertificateError;
+use crate::listener::tls::TlsError;
+use crate::listener::{Established, Front, Listener, ServeError};
+use crate::metrics::{Metrics, SharedPhase};
+use crate::net;
+use crate::own_addresses;
+use crate::relayed::{self, RelayedAddresses, RelayedError};
+use crate::worker::{Inbox, Message, Outbox, Worker};
+
+use bind::{AdminSocket, Sockets};
+
+/// Why a relay could not start.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum StartError {
+    /// Relayed addresses or ports.
+    #[error(transparent)]
+    Relayed(#[from] RelayedError),
+    /// A listener's address cannot be bound.
+    #[error(
+        "[[listener]] {transport} {address} cannot be bound; is another program using it, or a privilege missing?"
+    )]
+    Listen {
+        /// What is spoken there.
+        transport: &'static str,
+        /// The configured address.
+        address: SocketAddr,
+        /// What the system said.
+        #[source]
+        source: io::Error,
+    },
+    /// The admin address cannot be bound.
+    #[error("[admin] address {address} cannot be bound; is another relay using it?")]
+    Admin {
+        /// The configured address.
+        address: String,
+        /// What the system said.
+        #[source]
+        source: io::Error,
+    },
+    /// The certificate or its key.
+    #[error("[tls] certificate and key cannot be used")]
+    Certificate(#[from] CertificateError),
+    /// TLS as a whole.
+    #[error("[tls] cannot be set up")]
+    Tls(#[from] TlsError),
+    /// A TCP listener that the control runtime refused.
+    #[error(transparent)]
+    Serve(#[from] ServeError),
+    /// The system refused something that every program needs.
+    #[error("{what}")]
+    System {
+        /// What was to be done.
+        what: &'static str,
+        /// What the system said.
+        #[source]
+        source: io::Error,
+    },
+    /// The system has no randomness to give.
+    #[error("the system gives no random bytes")]
+    Random,
+    /// The metrics contradict each other, which is a fault of this program.
+    #[error("metrics cannot be registered")]
+    Metrics(#[from] prometheus::Error),
+}
+
+impl StartError {
+    fn system(what: &'static str) -> impl FnOnce(io::Error) -> Self {
+        move |source| Self::System { what, source }
+    }
+}
+
+/// A listener as it is bound.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct BoundListener {
+    /// What is spoken there.
+    pub transport: ListenerTransport,
+    /// The address; where the configuration says port 0, the port that the kernel picked.
+    pub address: SocketAddr,
+}
+
+/// A running relay. Dropping it stops it.
+#[derive(Debug)]
+pub struct Relay {
+    listeners: Vec<BoundListener>,
+    admin_address: Option<SocketAddr>,
+    admin_path: Option<PathBuf>,
+    admin: Arc<Admin>,
+    front: Front,
+    outboxes: Vec<Outbox>,
+    workers: Vec<JoinHandle<()>>,
+    runtime: Option<Runtime>,
+}
+
+impl Relay {
+    /// Starts a relay and returns once it serves.
+    ///
+    /// # Errors
+    /// What stands in the way, naming the key of the configuration to look at. Nothing keeps running then.
+    pub fn start(config: Config) -> Result<Self, StartError> {
+        raise_fd_limit();
+        let clock = Clock::start();
+        let workers = worker_count(&config);
+        let addresses = RelayedAddresses::resolve(&config.relayed.addresses)?;
+        let slices = relayed::slices(&config.relayed.ports, workers)?;
+
+        let Sockets {
+            udp,
+            tcp,
+            listeners,
+            admin: admin_socket,
+        } = bind::all(&config, workers)?;
+        let mut own: Vec<SocketAddr> = listeners.iter().map(|listener| listener.address).collect();
+        own.extend(admin_socket.tcp_address());
+        let own = own_addresses::collect(&addresses, &own)
+            .map_err(StartError::system("the interfaces cannot be read"))?;
+        let policy = PeerPolicy::new(build::peer_rules(&config), own);
+
+        let counters: Vec<Arc<Counters>> = (0..workers).map(|_| Arc::default()).collect();
+        let (inboxes, outboxes) = inboxes(workers)?;
+        let shared = build::Shared {
+            config: &config,
+            addresses: &addresses,
+            policy: &policy,
+            outboxes: &outboxes,
+            counters: &counters,
+            clock,
+        };
+        let prepared = build::workers(&shared)?.prepare(slices, udp, inboxes)?;
+        let front_settings = build::front(&config, clock)?;
+
+        let phase = Arc::new(SharedPhase::launching());
+        let totals = Totals::new(counters);
+        let metrics = Metrics::new(totals.clone(), Arc::clone(&phase))?;
+        let ports = config.relayed.ports.len() * addresses.pairs().len();
+        let admin = Arc::new(Admin {
+            phase: Arc::clone(&phase),
+            totals,
+            metrics,
+            outboxes: outboxes.clone(),
+            capacity: Capacity {
+                allocations: config.limits.allocations as usize,
+                ports,
+                connections: config.limits.connections as usize,
+                workers,
+            },
+            zone_id: config.sovereignty.zone_id.clone(),
+            boot_id: build::boot_id()?,
+            clock,
+            drain: Mutex::new(None),
+            sequence: AtomicU64::new(0),
+        });
+
+        let runtime = control_runtime()?;
+        let front = Front::new(
+            front_settings.limits,
+            front_settings.tls,
+            deliver(outboxes.clone()),
+        );
+        let mut relay = Self {
+            listeners,
+            admin_address: admin_socket.tcp_address(),
+            admin_path: admin_socket.path(),
+            admin,
+            front,
+            outboxes,
+            workers: Vec::with_capacity(workers),
+            runtime: Some(runtime),
+        };
+        // From here on an error drops `relay`, which stops what has been started.
+        relay.spawn(prepared)?;
+        relay.serve(tcp, admin_socket)?;
+        phase.set(Phase::Ready);
+        relay.report(&config, &addresses);
+        Ok(relay)
+    }
+
+    fn spawn(&mut self, workers: Vec<Worker>) -> Result<(), StartError> {
+        for worker in workers {
+            self.workers.push(
+                worker
+                    .spawn()
+                    .map_err(StartError::system("a worker thread cannot be started"))?,
+            );
+        }
+        Ok(())
+    }
+
+    fn serve(&self, tcp: Vec<Listener>, admin: AdminSocket) -> Result<(), StartError> {
+        let Some(runtime) = &self.runtime else {
+            return Ok(());
+        };
+        let _inside = runtime.enter();
+        for listener in tcp {
+            self.front.serve(listener)?;
+        }
+        let listener = match admin {
+            AdminSocket::Tcp(socket, _) => {
+                tokio::net::TcpListener::from_std(socket).map(AdminListener::Tcp)
+            }
+            AdminSocket::Unix(socket, _) => {
+                tokio::net::UnixListener::from_std(socket).map(AdminListener::Unix)
+            }
+        };
+        let listener =
+            Bounded::new(listener.map_err(StartError::system("the admin socket cannot be used"))?);
+        let router = admin::router(Arc::clone(&self.admin));
+        runtime.spawn(async move {
+            if let Err(error) = axum::serve(listener, router).await {
+                warn!(%error, "the admin API has ended");
+            }
+        });
+        Ok(())
+    }
+
+    fn report(&self, config: &Config, addresses: &RelayedAddresses) {
+        for listener in &self.listeners {
+            info!(transport = listener.transport.as_str(), address = %listener.address, "listening");
+        }
+        for pair in addresses.pairs() {
+            info!(
+                bind = %pair.bind,
+                advertise = %pair.advertise,
+                ports = %format_args!("{}-{}", config.relayed.ports.start(), config.relayed.ports.end()),
+                "relaying"
+            );
+        }
+        for (zone, range) in config
+            .peers
+            .allow
+            .iter()
+            .map(|range| (self.admin.zone_id.as_deref(), range))
+        {
+            warn!(zone, %range, "peers in a range that is denied by default are allowed");
+        }
+        info!(
+            phase = Phase::Ready.as_str(),
+            workers = self.workers.len(),
+            realm = config.realm.as_str(),
+            zone = self.admin.zone_id.as_deref(),
+            boot_id = self.admin.boot_id,
+            "phase changed"
+        );
+    }
+
+    /// The listeners, with the ports that they have.
+    pub fn listeners(&self) -> &[BoundListener] {
+        &self.listeners
+    }
+
+    /// Where the admin API listens, when over TCP.
+    pub const fn admin_address(&self) -> Option<SocketAddr> {
+        self.admin_address
+    }
+
+    /// What all workers have counted.
+    pub fn totals(&self) -> &Totals {
+        &self.admin.totals
+    }
+
+    /// What the TCP and TLS listeners have counted.
+    pub fn front(&self) -> &Front {
+        &self.front
+    }
+
+    /// Stops: no new connections, then no more packets. Live allocations end with it.
+    pub fn stop(mut self) {
+        self.shut_down();
+    }
+
+    fn shut_down(&mut self) {
+        let Some(runtime) = self.runtime.take() else {
+            return;
+        };
+        self.front.stop();
+        for outbox in &self.outboxes {
+            outbox.send(Message::Stop);
+        }
+        for worker in self.workers.drain(..) {
+            // A worker that panicked has ended the process.
+            let _ = worker.join();
+        }
+        // Nothing that still runs there owns anything that would be lost.
+        runtime.shutdown_background();
+        if let Some(path) = self.admin_path.take() {
+            // The next start replaces a socket that is left behind.
+            let _ = std::fs::remove_file(path);
+        }
+    }
+}
+
+impl Drop for Relay {
+    fn drop(&mut self) {
+        self.shut_down();
+    }
+}
+
+/// Runs a relay until SIGTERM or SIGINT.
+///
+/// # Errors
+/// Why it could not start.
+pub fn run(config: Config) -> Result<(), StartError> {
+    let relay = Relay::start(config)?;
+    if let Some(runtime) = &relay.runtime {
+        let name = runtime
+            .block_on(stop_signal())
+            .map_err(StartError::system("signals cannot be received"))?;
+        info!(
+            signal = name,
+            allocations = relay.totals().allocations(),
+            "stopping"
+        );
+    }
+    relay.stop();
+    info!("stopped");
+    Ok(())
+}
+
+async fn stop_signal() -> io::Result<&'static str> {
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    Ok(tokio::select! {
+        _ = terminate.recv() => "SIGTERM",
+        _ = interrupt.recv() => "SIGINT",
+    })
+}
+
+/// Each new connection goes to the worker that has the fewest, ties in turn.
+fn deliver(outboxes: Vec<Outbox>) -> Arc<dyn Fn(Established) + Send + Sync> {
+    let turn = AtomicUsize::new(0);
+    Arc::new(move |established| {
+        let first = turn.fetch_add(1, Ordering::Relaxed);
+        let fewest = (0..outboxes.len())
+            .filter_map(|step| outboxes.get(first.wrapping_add(step) % outboxes.len()))
+            .min_by_key(|outbox| outbox.connections());
+        if let Some(outbox) = fewest {
+            outbox.adopt(established);
+        }
+    })
+}
+
+fn inboxes(workers: usize) -> Result<(Vec<Inbox>, Vec<Outbox>), StartError> {
+    let pairs = (0..workers)
+        .map(|_| Inbox::new())
+        .collect::<io::Result<Vec<_>>>();
+    Ok(pairs
+        .map_err(StartError::system("an event descriptor cannot be made"))?
+        .into_iter()
+        .unzip())
+}
+
+/// Two threads: a TLS handshake is a millisecond of arithmetic, and a scrape should not wait behind a burst of them.
+fn control_runtime() -> Result<Runtime, StartError> {
+    tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .thread_name("control")
+        .enable_all()
+        .build()
+        .map_err(StartError::system("the control runtime cannot be started"))
+}
+
+/// One worker per core, unless the configuration says otherwise. A worker's number is a byte, 255 stands for nobody.
+fn worker_count(config: &Config) -> usize {
+    let cores = || std::thread::available_parallelism().map_or(1, std::num::NonZeroUsize::get);
+    config
+        .workers
+        .map_or_else(cores, std::num::NonZeroUsize::get)
+        .clamp(1, 255)
+}
+
+/// Each allocation needs a descriptor.
+fn raise_fd_limit() {
+    match net::raise_fd_limit() {
+        Ok(limit) => info!(
+            before = limit.before,
+            now = limit.now,
+            "limit of open descriptors"
+        ),
+        Err(error) => warn!(%error, "the limit of open descriptors stays as it is"),
+    }
+}

@@ -1,0 +1,230 @@
+//! From the configuration to servers, routes and workers.
+//!
+//! Responsible for translating settings and for seeding every generator from the system. Not responsible for order.
+
+use std::ops::RangeInclusive;
+use std::sync::Arc;
+
+use rustls::crypto::SecureRandom;
+use taciturn_protocol::credentials::{Directory, NonceKey, Nonces};
+use taciturn_protocol::forward::{PortSet, RouteTable};
+use taciturn_protocol::server::{
+    Limits, LocalQuota, PeerPolicy, PeerRules, RelayedIp, Server, Settings,
+};
+
+use crate::clock::Clock;
+use crate::config::{self, Config, TlsProfile};
+use crate::counters::Counters;
+use crate::listener::FrontLimits;
+use crate::listener::certificate::Certificate;
+use crate::listener::tls::{Profile, TlsSettings};
+use crate::net::UdpSocket;
+use crate::quota::SharedQuota;
+use crate::relayed::RelayedAddresses;
+use crate::stream::StreamLimits;
+use crate::worker::{Inbox, Outbox, Owners, Parts, Worker};
+
+use super::StartError;
+
+/// What all workers are made from.
+pub(super) struct Shared<'a> {
+    pub(super) config: &'a Config,
+    pub(super) addresses: &'a RelayedAddresses,
+    pub(super) policy: &'a PeerPolicy,
+    pub(super) outboxes: &'a [Outbox],
+    pub(super) counters: &'a [Arc<Counters>],
+    pub(super) clock: Clock,
+}
+
+/// What workers share, made once.
+pub(super) struct Built<'a> {
+    shared: &'a Shared<'a>,
+    directory: Directory,
+    nonces: Nonces,
+    quota: SharedQuota,
+    owners: Arc<Owners>,
+}
+
+/// Makes what all workers share.
+pub(super) fn workers<'a>(shared: &'a Shared<'a>) -> Result<Built<'a>, StartError> {
+    let config = shared.config;
+    let directory = Directory::new(
+        config.realm.clone(),
+        config.secrets.clone(),
+        config.users.clone(),
+        config.credentials.max_ttl,
+    );
+    let key = match &config.nonce.key {
+        Some(key) => key.clone(),
+        None => NonceKey::new(random()?),
+    };
+    let nonces = Nonces::new(
+        key,
+        config.nonce.previous_key.clone(),
+        config.nonce.lifetime,
+    );
+    let limits = &config.limits;
+    let quota = SharedQuota::new(LocalQuota::new(
+        limits.allocations_per_user,
+        limits.allocations,
+        seed()?,
+    ));
+    let owners = Arc::new(Owners::new(shared.addresses));
+    Ok(Built {
+        shared,
+        directory,
+        nonces,
+        quota,
+        owners,
+    })
+}
+
+impl Built<'_> {
+    /// Makes the workers, each with its slice of the ports, its sockets and its inbox.
+    pub(super) fn prepare(
+        self,
+        slices: Vec<RangeInclusive<u16>>,
+        udp: Vec<Vec<UdpSocket>>,
+        inboxes: Vec<Inbox>,
+    ) -> Result<Vec<Worker>, StartError> {
+        let parts = slices
+            .into_iter()
+            .zip(udp)
+            .zip(inboxes)
+            .zip(self.shared.counters)
+            .enumerate();
+        parts
+            .map(|(number, (((ports, listeners), inbox), counters))| {
+                let worker = u8::try_from(number).unwrap_or(u8::MAX);
+                let quota = Box::new(self.quota.clone());
+                let parts = Parts {
+                    worker,
+                    listeners,
+                    server: Server::new(self.settings(worker, ports), quota, random()?),
+                    routes: RouteTable::new(seed()?, self.shared.policy.port_rules()),
+                    inbox,
+                    outboxes: self.shared.outboxes.to_vec(),
+                    owners: Arc::clone(&self.owners),
+                    counters: Arc::clone(counters),
+                    dscp: self.shared.config.dscp,
+                    stream_limits: stream_limits(&self.shared.config.limits),
+                    clock: self.shared.clock,
+                };
+                Worker::new(parts).map_err(StartError::system(
+                    "a worker's sockets cannot be waited for",
+                ))
+            })
+            .collect()
+    }
+
+    fn settings(&self, worker: u8, ports: RangeInclusive<u16>) -> Settings {
+        let config = self.shared.config;
+        let pairs = self.shared.addresses.pairs().iter();
+        Settings {
+            directory: self.directory.clone(),
+            nonces: self.nonces.clone(),
+            peers: self.shared.policy.clone(),
+            limits: Limits {
+                permissions_per_allocation: config.limits.permissions_per_allocation as usize,
+                channels_per_allocation: config.limits.channels_per_allocation as usize,
+                unauthenticated_per_second: config.limits.unauthenticated_per_second,
+                max_lifetime: config.limits.max_lifetime,
+                allocation_max_age: config.limits.allocation_max_age,
+                ..Limits::default()
+            },
+            channels: config.channel_numbers,
+            software: config.software.clone(),
+            relayed: pairs
+                .map(|pair| RelayedIp {
+                    bind: pair.bind,
+                    advertised: pair.advertise,
+                })
+                .collect(),
+            ports,
+            worker,
+        }
+    }
+}
+
+/// The operator's peer rules.
+pub(super) fn peer_rules(config: &Config) -> PeerRules {
+    PeerRules {
+        allow: config.peers.allow.clone(),
+        deny: config.peers.deny.clone(),
+        denied_ports: PortSet::from_ranges(&config.peers.denied_ports),
+        allow_loopback: config.peers.allow_loopback,
+        nat64_prefixes: config.peers.nat64_prefixes.clone(),
+        relayed_ports: config.relayed.ports.clone(),
+    }
+}
+
+/// Limits and TLS settings of the TCP and TLS listeners.
+pub(super) struct FrontSettings {
+    pub(super) limits: FrontLimits,
+    pub(super) tls: Option<Arc<TlsSettings>>,
+}
+
+/// Reads the certificate and sets up TLS, where there is any.
+pub(super) fn front(config: &Config, clock: Clock) -> Result<FrontSettings, StartError> {
+    let limits = FrontLimits {
+        connections: u64::from(config.limits.connections),
+        half_open: config.limits.half_open as usize,
+        handshake: config.limits.handshake_timeout,
+        ..FrontLimits::default()
+    };
+    let Some(tls) = &config.tls else {
+        return Ok(FrontSettings { limits, tls: None });
+    };
+    let certificate = Certificate::new(tls.certificates.clone(), &tls.key)?;
+    for warning in certificate.warnings(clock.unix()) {
+        tracing::warn!(%warning, "certificate");
+    }
+    let profile = match tls.profile {
+        TlsProfile::Modern => Profile::Modern,
+        TlsProfile::Ism => Profile::Ism,
+        TlsProfile::Compat => Profile::Compat,
+    };
+    Ok(FrontSettings {
+        limits,
+        tls: Some(Arc::new(TlsSettings::new(profile, vec![certificate])?)),
+    })
+}
+
+/// A random name for this start.
+pub(super) fn boot_id() -> Result<String, StartError> {
+    let bytes: [u8; 32] = random()?;
+    Ok(bytes
+        .iter()
+        .take(16)
+        .map(|byte| format!("{byte:02x}"))
+        .collect())
+}
+
+fn stream_limits(limits: &config::Limits) -> StreamLimits {
+    StreamLimits {
+        idle: limits.idle_timeout,
+        media_bytes: limits.queue_bytes,
+        media_age: limits.queue_age,
+        ..StreamLimits::default()
+    }
+}
+
+/// 32 bytes from the system's generator.
+fn random() -> Result<[u8; 32], StartError> {
+    let provider: &dyn SecureRandom = rustls::crypto::aws_lc_rs::default_provider().secure_random;
+    let mut bytes = [0; 32];
+    provider.fill(&mut bytes).map_err(|_| StartError::Random)?;
+    Ok(bytes)
+}
+
+/// The same, as the keys of a hash table.
+fn seed() -> Result<[u64; 4], StartError> {
+    let bytes = random()?;
+    let mut seed = [0; 4];
+    for (word, chunk) in seed.iter_mut().zip(bytes.chunks_exact(8)) {
+        *word = chunk
+            .iter()
+            .fold(0, |word, byte| word << 8 | u64::from(*byte));
+    }
+    Ok(seed)
+}

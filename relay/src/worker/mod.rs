@@ -1,0 +1,546 @@
+//! One thread per core that owns everything it touches: sockets, routes, a server, counters.
+//!
+//! Responsible for the order of one round: what is waited for, what is read first, how much of it. Not responsible for
+//! what is done with a packet (`switch`), with a control message (`control`), nor for accepting TCP (`crate::listener`).
+//!
+//! ```text
+//!  wait -> inbox -> listeners -> relayed sockets -> flush -> streams -> timeouts -> flush, close -> wait
+//! ```
+//!
+//! Every step is bounded, so that no source of work can keep another waiting for longer than a round: a listener or a
+//! relayed socket is read once, a stream once, and epoll, being level-triggered, brings back what was left. Clients'
+//! datagrams come before peers', as Allocate and Refresh are among them.
+
+mod control;
+mod handover;
+mod inbox;
+mod owners;
+mod sockets;
+mod streams;
+mod switch;
+
+use std::io;
+use std::sync::Arc;
+use std::thread::{self, JoinHandle};
+use std::time::Duration;
+
+use taciturn_protocol::forward::{RelayedId, RouteTable};
+use taciturn_protocol::server::{Reply, Server};
+use taciturn_protocol::time::{Instant, Now};
+
+use crate::clock::Clock;
+use crate::config::Dscp;
+use crate::counters::Counters;
+use crate::listener::Established;
+use crate::net::{Epoll, Events, Interest, ReceiveBatch, SendBatch, UdpSocket};
+use crate::stream::{CloseReason, Connection, Scratch, StreamLimits};
+
+use handover::Parcels;
+use sockets::{Sockets, UdpListener};
+use streams::Streams;
+use switch::Switch;
+
+pub use handover::Parcel;
+pub use inbox::{AllocationReport, Inbox, Message, Outbox, Report, Seat};
+pub use owners::Owners;
+
+/// Datagrams read from one relayed socket in a round. Sparse flows have one; a burst is worth one system call.
+const RELAYED_PER_ROUND: usize = 16;
+/// Control messages taken in a round.
+const MESSAGES_PER_ROUND: usize = 64;
+/// Parcels taken in a round.
+const PARCELS_PER_ROUND: usize = 8;
+/// Ready sockets that one wait returns.
+const EVENTS: usize = 512;
+/// Connections' deadlines are looked at this often; they are seconds long.
+const SWEEP: Duration = Duration::from_secs(1);
+
+/// What a worker is made of.
+#[derive(Debug)]
+pub struct Parts {
+    /// Its number.
+    pub worker: u8,
+    /// Its UDP listener sockets, bound.
+    pub listeners: Vec<UdpSocket>,
+    /// Its server.
+    pub server: Server,
+    /// Its routes, empty.
+    pub routes: RouteTable,
+    /// Its inbox.
+    pub inbox: Inbox,
+    /// The inboxes of all workers, its own included, by number.
+    pub outboxes: Vec<Outbox>,
+    /// Who holds which relayed port.
+    pub owners: Arc<Owners>,
+    /// What it counts.
+    pub counters: Arc<Counters>,
+    /// What becomes of DSCP.
+    pub dscp: Dscp,
+    /// Limits of a client's connection.
+    pub stream_limits: StreamLimits,
+    /// The relay's clock.
+    pub clock: Clock,
+}
+
+/// Epoll tokens: what kind of source, and which.
+mod token {
+    pub(super) const INBOX: u64 = 0;
+    const KIND: u32 = 56;
+    const LISTENER: u64 = 1 << KIND;
+    const RELAYED: u64 = 2 << KIND;
+    const STREAM: u64 = 3 << KIND;
+
+    /// What a token stands for.
+    #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+    pub(super) enum Source {
+        Inbox,
+        Listener(usize),
+        Relayed(usize),
+        Stream(usize),
+    }
+
+    pub(super) const fn listener(index: usize) -> u64 {
+        LISTENER | index as u64
+    }
+
+    pub(super) const fn relayed(slot: usize) -> u64 {
+        RELAYED | slot as u64
+    }
+
+    pub(super) const fn stream(slot: usize) -> u64 {
+        STREAM | slot as u64
+    }
+
+    pub(super) fn source(token: u64) -> Source {
+        let index = usize::try_from(token & ((1 << KIND) - 1)).unwrap_or(usize::MAX);
+        match token >> KIND {
+            1 => Source::Listener(index),
+            2 => Source::Relayed(index),
+            3 => Source::Stream(index),
+            _ => Source::Inbox,
+        }
+    }
+}
+
+/// A worker, ready to run.
+#[derive(Debug)]
+pub struct Worker {
+    switch: Switch,
+    inbox: Inbox,
+    batch: ReceiveBatch,
+    scratch: Scratch,
+    ready: Ready,
+    clock: Clock,
+    next_sweep: Instant,
+    kernel_drops: Vec<u64>,
+}
+
+/// What one wait has found, by kind, so that kinds can be worked off in order.
+#[derive(Debug, Default)]
+struct Ready {
+    inbox: bool,
+    listeners: Vec<usize>,
+    relayed: Vec<(usize, bool)>,
+    streams: Vec<(usize, bool, bool)>,
+}
+
+impl Worker {
+    /// Makes a worker and registers its sockets.
+    pub fn new(parts: Parts) -> io::Result<Self> {
+        let epoll = Epoll::new()?;
+        epoll.add(parts.inbox.event(), token::INBOX, Interest::Read)?;
+        let listeners: Vec<UdpListener> =
+            parts.listeners.into_iter().map(UdpListener::new).collect();
+        for (index, listener) in listeners.iter().enumerate() {
+            epoll.add(&listener.socket, token::listener(index), Interest::Read)?;
+        }
+        let kernel_drops = vec![0; listeners.len()];
+        let switch = Switch {
+            worker: parts.worker,
+            routes: parts.routes,
+            server: parts.server,
+            reply: Reply::new(),
+            sockets: Sockets::new(listeners),
+            streams: Streams::new(parts.stream_limits),
+            epoll,
+            send: SendBatch::new(),
+            parcels: Parcels::new(parts.outboxes),
+            owners: parts.owners,
+            counters: parts.counters,
+            dscp: parts.dscp,
+            next_indication: 0,
+        };
+        Ok(Self {
+            switch,
+            inbox: parts.inbox,
+            batch: ReceiveBatch::new(),
+            scratch: Scratch::new(),
+            ready: Ready::default(),
+            clock: parts.clock,
+            next_sweep: Instant::ZERO,
+            kernel_drops,
+        })
+    }
+
+    /// Runs on a thread of its own, named after its number.
+    ///
+    /// A panic of a worker ends the process: its clients' allocations are lost with it, and a relay that lives on with
+    /// fewer workers would go on taking its share of new clients into nothing. Whoever supervises the process starts a
+    /// whole one again.
+    pub fn spawn(self) -> io::Result<JoinHandle<()>> {
+        let name = format!("worker-{}", self.switch.worker);
+        thread::Builder::new().name(name).spawn(move || {
+            let _abort = AbortOnPanic;
+            self.run();
+        })
+    }
+
+    /// Works until it is told to stop. Its sockets are closed when it returns.
+    fn run(mut self) {
+        let mut events = Events::with_capacity(EVENTS);
+        let mut now = self.clock.now();
+        loop {
+            let timeout = self.timeout(now);
+            if let Err(error) = self.switch.epoll.wait(&mut events, Some(timeout)) {
+                // Only a broken descriptor makes epoll fail, and nothing can be served without it.
+                tracing::error!(worker = self.switch.worker, %error, "waiting for sockets failed");
+                std::process::abort();
+            }
+            self.sort(&events);
+            now = self.clock.now();
+            if self.round(now) == Flow::Stop {
+                return;
+            }
+        }
+    }
+
+    /// How long to wait at most. Counted from the last reading of the clock: a round is much shorter than any deadline.
+    fn timeout(&self, now: Now) -> Duration {
+        let deadline = self
+            .switch
+            .server
+            .poll_timeout()
+            .map_or(self.next_sweep, |expiry| expiry.min(self.next_sweep));
+        deadline.saturating_since(now.instant)
+    }
+
+    fn sort(&mut self, events: &Events) {
+        let ready = &mut self.ready;
+        ready.inbox = false;
+        ready.listeners.clear();
+        ready.relayed.clear();
+        ready.streams.clear();
+        for event in events.iter() {
+            match token::source(event.token) {
+                token::Source::Inbox => ready.inbox = true,
+                token::Source::Listener(index) => ready.listeners.push(index),
+                token::Source::Relayed(slot) => ready.relayed.push((slot, event.error)),
+                token::Source::Stream(slot) => {
+                    let readable = event.readable || event.hangup || event.error;
+                    ready.streams.push((slot, readable, event.writable));
+                }
+            }
+        }
+    }
+
+    /// One round at one reading of the clock.
+    fn round(&mut self, now: Now) -> Flow {
+        if self.ready.inbox && self.read_inbox(now) == Flow::Stop {
+            return Flow::Stop;
+        }
+        self.read_listeners(now);
+        self.read_relayed(now);
+        self.flush();
+        self.serve_streams(now);
+        self.expire(now);
+        self.flush();
+        self.flush_streams(now);
+        self.switch.sockets.close_retired();
+        Flow::GoOn
+    }
+
+    // ---- the hot path begins ----
+
+    fn read_listeners(&mut self, now: Now) {
+        for position in 0..self.ready.listeners.len() {
+            let index = self.ready.listeners[position];
+            if self.batch.room() == 0 {
+                self.flush();
+            }
+            let Some(listener) = self.switch.sockets.listeners().get(index) else {
+                continue;
+            };
+            // An error of a listener is a passing one (a full buffer, an ICMP message): it never closes the socket.
+            let room = self.batch.room();
+            let Ok(filled) = listener.socket.receive(&mut self.batch, room) else {
+                continue;
+            };
+            self.switch.counters.read(filled.len());
+            for datagram in self.batch.datagrams(filled) {
+                self.switch.listener_datagram(now, index, &datagram);
+            }
+        }
+    }
+
+    fn read_relayed(&mut self, now: Now) {
+        for position in 0..self.ready.relayed.len() {
+            let (slot, error) = self.ready.relayed[position];
+            if error {
+                self.switch.relayed_errors(now, slot);
+            }
+            if self.batch.room() == 0 {
+                self.flush();
+            }
+            let Some((id, filled)) = self.receive_relayed(slot) else {
+                continue;
+            };
+            for datagram in self.batch.datagrams(filled) {
+                self.switch.relayed_datagram(now, id, &datagram);
+            }
+        }
+    }
+
+    fn receive_relayed(&mut self, slot: usize) -> Option<(RelayedId, std::ops::Range<usize>)> {
+        let relayed = self.switch.sockets.relayed_in(slot)?;
+        // What ICMP left behind is read as an error here, once; the datagrams behind it are read in the next round.
+        let filled = relayed
+            .socket
+            .receive(&mut self.batch, RELAYED_PER_ROUND)
+            .ok()?;
+        self.switch.counters.read(filled.len());
+        Some((relayed.id, filled))
+    }
+
+    fn flush(&mut self) {
+        self.switch.flush(&self.batch);
+        self.batch.clear();
+    }
+
+    // ---- the hot path ends ----
+
+    fn serve_streams(&mut self, now: Now) {
+        for position in 0..self.ready.streams.len() {
+            let (slot, readable, writable) = self.ready.streams[position];
+            if readable && let Err(reason) = self.read_stream(now, slot) {
+                self.close_stream(now, slot, reason);
+            }
+            if writable {
+                self.flush_stream(now, slot);
+            }
+        }
+    }
+
+    fn read_stream(&mut self, now: Now, slot: usize) -> Result<(), CloseReason> {
+        let Some(connection) = self.switch.streams.get_mut(slot) else {
+            return Ok(());
+        };
+        let from = connection.five_tuple();
+        let mut frames = connection.receive(now.instant, &mut self.scratch)?;
+        while let Some((_, frame)) = frames.next_frame()? {
+            self.switch.stream_frame(now, &from, frame);
+        }
+        let Some(connection) = self.switch.streams.get_mut(slot) else {
+            return Ok(());
+        };
+        connection.keep_rest(now.instant, frames)
+    }
+
+    fn flush_streams(&mut self, now: Now) {
+        while let Some(slot) = self.switch.streams.next_dirty() {
+            self.flush_stream(now, slot);
+        }
+    }
+
+    fn flush_stream(&mut self, now: Now, slot: usize) {
+        let Switch {
+            streams,
+            epoll,
+            counters,
+            ..
+        } = &mut self.switch;
+        if let Err(reason) = streams.flush(now.instant, slot, epoll, token::stream(slot), counters)
+        {
+            self.close_stream(now, slot, reason);
+        }
+    }
+
+    fn close_stream(&mut self, now: Now, slot: usize, reason: CloseReason) {
+        let Some(connection) = self.switch.streams.remove(slot, &self.switch.epoll) else {
+            return;
+        };
+        self.switch.counters.closed(reason);
+        self.switch
+            .counters
+            .connections
+            .set(self.switch.streams.len() as u64);
+        let from = connection.five_tuple();
+        connection.close(now.instant);
+        self.switch.server.connection_closed(now, from);
+        self.switch.carry_out(now);
+    }
+
+    fn adopt(&mut self, now: Now, established: Established, seat: Seat) {
+        let connection = Connection::new(established, self.switch.streams.limits(), now.instant);
+        let Switch {
+            streams,
+            epoll,
+            counters,
+            ..
+        } = &mut self.switch;
+        // Out of memory or descriptors for epoll: the client sees its connection closed and may try again.
+        let Ok(slot) = streams.insert(connection, seat, epoll, token::stream) else {
+            return counters.closed(CloseReason::Reset);
+        };
+        counters.connections.set(streams.len() as u64);
+        // The first frames may have come with the connection; epoll would not tell.
+        if let Err(reason) = self.read_stream(now, slot) {
+            self.close_stream(now, slot, reason);
+        }
+    }
+
+    fn read_inbox(&mut self, now: Now) -> Flow {
+        self.inbox.looked();
+        let mut more = true;
+        for _ in 0..PARCELS_PER_ROUND {
+            let Some(parcel) = self.inbox.parcel() else {
+                more = false;
+                break;
+            };
+            for index in 0..parcel.len() {
+                if let Some((item, payload)) = parcel.item(index) {
+                    self.switch.parcel_item(now, &item, payload);
+                }
+            }
+            parcel.give_back();
+        }
+        for _ in 0..MESSAGES_PER_ROUND {
+            let Some(message) = self.inbox.message() else {
+                if more {
+                    self.inbox.come_back();
+                }
+                return Flow::GoOn;
+            };
+            if self.take(now, message) == Flow::Stop {
+                return Flow::Stop;
+            }
+        }
+        // More may be waiting than one round takes.
+        self.inbox.come_back();
+        Flow::GoOn
+    }
+
+    fn take(&mut self, now: Now, message: Message) -> Flow {
+        match message {
+            Message::Adopt(established, seat) => self.adopt(now, *established, seat),
+            Message::Claim {
+                worker,
+                relayed,
+                token,
+                user,
+            } => {
+                if let Some(outbox) = self.switch.parcels.outbox(worker).cloned() {
+                    self.switch.release(now, &outbox, relayed, token, &user);
+                }
+            }
+            Message::Claimed { relayed, outcome } => self.switch.claimed(now, relayed, outcome),
+            Message::PortReturned(port) => {
+                self.switch.server.port_returned(now, port);
+                self.switch.carry_out(now);
+            }
+            Message::Drain(drain) => self.switch.server.drain(drain),
+            Message::End(allocation, answer) => {
+                let ended = self.switch.server.end(now, allocation);
+                self.switch.carry_out(now);
+                // Whoever asked may have given up by now.
+                let _ = answer.send(ended);
+            }
+            Message::Report(answer) => {
+                let _ = answer.send(self.report(now));
+            }
+            Message::Stop => return Flow::Stop,
+        }
+        Flow::GoOn
+    }
+
+    fn report(&self, now: Now) -> Report {
+        let allocations = self
+            .switch
+            .server
+            .allocations()
+            .map(|(allocation, client, created)| AllocationReport {
+                allocation,
+                transport: client.transport,
+                age: now.instant.saturating_since(created),
+                traffic: self.switch.routes.traffic(allocation).unwrap_or_default(),
+            });
+        Report {
+            load: self.switch.server.load(),
+            allocations: allocations.collect(),
+        }
+    }
+
+    fn expire(&mut self, now: Now) {
+        if self
+            .switch
+            .server
+            .poll_timeout()
+            .is_some_and(|deadline| deadline <= now.instant)
+        {
+            self.switch.server.handle_timeout(now);
+            self.switch.carry_out(now);
+        }
+        if self.next_sweep <= now.instant {
+            self.next_sweep = now.instant + SWEEP;
+            self.sweep_streams(now);
+            self.count_kernel_drops();
+        }
+    }
+
+    fn sweep_streams(&mut self, now: Now) {
+        let mut due = Vec::new();
+        self.switch.streams.expired(now.instant, &mut due);
+        for slot in due {
+            let Some(connection) = self.switch.streams.get_mut(slot) else {
+                continue;
+            };
+            if let Err(reason) = connection.handle_timeout(now.instant) {
+                self.close_stream(now, slot, reason);
+            }
+        }
+    }
+
+    fn count_kernel_drops(&mut self) {
+        for (listener, seen) in self
+            .switch
+            .sockets
+            .listeners()
+            .iter()
+            .zip(&mut self.kernel_drops)
+        {
+            let drops = listener.socket.kernel_drops().unwrap_or(*seen);
+            self.switch
+                .counters
+                .kernel_drops
+                .add(drops.saturating_sub(*seen));
+            *seen = drops;
+        }
+    }
+}
+
+/// Ends the process when it is dropped by a panic; the panic itself has been reported by then.
+struct AbortOnPanic;
+
+impl Drop for AbortOnPanic {
+    fn drop(&mut self) {
+        if thread::panicking() {
+            std::process::abort();
+        }
+    }
+}
+
+/// Whether the worker goes on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Flow {
+    GoOn,
+    Stop,
+}

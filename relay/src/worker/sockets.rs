@@ -1,0 +1,173 @@
+//! The UDP sockets of one worker, and the lanes by which a send batch names them.
+//!
+//! Responsible for which socket is which. Not responsible for what is sent through them (`switch`).
+
+use std::net::{IpAddr, SocketAddr};
+
+use slab::Slab;
+use taciturn_protocol::forward::RelayedId;
+
+use crate::net::{Lane, UdpSocket};
+
+/// Set in the lanes of listeners; the lane of a relayed socket is its slot.
+const LISTENER_BIT: u32 = 1 << 31;
+
+/// One UDP listener socket of this worker; the other workers have one each on the same address.
+#[derive(Debug)]
+pub(super) struct UdpListener {
+    pub(super) socket: UdpSocket,
+    address: SocketAddr,
+}
+
+impl UdpListener {
+    pub(super) fn new(socket: UdpSocket) -> Self {
+        let address = socket.local_addr();
+        Self { socket, address }
+    }
+
+    /// The address that a datagram was sent to: from packet info, as the listener may be on a wildcard (S-15).
+    #[inline]
+    pub(super) fn server(&self, to: Option<IpAddr>) -> SocketAddr {
+        SocketAddr::new(to.unwrap_or_else(|| self.address.ip()), self.address.port())
+    }
+
+    /// The source to put on a packet from `server`: only a wildcard listener needs to be told.
+    #[inline]
+    pub(super) fn source(&self, server: SocketAddr) -> Option<IpAddr> {
+        self.address.ip().is_unspecified().then(|| server.ip())
+    }
+
+    fn serves(&self, server: SocketAddr) -> bool {
+        let ip = self.address.ip();
+        server.port() == self.address.port()
+            && (ip == server.ip() || (ip.is_unspecified() && ip.is_ipv4() == server.is_ipv4()))
+    }
+}
+
+/// One relayed socket.
+#[derive(Debug)]
+pub(super) struct Relayed {
+    pub(super) socket: UdpSocket,
+    /// The server's name for it.
+    pub(super) id: RelayedId,
+    /// The address as peers see it; the bound one until the server has said.
+    pub(super) advertised: SocketAddr,
+}
+
+/// All UDP sockets of one worker.
+#[derive(Debug)]
+pub(super) struct Sockets {
+    listeners: Vec<UdpListener>,
+    relayed: Slab<Relayed>,
+    by_id: Vec<Option<usize>>,
+    // Closed at the end of the round: a lane that packets wait on must not become another allocation's meanwhile.
+    closing: Vec<usize>,
+}
+
+impl Sockets {
+    /// These listeners, and no relayed socket yet.
+    pub(super) fn new(listeners: Vec<UdpListener>) -> Self {
+        Self {
+            listeners,
+            relayed: Slab::new(),
+            by_id: Vec::new(),
+            closing: Vec::new(),
+        }
+    }
+
+    pub(super) fn listeners(&self) -> &[UdpListener] {
+        &self.listeners
+    }
+
+    /// The lane of the listener at `index`.
+    #[inline]
+    pub(super) fn listener_lane(index: usize) -> Lane {
+        Lane(LISTENER_BIT | u32::try_from(index).unwrap_or(u32::MAX))
+    }
+
+    /// The listener that serves this address, and its lane.
+    #[inline]
+    pub(super) fn listener_for(&self, server: SocketAddr) -> Option<(Lane, &UdpListener)> {
+        let index = self
+            .listeners
+            .iter()
+            .position(|listener| listener.serves(server))?;
+        Some((Self::listener_lane(index), &self.listeners[index]))
+    }
+
+    /// The slot of a relayed socket, which is also its lane's number and its token's.
+    #[inline]
+    pub(super) fn slot_of(&self, id: RelayedId) -> Option<usize> {
+        *self.by_id.get(id.0 as usize)?
+    }
+
+    /// The relayed socket with this name, and its lane.
+    #[inline]
+    pub(super) fn relayed(&self, id: RelayedId) -> Option<(Lane, &Relayed)> {
+        let slot = self.slot_of(id)?;
+        Some((Lane(u32::try_from(slot).ok()?), self.relayed.get(slot)?))
+    }
+
+    /// The relayed socket in this slot.
+    #[inline]
+    pub(super) fn relayed_in(&self, slot: usize) -> Option<&Relayed> {
+        self.relayed.get(slot)
+    }
+
+    /// The socket that a lane stands for.
+    #[inline]
+    pub(super) fn lane(&self, lane: Lane) -> Option<&UdpSocket> {
+        if lane.0 & LISTENER_BIT == 0 {
+            self.relayed
+                .get(lane.0 as usize)
+                .map(|relayed| &relayed.socket)
+        } else {
+            self.listeners
+                .get((lane.0 & !LISTENER_BIT) as usize)
+                .map(|listener| &listener.socket)
+        }
+    }
+
+    /// Takes a relayed socket up. Returns its slot.
+    pub(super) fn insert(&mut self, id: RelayedId, socket: UdpSocket) -> usize {
+        let advertised = socket.local_addr();
+        let slot = self.relayed.insert(Relayed {
+            socket,
+            id,
+            advertised,
+        });
+        let index = id.0 as usize;
+        if self.by_id.len() <= index {
+            self.by_id.resize(index + 1, None);
+        }
+        self.by_id[index] = Some(slot);
+        slot
+    }
+
+    /// How peers see this relayed socket.
+    pub(super) fn advertise(&mut self, id: RelayedId, advertised: SocketAddr) {
+        if let Some(relayed) = self.slot_of(id).and_then(|slot| self.relayed.get_mut(slot)) {
+            relayed.advertised = advertised;
+        }
+    }
+
+    /// Forgets the name at once; the socket stays until the end of the round. Returns the slot.
+    pub(super) fn retire(&mut self, id: RelayedId) -> Option<usize> {
+        let slot = self.by_id.get_mut(id.0 as usize)?.take()?;
+        self.closing.push(slot);
+        Some(slot)
+    }
+
+    /// Takes a relayed socket out, to be given to another worker. Nothing waits on its lane: no allocation held it.
+    pub(super) fn take(&mut self, id: RelayedId) -> Option<UdpSocket> {
+        let slot = self.by_id.get_mut(id.0 as usize)?.take()?;
+        self.relayed.try_remove(slot).map(|relayed| relayed.socket)
+    }
+
+    /// Closes what was retired. Call it when nothing waits to be sent.
+    pub(super) fn close_retired(&mut self) {
+        for slot in self.closing.drain(..) {
+            self.relayed.try_remove(slot);
+        }
+    }
+}

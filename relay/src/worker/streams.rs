@@ -1,0 +1,198 @@
+//! The TCP and TLS connections of one worker.
+//!
+//! Responsible for finding a connection by its 5-tuple, for which of them have something to send at the end of a round,
+//! and for what they ask of epoll. Not responsible for their bytes (`crate::stream`).
+
+use std::collections::HashMap;
+use std::io;
+use std::time::Duration;
+
+use slab::Slab;
+use taciturn_protocol::address::FiveTuple;
+use taciturn_protocol::forward::DropReason;
+use taciturn_protocol::time::Instant;
+
+use crate::counters::Counters;
+use crate::net::{Epoll, Interest};
+use crate::stream::{CloseReason, Connection, QueueClass, Queued, StreamLimits};
+
+use super::inbox::Seat;
+
+/// An allocation lives for at most an hour without a Refresh, so a connection that has one may be silent for longer.
+const IDLE_WITH_ALLOCATION: Duration = Duration::from_secs(2 * 3600);
+
+/// One connection.
+#[derive(Debug)]
+struct Stream {
+    connection: Connection,
+    interest: Interest,
+    dirty: bool,
+    /// Relayed addresses of its allocation: 0, 1, or 2 of a dual allocation.
+    relayed: u8,
+    _seat: Seat,
+}
+
+/// All connections of one worker.
+#[derive(Debug)]
+pub(super) struct Streams {
+    slots: Slab<Stream>,
+    // The default hasher is keyed: clients choose their ports.
+    by_client: HashMap<FiveTuple, usize>,
+    dirty: Vec<usize>,
+    limits: StreamLimits,
+}
+
+impl Streams {
+    pub(super) fn new(limits: StreamLimits) -> Self {
+        Self {
+            slots: Slab::new(),
+            by_client: HashMap::new(),
+            dirty: Vec::new(),
+            limits,
+        }
+    }
+
+    pub(super) const fn limits(&self) -> StreamLimits {
+        self.limits
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.slots.len()
+    }
+
+    /// Takes a connection up; `token` makes the epoll token of its slot.
+    pub(super) fn insert(
+        &mut self,
+        connection: Connection,
+        seat: Seat,
+        epoll: &Epoll,
+        token: impl FnOnce(usize) -> u64,
+    ) -> io::Result<usize> {
+        let entry = self.slots.vacant_entry();
+        let slot = entry.key();
+        epoll.add(&connection, token(slot), Interest::Read)?;
+        self.by_client.insert(connection.five_tuple(), slot);
+        entry.insert(Stream {
+            connection,
+            interest: Interest::Read,
+            dirty: false,
+            relayed: 0,
+            _seat: seat,
+        });
+        Ok(slot)
+    }
+
+    pub(super) fn get_mut(&mut self, slot: usize) -> Option<&mut Connection> {
+        self.slots
+            .get_mut(slot)
+            .map(|stream| &mut stream.connection)
+    }
+
+    /// The client has one more relayed address. While it has any, its lifetime counts, not the connection's silence.
+    pub(super) fn hold(&mut self, client: &FiveTuple) {
+        let Some(stream) = self.stream_of(client) else {
+            return;
+        };
+        stream.relayed = stream.relayed.saturating_add(1);
+        stream.connection.set_idle(IDLE_WITH_ALLOCATION);
+    }
+
+    /// The client has one relayed address less.
+    pub(super) fn let_go(&mut self, client: &FiveTuple) {
+        let idle = self.limits.idle;
+        let Some(stream) = self.stream_of(client) else {
+            return;
+        };
+        stream.relayed = stream.relayed.saturating_sub(1);
+        if stream.relayed == 0 {
+            stream.connection.set_idle(idle);
+        }
+    }
+
+    fn stream_of(&mut self, client: &FiveTuple) -> Option<&mut Stream> {
+        self.slots.get_mut(*self.by_client.get(client)?)
+    }
+
+    /// Takes a connection out of all tables.
+    pub(super) fn remove(&mut self, slot: usize, epoll: &Epoll) -> Option<Connection> {
+        let stream = self.slots.try_remove(slot)?;
+        self.by_client.remove(&stream.connection.five_tuple());
+        // Closing the descriptor takes it out as well; this only spares the events until then.
+        let _ = epoll.delete(&stream.connection);
+        Some(stream.connection)
+    }
+
+    /// Queues one frame for a client. What the queue drops is counted when it is flushed.
+    pub(super) fn queue(
+        &mut self,
+        now: Instant,
+        client: &FiveTuple,
+        class: QueueClass,
+        parts: &[&[u8]],
+    ) -> Result<(), DropReason> {
+        let slot = *self
+            .by_client
+            .get(client)
+            .ok_or(DropReason::ConnectionGone)?;
+        let stream = self.slots.get_mut(slot).ok_or(DropReason::ConnectionGone)?;
+        if !stream.dirty {
+            stream.dirty = true;
+            self.dirty.push(slot);
+        }
+        match stream.connection.queue(now, class, parts) {
+            Queued::Accepted | Queued::Dropped => Ok(()),
+            Queued::Closing => Err(DropReason::ConnectionGone),
+        }
+    }
+
+    /// The next connection that something was queued for since it was last flushed.
+    pub(super) fn next_dirty(&mut self) -> Option<usize> {
+        let slot = self.dirty.pop()?;
+        if let Some(stream) = self.slots.get_mut(slot) {
+            stream.dirty = false;
+        }
+        Some(slot)
+    }
+
+    /// Sends what is queued, and asks epoll for what is left.
+    pub(super) fn flush(
+        &mut self,
+        now: Instant,
+        slot: usize,
+        epoll: &Epoll,
+        token: u64,
+        counters: &Counters,
+    ) -> Result<(), CloseReason> {
+        let Some(stream) = self.slots.get_mut(slot) else {
+            return Ok(());
+        };
+        let sent = stream.connection.flush(now);
+        let dropped = stream.connection.take_dropped();
+        counters.dropped_many(DropReason::QueueFull, dropped.overflow_frames);
+        counters.dropped_many(DropReason::QueueAge, dropped.aged_frames);
+        sent?;
+        let interest = if stream.connection.wants_write() {
+            Interest::ReadWrite
+        } else {
+            Interest::Read
+        };
+        if interest != stream.interest {
+            epoll
+                .modify(&stream.connection, token, interest)
+                .map_err(|_| CloseReason::Reset)?;
+            stream.interest = interest;
+        }
+        Ok(())
+    }
+
+    /// Puts the connections whose deadline has come into `due`.
+    pub(super) fn expired(&self, now: Instant, due: &mut Vec<usize>) {
+        let expired = self.slots.iter().filter(|(_, stream)| {
+            stream
+                .connection
+                .poll_timeout()
+                .is_some_and(|deadline| deadline <= now)
+        });
+        due.extend(expired.map(|(slot, _)| slot));
+    }
+}

@@ -1,0 +1,411 @@
+//! Where packets cross: from clients to peers, from peers to clients, and between two allocations of this relay.
+//!
+//! Responsible for carrying out what the forwarding table says, and for counting it. Not responsible for who may send
+//! what where (`taciturn_protocol`), nor for waiting (`worker`) or for control messages (`control`).
+//!
+//! The hot path allocates nothing, locks nothing, logs nothing: payloads of UDP clients and peers stay where the kernel
+//! wrote them, headers are written beside them, and everything that one round has gathered leaves in one flush.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use taciturn_protocol::address::{Family, FiveTuple, PeerAddr};
+use taciturn_protocol::forward::{
+    ClientVerdict, Destination as PeerDestination, DropReason, Framing, PeerVerdict, RelayedId,
+    RouteTable,
+};
+use taciturn_protocol::server::{Reply, Server};
+use taciturn_protocol::time::Now;
+use taciturn_protocol::wire::{TransactionId, channel_data, indication};
+
+use crate::config::Dscp;
+use crate::counters::{Counters, Direction, Flow, Path};
+use crate::net::{Datagram, Destination, Epoll, Payload, ReceiveBatch, SendBatch};
+use crate::stream::QueueClass;
+
+use super::handover::Parcels;
+use super::owners::Owners;
+use super::sockets::Sockets;
+use super::streams::Streams;
+
+/// Everything of a worker that a packet may touch.
+#[derive(Debug)]
+pub(super) struct Switch {
+    pub(super) worker: u8,
+    pub(super) routes: RouteTable,
+    pub(super) server: Server,
+    pub(super) reply: Reply,
+    pub(super) sockets: Sockets,
+    pub(super) streams: Streams,
+    pub(super) epoll: Epoll,
+    pub(super) send: SendBatch,
+    pub(super) parcels: Parcels,
+    pub(super) owners: Arc<Owners>,
+    pub(super) counters: Arc<Counters>,
+    pub(super) dscp: Dscp,
+    /// Transaction ids of Data indications; nobody answers them, so counting is enough (RFC 8489 §6.1).
+    pub(super) next_indication: u64,
+}
+
+/// A payload on its way.
+#[derive(Clone, Copy, Debug)]
+struct Carried<'a> {
+    bytes: &'a [u8],
+    /// Where it lies in the receive batch; `None` when it came another way and has to be copied.
+    received: Option<Payload>,
+    /// DSCP and ECN to send it with.
+    traffic_class: u8,
+}
+
+/// The ECN bits of a traffic class (RFC 3168 §5).
+const ECN: u8 = 0b11;
+
+impl Switch {
+    // ---- the hot path begins ----
+
+    /// A datagram on the UDP listener at `index`.
+    #[inline]
+    pub(super) fn listener_datagram(&mut self, now: Now, index: usize, datagram: &Datagram<'_>) {
+        if datagram.truncated {
+            return self.counters.dropped(DropReason::Truncated);
+        }
+        let Some(listener) = self.sockets.listeners().get(index) else {
+            return;
+        };
+        let from = FiveTuple {
+            transport: taciturn_protocol::address::Transport::Udp,
+            client: taciturn_protocol::address::ClientAddr(datagram.from),
+            server: listener.server(datagram.to),
+        };
+        match self.routes.from_client(&from, datagram.bytes) {
+            ClientVerdict::ToPeer {
+                relayed,
+                peer,
+                payload,
+                dont_fragment,
+                destination,
+            } => {
+                let (Some(bytes), Some(received)) =
+                    (datagram.bytes.get(payload.clone()), datagram.part(payload))
+                else {
+                    return;
+                };
+                let traffic_class = self.marking(datagram.traffic_class);
+                let carried = Carried {
+                    bytes,
+                    received: Some(received),
+                    traffic_class,
+                };
+                // RFC 8656 §14: over UDP, DONT-FRAGMENT is honoured from IPv4 to IPv4 and ignored otherwise.
+                let whole = dont_fragment && from.client.0.is_ipv4() && peer.0.is_ipv4();
+                self.send_to_peer(now, &from, relayed, peer, carried, destination, whole);
+            }
+            ClientVerdict::Control => self.control(now, from, datagram.bytes),
+            ClientVerdict::Drop(reason) => self.counters.dropped(reason),
+        }
+    }
+
+    /// A frame from a client over TCP or TLS.
+    #[inline]
+    pub(super) fn stream_frame(&mut self, now: Now, from: &FiveTuple, frame: &[u8]) {
+        match self.routes.from_client(from, frame) {
+            ClientVerdict::ToPeer {
+                relayed,
+                peer,
+                payload,
+                dont_fragment,
+                destination,
+            } => {
+                let Some(bytes) = frame.get(payload) else {
+                    return;
+                };
+                // RFC 8656 §15: Not-ECT towards the peer.
+                let carried = Carried {
+                    bytes,
+                    received: None,
+                    traffic_class: self.marking(0),
+                };
+                self.send_to_peer(
+                    now,
+                    from,
+                    relayed,
+                    peer,
+                    carried,
+                    destination,
+                    dont_fragment,
+                );
+            }
+            ClientVerdict::Control => self.control(now, *from, frame),
+            ClientVerdict::Drop(reason) => self.counters.dropped(reason),
+        }
+    }
+
+    /// A datagram on the relayed socket in this slot.
+    #[inline]
+    pub(super) fn relayed_datagram(
+        &mut self,
+        now: Now,
+        relayed: RelayedId,
+        datagram: &Datagram<'_>,
+    ) {
+        if datagram.truncated {
+            return self.counters.dropped(DropReason::Truncated);
+        }
+        let peer = PeerAddr(datagram.from);
+        match self.routes.from_peer(relayed, peer, datagram.bytes.len()) {
+            PeerVerdict::ToClient { client, framing } => {
+                let traffic_class = self.marking(datagram.traffic_class);
+                let carried = Carried {
+                    bytes: datagram.bytes,
+                    received: Some(datagram.payload()),
+                    traffic_class,
+                };
+                self.send_to_client(now, &client, framing, peer, carried, Path::Socket);
+            }
+            PeerVerdict::Drop(reason) => self.counters.dropped(reason),
+        }
+    }
+
+    #[expect(
+        clippy::too_many_arguments,
+        reason = "a verdict's fields, passed on in registers"
+    )]
+    #[inline]
+    fn send_to_peer(
+        &mut self,
+        now: Now,
+        from: &FiveTuple,
+        relayed: RelayedId,
+        peer: PeerAddr,
+        carried: Carried<'_>,
+        destination: PeerDestination,
+        dont_fragment: bool,
+    ) {
+        let flow = |path| Flow {
+            direction: Direction::ToPeer,
+            transport: from.transport,
+            family: Family::of(&peer.0),
+            path,
+        };
+        match destination {
+            PeerDestination::Network => {}
+            PeerDestination::OwnRelayed | PeerDestination::OwnRelayedOrHost => {
+                let may_leave = destination == PeerDestination::OwnRelayedOrHost;
+                if self.hand_over(now, relayed, peer, carried, may_leave) {
+                    return self
+                        .counters
+                        .forwarded(flow(Path::Handover), carried.bytes.len());
+                }
+                if !may_leave {
+                    return;
+                }
+            }
+        }
+        let Some((lane, sender)) = self.sockets.relayed(relayed) else {
+            return;
+        };
+        let to = Destination {
+            to: peer.0,
+            source: None,
+            traffic_class: carried.traffic_class,
+        };
+        self.counters
+            .forwarded(flow(Path::Socket), carried.bytes.len());
+        if dont_fragment {
+            if let Err(failure) = sender.socket.send_dont_fragment(&to, &[carried.bytes]) {
+                self.counters.send_failed(failure, 1);
+            }
+            return;
+        }
+        match carried.received {
+            Some(payload) => self.send.push(lane, &to, &[], payload, 0),
+            None => self.send.push_copy(lane, &to, &[carried.bytes]),
+        }
+    }
+
+    #[inline]
+    fn send_to_client(
+        &mut self,
+        now: Now,
+        client: &FiveTuple,
+        framing: Framing,
+        peer: PeerAddr,
+        carried: Carried<'_>,
+        path: Path,
+    ) {
+        let flow = Flow {
+            direction: Direction::ToClient,
+            transport: client.transport,
+            family: Family::of(&peer.0),
+            path,
+        };
+        let len = carried.bytes.len();
+        let mut indication = [0; indication::DATA_HEADER_MAX];
+        let mut channel = [0; 4];
+        let (header, padding): (&[u8], u8) = match framing {
+            Framing::Channel(number) => {
+                let Ok(len) = u16::try_from(len) else {
+                    return self.counters.dropped(DropReason::TooLarge);
+                };
+                channel_data::write_header(&mut channel, number.value(), len);
+                (&channel, 0)
+            }
+            Framing::Indication => {
+                let id = self.indication_id();
+                let Some((used, padding)) =
+                    indication::write_data_header(&mut indication, id, peer.0, len)
+                else {
+                    return self.counters.dropped(DropReason::TooLarge);
+                };
+                let start = indication.len().saturating_sub(used);
+                (&indication[start..], u8::try_from(padding).unwrap_or(0))
+            }
+        };
+        if client.transport.is_stream() {
+            let parts = [
+                header,
+                carried.bytes,
+                &[0; 3][..usize::from(padding.min(3))],
+            ];
+            return match self
+                .streams
+                .queue(now.instant, client, QueueClass::Media, &parts)
+            {
+                Ok(()) => self.counters.forwarded(flow, len),
+                Err(reason) => self.counters.dropped(reason),
+            };
+        }
+        let Some((lane, listener)) = self.sockets.listener_for(client.server) else {
+            return self.counters.dropped(DropReason::SendFailed);
+        };
+        let source = listener.source(client.server);
+        let to = Destination {
+            to: client.client.0,
+            source,
+            traffic_class: carried.traffic_class,
+        };
+        match carried.received {
+            Some(payload) => self.send.push(lane, &to, header, payload, padding),
+            None => {
+                let padding = &[0; 3][..usize::from(padding.min(3))];
+                self.send
+                    .push_copy(lane, &to, &[header, carried.bytes, padding]);
+            }
+        }
+        self.counters.forwarded(flow, len);
+    }
+
+    /// Hands a payload to the allocation that holds `peer`, on this worker or another. False when it went nowhere; that
+    /// is counted as a drop here, unless it `may_leave` by the socket instead.
+    #[inline]
+    fn hand_over(
+        &mut self,
+        now: Now,
+        relayed: RelayedId,
+        peer: PeerAddr,
+        carried: Carried<'_>,
+        may_leave: bool,
+    ) -> bool {
+        let Some((_, sender)) = self.sockets.relayed(relayed) else {
+            return false;
+        };
+        let (from, from_bound) = (sender.advertised, sender.socket.local_addr());
+        if let Some(to) = self.routes.relayed_at(peer.0) {
+            self.handed_over(now, to, from, from_bound, carried);
+            return true;
+        }
+        match self.owners.owner_of(peer.0) {
+            Some(owner) if owner != self.worker => {
+                let dropped = self.parcels.put(
+                    owner,
+                    peer.0,
+                    from,
+                    from_bound,
+                    carried.traffic_class,
+                    carried.bytes,
+                );
+                self.counters
+                    .dropped_many(DropReason::HandoverFull, dropped);
+                true
+            }
+            Some(_) | None => {
+                if !may_leave {
+                    self.counters.dropped(DropReason::NoSuchRelayed);
+                }
+                false
+            }
+        }
+    }
+
+    /// Judges a payload from another allocation as if it had come through the relayed socket.
+    #[inline]
+    fn handed_over(
+        &mut self,
+        now: Now,
+        to: RelayedId,
+        from: SocketAddr,
+        from_bound: SocketAddr,
+        carried: Carried<'_>,
+    ) {
+        let len = carried.bytes.len();
+        let mut peer = PeerAddr(from);
+        let mut verdict = self.routes.from_peer(to, peer, len);
+        if from != from_bound && matches!(verdict, PeerVerdict::Drop(_)) {
+            // A client that was told the bound address, behind the NAT that hides it, has its permission for that.
+            peer = PeerAddr(from_bound);
+            verdict = self.routes.from_peer(to, peer, len);
+        }
+        match verdict {
+            PeerVerdict::ToClient { client, framing } => {
+                self.send_to_client(now, &client, framing, peer, carried, Path::Handover);
+            }
+            PeerVerdict::Drop(reason) => self.counters.dropped(reason),
+        }
+    }
+
+    /// The traffic class to send with, for what came in with `class` (RFC 8656 §14): ECN is kept, DSCP by configuration.
+    #[inline]
+    const fn marking(&self, class: u8) -> u8 {
+        match self.dscp {
+            Dscp::Copy => class,
+            Dscp::Fixed(dscp) => dscp << 2 | class & ECN,
+        }
+    }
+
+    #[inline]
+    fn indication_id(&mut self) -> TransactionId {
+        self.next_indication = self.next_indication.wrapping_add(1);
+        let mut id = [0; 12];
+        id[4..].copy_from_slice(&self.next_indication.to_be_bytes());
+        TransactionId(id)
+    }
+
+    /// A payload that another worker handed over for an address of this one.
+    pub(super) fn parcel_item(&mut self, now: Now, item: &super::handover::Item, payload: &[u8]) {
+        let Some(to) = self.routes.relayed_at(item.to) else {
+            return self.counters.dropped(DropReason::NoSuchRelayed);
+        };
+        let carried = Carried {
+            bytes: payload,
+            received: None,
+            traffic_class: item.traffic_class,
+        };
+        self.handed_over(now, to, item.from, item.from_bound, carried);
+    }
+
+    /// Sends everything gathered for UDP sockets and for other workers.
+    pub(super) fn flush(&mut self, batch: &ReceiveBatch) {
+        if !self.send.is_empty() {
+            let sockets = &self.sockets;
+            let outcome = self.send.flush(batch, |lane| sockets.lane(lane));
+            for (failure, count) in outcome.failures() {
+                self.counters.send_failed(failure, count);
+            }
+        }
+        let dropped = self.parcels.send();
+        self.counters
+            .dropped_many(DropReason::HandoverFull, dropped);
+    }
+
+    // ---- the hot path ends ----
+}
