@@ -16,7 +16,8 @@ function party(iceServer, report) {
     report.errors.push({ url, errorCode, errorText }));
   connection.addEventListener("icecandidate", ({ candidate }) => {
     if (candidate?.candidate) {
-      report.candidates.push({ type: candidate.type, relayProtocol: candidate.relayProtocol, address: candidate.address });
+      const { type, relayProtocol, address } = candidate;
+      report.candidates.push({ type, relayProtocol, address });
     }
   });
   return connection;
@@ -27,8 +28,9 @@ async function gather(iceServer) {
   const report = { candidates: [], errors: [] };
   const connection = party(iceServer, report);
   connection.createDataChannel("unused");
-  const complete = new Promise((resolve) =>
-    connection.addEventListener("icegatheringstatechange", () => connection.iceGatheringState === "complete" && resolve()));
+  const complete = new Promise((resolve) => connection.addEventListener("icegatheringstatechange", () => {
+    if (connection.iceGatheringState === "complete") resolve();
+  }));
   await connection.setLocalDescription();
   await Promise.race([complete, pause(GATHER_MILLISECONDS)]);
   report.gathering = connection.iceGatheringState;

@@ -64,7 +64,8 @@ def binary() -> pathlib.Path | None:
         found = shutil.which("turnserver")
         return pathlib.Path(found) if found else None
     named = os.environ.get("TACITURN_BIN")
-    candidates = [pathlib.Path(named)] if named else [ROOT / "target" / kind / "taciturn" for kind in ("release", "debug")]
+    built = [ROOT / "target" / profile / "taciturn" for profile in ("release", "debug")]
+    candidates = [pathlib.Path(named)] if named else built
     return next((path for path in candidates if path.is_file()), None)
 
 

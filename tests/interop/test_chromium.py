@@ -49,7 +49,7 @@ def ice_server(server, transport: str, credentials: Credentials, host: str = "12
 @pytest.mark.parametrize("host", ["127.0.0.1", "::1"])
 @pytest.mark.parametrize("transport", ["udp", "tcp", "tls"])
 def a_relay_only_call_shows_video_and_echoes_messages(server, trusting, transport, host):
-    """T-02, T-27, T-62, T-71, A-13, H-01: the call runs over the picked transport and no candidate but a relayed one."""
+    """T-02, T-27, T-62, T-71, A-13, H-01: the call runs over the picked transport, by relayed candidates alone."""
     report = chromium.call(trusting, ice_server(server, transport, server.credentials("chromium"), host))
     assert "failure" not in report, report
     assert {candidate["type"] for candidate in report["candidates"]} == {"relay"}, report
