@@ -1,7 +1,7 @@
 //! Errors on demand, so that tests can see what a relay does when the kernel refuses.
 //!
 //! Responsible for deciding which call fails with which errno. Not responsible for the reaction. Compiled in only for this
-//! crate's own tests and under the feature `fault-injection`; otherwise [`Seam::check`] is an empty function that the compiler
+//! crate's own tests and under the feature `fault-injection`; otherwise the check is an empty function that the compiler
 //! removes.
 
 #[cfg(any(test, feature = "fault-injection"))]

@@ -1,6 +1,8 @@
 //! The socket layer on real sockets, over loopback.
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
+mod icmp;
+
 use std::{
     collections::BTreeMap,
     io,
