@@ -133,7 +133,11 @@ impl ChannelNumber {
             ChannelRange::Rfc8656 => 0x4FFF,
             ChannelRange::Rfc5766 => 0x7FFF,
         };
-        if value >= 0x4000 && value <= last { Some(Self(value)) } else { None }
+        if value >= 0x4000 && value <= last {
+            Some(Self(value))
+        } else {
+            None
+        }
     }
 
     /// The number on the wire.

@@ -14,7 +14,7 @@ use core::ops::Range;
 use ahash::RandomState;
 use hashbrown::HashMap;
 
-use crate::address::{ChannelNumber, Family, FiveTuple, PeerAddr, RelayedAddr};
+use crate::address::{ChannelNumber, ChannelRange, Family, FiveTuple, PeerAddr, RelayedAddr};
 use crate::wire::{FirstByte, channel_data, indication};
 
 pub use drop_reason::DropReason;
@@ -212,11 +212,13 @@ pub struct RouteTable {
     by_relayed: Vec<Option<AllocationId>>,
     by_address: HashMap<SocketAddr, RelayedId, RandomState>,
     rules: PortRules,
+    channels: ChannelRange,
 }
 
 impl RouteTable {
-    /// An empty table. `seed` keys its hashing and must not be guessable.
-    pub fn new(seed: [u64; 4], rules: PortRules) -> Self {
+    /// An empty table. `seed` keys its hashing and must not be guessable; `channels` says which first bytes are
+    /// ChannelData's.
+    pub fn new(seed: [u64; 4], rules: PortRules, channels: ChannelRange) -> Self {
         let hasher = || RandomState::with_seeds(seed[0], seed[1], seed[2], seed[3]);
         Self {
             allocations: Vec::new(),
@@ -224,6 +226,7 @@ impl RouteTable {
             by_relayed: Vec::new(),
             by_address: HashMap::with_hasher(hasher()),
             rules,
+            channels,
         }
     }
 
@@ -240,7 +243,7 @@ impl RouteTable {
         let Some(&first) = datagram.first() else {
             return ClientVerdict::Drop(DropReason::Empty);
         };
-        match FirstByte::classify(first) {
+        match FirstByte::classify(first, self.channels) {
             FirstByte::ChannelData => self.channel_data(client, datagram),
             FirstByte::Stun if datagram.starts_with(&SEND_INDICATION) => {
                 self.send_indication(client, datagram)

@@ -23,6 +23,7 @@ pub use directory::{Directory, Expiry, UserName, Verified, WrongCredentials};
 pub use key::{LongTermKey, OFFERED_ALGORITHMS, PasswordAlgorithm};
 pub use nonce::{Features, NONCE_LEN, Nonce, NonceError, NonceKey, Nonces};
 pub use opaque_string::{OpaqueStringError, prepare_opaque_string};
+pub(crate) use realm::strip;
 pub use realm::{Realm, RealmError};
 pub use secret::{Hashes, HmacHash, SecretError, SharedSecret};
 pub use static_user::{KeyTextError, StaticKeys, StaticUser};

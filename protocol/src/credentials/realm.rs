@@ -58,7 +58,7 @@ impl Realm {
 }
 
 /// Takes a pair of enclosing double quotes and trailing NULs off a received user name or realm (RFC 8489 §9.2.2).
-pub(super) fn strip(mut received: &[u8]) -> &[u8] {
+pub(crate) fn strip(mut received: &[u8]) -> &[u8] {
     while let [shorter @ .., 0] = received {
         received = shorter;
     }

@@ -151,6 +151,7 @@ fn below(bound: u32, random: &mut impl RngCore) -> u32 {
 )]
 mod tests {
     use super::*;
+    use alloc::vec::Vec;
     use rand_chacha::ChaCha12Rng;
     use rand_core::SeedableRng;
 
@@ -163,7 +164,7 @@ mod tests {
     fn every_port_is_given_once() {
         let mut pool = PortPool::new(50_000..=50_099);
         let mut random = random();
-        let mut given: alloc::vec::Vec<u16> = (0..100)
+        let mut given: Vec<u16> = (0..100)
             .map(|_| pool.take(Wanted::Any, &mut random).unwrap())
             .collect();
         assert_eq!(pool.take(Wanted::Any, &mut random), None);

@@ -203,7 +203,11 @@ impl<'a> Attributes<'a> {
     /// ADDRESS-ERROR-CODE: the family's number and the code (RFC 8656 §18.12).
     pub fn address_error_code(&self) -> Option<Result<(u8, u16), Malformed>> {
         let value = self.first(attribute::ADDRESS_ERROR_CODE)?;
-        Some(split_error(value).map(|(family, code, _)| (family, code)).ok_or(Malformed))
+        Some(
+            split_error(value)
+                .map(|(family, code, _)| (family, code))
+                .ok_or(Malformed),
+        )
     }
 
     /// REALM, unchecked bytes.

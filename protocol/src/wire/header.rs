@@ -4,6 +4,8 @@
 
 use core::fmt;
 
+use crate::address::ChannelRange;
+
 /// The fixed value of bytes 4-7 of every STUN message.
 pub const MAGIC_COOKIE: u32 = 0x2112_A442;
 
@@ -24,13 +26,13 @@ pub enum FirstByte {
 }
 
 impl FirstByte {
-    /// Tells the protocols apart.
+    /// Tells the protocols apart. Where clients of RFC 5766 are admitted, 80-127 are ChannelData too.
     #[inline]
-    pub const fn classify(byte: u8) -> Self {
-        match byte {
-            0..=3 => Self::Stun,
-            20..=63 => Self::Dtls,
-            64..=79 => Self::ChannelData,
+    pub const fn classify(byte: u8, channels: ChannelRange) -> Self {
+        match (byte, channels) {
+            (0..=3, _) => Self::Stun,
+            (20..=63, _) => Self::Dtls,
+            (64..=79, _) | (80..=127, ChannelRange::Rfc5766) => Self::ChannelData,
             _ => Self::Other,
         }
     }

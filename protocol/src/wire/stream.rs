@@ -5,6 +5,7 @@
 use core::fmt;
 
 use super::channel_data;
+use crate::address::ChannelRange;
 use super::header::{FirstByte, HEADER_LEN, MAGIC_COOKIE};
 
 /// What the buffered bytes amount to.
@@ -55,13 +56,13 @@ impl core::error::Error for StreamError {}
 ///
 /// As soon as the bytes that tell are there, even if the frame is not complete.
 #[inline]
-pub fn next_frame(buffered: &[u8]) -> Result<Step, StreamError> {
+pub fn next_frame(buffered: &[u8], channels: ChannelRange) -> Result<Step, StreamError> {
     let Some(&first) = buffered.first() else {
         return Ok(Step::Incomplete {
             needed: channel_data::HEADER_LEN,
         });
     };
-    let kind = FirstByte::classify(first);
+    let kind = FirstByte::classify(first, channels);
     if !matches!(kind, FirstByte::Stun | FirstByte::ChannelData) {
         return Err(StreamError::FirstByte);
     }

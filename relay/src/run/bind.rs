@@ -23,33 +23,33 @@ const BACKLOG: i32 = 1024;
 
 /// The relay's sockets.
 #[derive(Debug)]
-pub(super) struct Sockets {
+pub(crate) struct Sockets {
     /// For each worker, its UDP listeners in the order of the configuration.
-    pub(super) udp: Vec<Vec<UdpSocket>>,
+    pub(crate) udp: Vec<Vec<UdpSocket>>,
     /// TCP, TLS and auto listeners.
-    pub(super) tcp: Vec<Listener>,
+    pub(crate) tcp: Vec<Listener>,
     /// All listeners as they are bound.
-    pub(super) listeners: Vec<BoundListener>,
+    pub(crate) listeners: Vec<BoundListener>,
     /// The admin API's.
-    pub(super) admin: AdminSocket,
+    pub(crate) admin: AdminSocket,
 }
 
 /// The admin API's socket.
 #[derive(Debug)]
-pub(super) enum AdminSocket {
+pub(crate) enum AdminSocket {
     Tcp(TcpListener, SocketAddr),
     Unix(UnixListener, PathBuf),
 }
 
 impl AdminSocket {
-    pub(super) const fn tcp_address(&self) -> Option<SocketAddr> {
+    pub(crate) const fn tcp_address(&self) -> Option<SocketAddr> {
         match self {
             Self::Tcp(_, address) => Some(*address),
             Self::Unix(..) => None,
         }
     }
 
-    pub(super) fn path(&self) -> Option<PathBuf> {
+    pub(crate) fn path(&self) -> Option<PathBuf> {
         match self {
             Self::Tcp(..) => None,
             Self::Unix(_, path) => Some(path.clone()),
@@ -58,7 +58,7 @@ impl AdminSocket {
 }
 
 /// Binds everything that the configuration names.
-pub(super) fn all(config: &Config, workers: usize) -> Result<Sockets, StartError> {
+pub(crate) fn all(config: &Config, workers: usize) -> Result<Sockets, StartError> {
     let mut udp: Vec<Vec<UdpSocket>> = (0..workers).map(|_| Vec::new()).collect();
     let mut tcp = Vec::new();
     let mut listeners = Vec::new();

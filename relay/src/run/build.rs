@@ -6,6 +6,7 @@ use std::ops::RangeInclusive;
 use std::sync::Arc;
 
 use rustls::crypto::SecureRandom;
+use taciturn_protocol::address::ChannelRange;
 use taciturn_protocol::credentials::{Directory, NonceKey, Nonces};
 use taciturn_protocol::forward::{PortSet, RouteTable};
 use taciturn_protocol::server::{
@@ -27,17 +28,17 @@ use crate::worker::{Inbox, Outbox, Owners, Parts, Worker};
 use super::StartError;
 
 /// What all workers are made from.
-pub(super) struct Shared<'a> {
-    pub(super) config: &'a Config,
-    pub(super) addresses: &'a RelayedAddresses,
-    pub(super) policy: &'a PeerPolicy,
-    pub(super) outboxes: &'a [Outbox],
-    pub(super) counters: &'a [Arc<Counters>],
-    pub(super) clock: Clock,
+pub(crate) struct Shared<'a> {
+    pub(crate) config: &'a Config,
+    pub(crate) addresses: &'a RelayedAddresses,
+    pub(crate) policy: &'a PeerPolicy,
+    pub(crate) outboxes: &'a [Outbox],
+    pub(crate) counters: &'a [Arc<Counters>],
+    pub(crate) clock: Clock,
 }
 
 /// What workers share, made once.
-pub(super) struct Built<'a> {
+pub(crate) struct Built<'a> {
     shared: &'a Shared<'a>,
     directory: Directory,
     nonces: Nonces,
@@ -46,7 +47,7 @@ pub(super) struct Built<'a> {
 }
 
 /// Makes what all workers share.
-pub(super) fn workers<'a>(shared: &'a Shared<'a>) -> Result<Built<'a>, StartError> {
+pub(crate) fn workers<'a>(shared: &'a Shared<'a>) -> Result<Built<'a>, StartError> {
     let config = shared.config;
     let directory = Directory::new(
         config.realm.clone(),
@@ -81,7 +82,7 @@ pub(super) fn workers<'a>(shared: &'a Shared<'a>) -> Result<Built<'a>, StartErro
 
 impl Built<'_> {
     /// Makes the workers, each with its slice of the ports, its sockets and its inbox.
-    pub(super) fn prepare(
+    pub(crate) fn prepare(
         self,
         slices: Vec<RangeInclusive<u16>>,
         udp: Vec<Vec<UdpSocket>>,
@@ -101,13 +102,13 @@ impl Built<'_> {
                     worker,
                     listeners,
                     server: Server::new(self.settings(worker, ports), quota, random()?),
-                    routes: RouteTable::new(seed()?, self.shared.policy.port_rules()),
+                    routes: RouteTable::new(seed()?, self.shared.policy.port_rules(), self.shared.config.channel_numbers),
                     inbox,
                     outboxes: self.shared.outboxes.to_vec(),
                     owners: Arc::clone(&self.owners),
                     counters: Arc::clone(counters),
                     dscp: self.shared.config.dscp,
-                    stream_limits: stream_limits(&self.shared.config.limits),
+                    stream_limits: stream_limits(&self.shared.config.limits, self.shared.config.channel_numbers),
                     clock: self.shared.clock,
                 };
                 Worker::new(parts).map_err(StartError::system(
@@ -147,7 +148,7 @@ impl Built<'_> {
 }
 
 /// The operator's peer rules.
-pub(super) fn peer_rules(config: &Config) -> PeerRules {
+pub(crate) fn peer_rules(config: &Config) -> PeerRules {
     PeerRules {
         allow: config.peers.allow.clone(),
         deny: config.peers.deny.clone(),
@@ -159,13 +160,13 @@ pub(super) fn peer_rules(config: &Config) -> PeerRules {
 }
 
 /// Limits and TLS settings of the TCP and TLS listeners.
-pub(super) struct FrontSettings {
-    pub(super) limits: FrontLimits,
-    pub(super) tls: Option<Arc<TlsSettings>>,
+pub(crate) struct FrontSettings {
+    pub(crate) limits: FrontLimits,
+    pub(crate) tls: Option<Arc<TlsSettings>>,
 }
 
 /// Reads the certificate and sets up TLS, where there is any.
-pub(super) fn front(config: &Config, clock: Clock) -> Result<FrontSettings, StartError> {
+pub(crate) fn front(config: &Config, clock: Clock) -> Result<FrontSettings, StartError> {
     let limits = FrontLimits {
         connections: u64::from(config.limits.connections),
         half_open: config.limits.half_open as usize,
@@ -191,7 +192,7 @@ pub(super) fn front(config: &Config, clock: Clock) -> Result<FrontSettings, Star
 }
 
 /// A random name for this start.
-pub(super) fn boot_id() -> Result<String, StartError> {
+pub(crate) fn boot_id() -> Result<String, StartError> {
     let bytes: [u8; 32] = random()?;
     Ok(bytes
         .iter()
@@ -200,11 +201,12 @@ pub(super) fn boot_id() -> Result<String, StartError> {
         .collect())
 }
 
-fn stream_limits(limits: &config::Limits) -> StreamLimits {
+fn stream_limits(limits: &config::Limits, channels: ChannelRange) -> StreamLimits {
     StreamLimits {
         idle: limits.idle_timeout,
         media_bytes: limits.queue_bytes,
         media_age: limits.queue_age,
+        channels,
         ..StreamLimits::default()
     }
 }

@@ -8,6 +8,7 @@ use std::os::fd::{AsFd, BorrowedFd};
 use std::time::Duration;
 
 use rustls::ServerConnection;
+use taciturn_protocol::address::ChannelRange;
 use taciturn_protocol::address::{ClientAddr, FiveTuple};
 use taciturn_protocol::time::Instant;
 
@@ -38,6 +39,8 @@ pub struct StreamLimits {
     pub stall: Duration,
     /// Longest STUN message other than a Send indication, in bytes.
     pub control_frame_bytes: usize,
+    /// Which first bytes are ChannelData's.
+    pub channels: ChannelRange,
     /// Bytes of queued media; the oldest is dropped for the newest.
     pub media_bytes: usize,
     /// Bytes of queued control frames; beyond it the connection is closed.
@@ -53,6 +56,7 @@ impl Default for StreamLimits {
             frame: Duration::from_secs(10),
             stall: Duration::from_secs(30),
             control_frame_bytes: 9 * 1024,
+            channels: ChannelRange::Rfc8656,
             media_bytes: 256 * 1024,
             control_bytes: 64 * 1024,
             media_age: Duration::from_secs(1),
@@ -135,17 +139,17 @@ impl CloseReason {
 /// round and whenever the socket is writable again. No method blocks.
 #[derive(Debug)]
 pub struct Connection {
-    stream: TcpStream,
+    pub(super) stream: TcpStream,
     tls: Option<Box<ServerConnection>>,
     five_tuple: FiveTuple,
     limits: StreamLimits,
     /// Decrypted or plain bytes that came before the worker took over.
-    early: Vec<u8>,
+    pub(super) early: Vec<u8>,
     /// The beginning of a frame whose rest has not come yet.
-    tail: Vec<u8>,
+    pub(super) tail: Vec<u8>,
     /// How many bytes the frame in `tail` needs before looking at it again is worth while.
     needed: usize,
-    queue: SendQueue,
+    pub(super) queue: SendQueue,
     last_moved: Instant,
     frame_since: Option<Instant>,
     blocked_since: Option<Instant>,
@@ -235,6 +239,7 @@ impl Connection {
             at: 0,
             needed: 0,
             control_frame_bytes: self.limits.control_frame_bytes,
+            channels: self.limits.channels,
             absorbed: false,
         };
         if end == kept || (kept > 0 && end < self.needed) {

@@ -14,6 +14,7 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
+use taciturn_protocol::address::ChannelRange;
 use taciturn_protocol::time::Instant;
 use taciturn_protocol::wire::FirstByte;
 
@@ -104,7 +105,7 @@ impl SendQueue {
         let Some(first) = parts.iter().find_map(|part| part.first()) else {
             return Queued::Accepted;
         };
-        let padding = match FirstByte::classify(*first) {
+        let padding = match FirstByte::classify(*first, ChannelRange::Rfc5766) {
             FirstByte::ChannelData => unpadded.next_multiple_of(4) - unpadded,
             FirstByte::Stun | FirstByte::Dtls | FirstByte::Other => 0,
         };

@@ -5,6 +5,7 @@
 
 use std::fmt;
 
+use taciturn_protocol::address::ChannelRange;
 use taciturn_protocol::wire::FirstByte;
 use taciturn_protocol::wire::stream::{self, Step};
 
@@ -62,6 +63,8 @@ pub struct Batch<'s> {
     pub(super) needed: usize,
     /// Longest STUN message other than a Send indication.
     pub(super) control_frame_bytes: usize,
+    /// Which first bytes are ChannelData's.
+    pub(super) channels: ChannelRange,
     /// Whether these bytes have already gone to the connection's own buffer, with nothing to take out of them.
     pub(super) absorbed: bool,
 }
@@ -78,7 +81,7 @@ impl Batch<'_> {
         if rest.is_empty() {
             return Ok(None);
         }
-        let step = stream::next_frame(rest).map_err(|_| CloseReason::NotTurn)?;
+        let step = stream::next_frame(rest, self.channels).map_err(|_| CloseReason::NotTurn)?;
         let (kind, len, total) = match step {
             Step::Incomplete { needed } => {
                 self.refuse_long_control(needed)?;
@@ -99,7 +102,7 @@ impl Batch<'_> {
         let rest = &self.bytes[self.at..];
         let is_stun = rest
             .first()
-            .is_some_and(|first| FirstByte::classify(*first) == FirstByte::Stun);
+            .is_some_and(|first| FirstByte::classify(*first, self.channels) == FirstByte::Stun);
         if is_stun && len > self.control_frame_bytes && !rest.starts_with(&SEND_INDICATION) {
             return Err(CloseReason::FrameTooLong);
         }

@@ -9,6 +9,7 @@ use std::net::{SocketAddr, TcpStream, UdpSocket};
 use std::path::Path;
 use std::time::Duration;
 
+use taciturn_protocol::address::ChannelRange;
 use taciturn_protocol::credentials::{
     Credentials, Hashes, HmacHash, LongTermKey, PasswordAlgorithm, Realm, SharedSecret, mint,
 };
@@ -173,7 +174,7 @@ impl Client {
         self.send(&buffer[..length]);
         loop {
             let bytes = self.receive().expect("an answer");
-            if FirstByte::classify(bytes[0]) == FirstByte::Stun
+            if FirstByte::classify(bytes[0], ChannelRange::Rfc5766) == FirstByte::Stun
                 && Framed::parse(&bytes).unwrap().transaction_id() == id
             {
                 return Answer { bytes };
@@ -265,7 +266,7 @@ impl Client {
             }
             Link::Tcp(stream, buffered) => loop {
                 if let stream::Step::Frame { len, total, .. } =
-                    stream::next_frame(buffered).unwrap()
+                    stream::next_frame(buffered, ChannelRange::Rfc5766).unwrap()
                 {
                     let frame = buffered[..len].to_vec();
                     buffered.drain(..total);

@@ -1,1 +1,21 @@
+//! Scenarios through the pure server on virtual time.
 
+#![expect(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    reason = "a missing answer is the failure that a scenario looks for"
+)]
+
+mod allocate;
+mod authenticate;
+mod channels;
+mod determinism;
+mod forwarding;
+mod framing;
+mod icmp;
+
+mod permissions;
+mod refresh;
+mod reservations;
+mod sim;
+mod snapshot;

@@ -1,0 +1,67 @@
+//! Both parties on one relay, and what the table remembers.
+
+use super::sim::{Choices, Outcome, Sim, addr};
+use crate::address::PeerAddr;
+use crate::forward::{ClientVerdict, Destination, DropReason, Framing, PeerVerdict, Traffic};
+
+/// a permission for a relayed address of this relay is granted, and data to it is for handing over inside, never
+/// for the network; both sides' permissions count.
+#[test]
+fn two_allocations_can_be_each_others_peers() {
+    let mut sim = Sim::new();
+    let mut a = sim.client(1);
+    let mut b = sim.client(2);
+    let at_a = sim.allocate(&mut a);
+    let at_b = sim.allocate(&mut b);
+    assert_eq!(sim.permit(&mut a, &[at_b]), None);
+    let message = super::sim::channel_message(0x4000, b"x");
+    assert_eq!(sim.bind(&mut a, 0x4000, at_b), None);
+    let ClientVerdict::ToPeer { destination, peer, .. } = sim.table.from_client(&a.five_tuple, &message) else {
+        panic!("not relayed");
+    };
+    assert_eq!((destination, peer), (Destination::OwnRelayed, PeerAddr(at_b)));
+    let there = sim.table.relayed_at(at_b).unwrap();
+    // B has no permission for A yet.
+    let verdict = sim.table.from_peer(there, PeerAddr(at_a), 1);
+    assert_eq!(verdict, PeerVerdict::Drop(DropReason::PeerNotPermitted));
+    assert_eq!(sim.permit(&mut b, &[at_a]), None);
+    let verdict = sim.table.from_peer(there, PeerAddr(at_a), 1);
+    assert_eq!(verdict, PeerVerdict::ToClient { client: b.five_tuple, framing: Framing::Indication });
+    // A port on the relayed address that holds no allocation is nobody's.
+    assert_eq!(sim.table.relayed_at(addr("13.54.7.7:22")), None);
+    assert_eq!(sim.send(&a, at_a, b"x"), Outcome::Dropped(DropReason::ForbiddenPeer), "its own peer");
+}
+
+/// T-84: a relayed address leads to one allocation only, and to none when it has ended.
+#[test]
+fn a_relayed_address_leads_to_one_allocation() {
+    let mut sim = Sim::with(Choices::default());
+    let mut a = sim.client(1);
+    let at_a = sim.allocate(&mut a);
+    assert!(sim.table.relayed_at(at_a).is_some());
+    sim.refresh(&mut a, Some(0));
+    assert_eq!(sim.table.relayed_at(at_a), None);
+    assert!(sim.table.is_empty());
+}
+
+/// An allocation's traffic is counted by direction, payloads only.
+#[test]
+fn traffic_is_counted_by_direction() {
+    let mut sim = Sim::new();
+    let mut client = sim.client(1);
+    let relayed = sim.allocate(&mut client);
+    sim.bind(&mut client, 0x4000, addr("8.8.8.8:5000"));
+    sim.channel(&client, 0x4000, b"12345");
+    sim.send(&client, addr("8.8.8.8:5000"), b"123");
+    sim.channel(&client, 0x4001, b"dropped");
+    sim.from_peer(addr("8.8.8.8:5000"), relayed);
+    sim.from_peer(addr("8.8.8.9:5000"), relayed);
+    let (id, ..) = sim.server.allocations().next().unwrap();
+    let expected = Traffic {
+        to_peer_packets: 2,
+        to_peer_bytes: 8,
+        to_client_packets: 1,
+        to_client_bytes: 100,
+    };
+    assert_eq!(sim.table.traffic(id), Some(expected));
+}
