@@ -143,7 +143,13 @@ def _taciturn(program, directory, certificates, ports) -> list[str]:
     # The keys of RFC 8489 §9.2.2 and §18.5.1, derived here and not by the program under test.
     identity = f"{STATIC_USER.username}:{REALM}:{STATIC_USER.password}".encode()
     keys = directory / "gateway-1.key"
-    keys.write_text(f"md5:{hashlib.md5(identity).hexdigest()}\nsha256:{hashlib.sha256(identity).hexdigest()}\n")
+    keys.write_text(
+        f"""user: {STATIC_USER.username}
+realm: {REALM}
+md5:{hashlib.md5(identity).hexdigest()}
+sha256:{hashlib.sha256(identity).hexdigest()}
+"""
+    )
     keys.chmod(0o600)
     config = directory / "relay.toml"
     config.touch(0o600)

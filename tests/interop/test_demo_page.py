@@ -12,7 +12,7 @@ from demo_page import text, visit, wait_for, wait_for_frames
 from server import ROOT
 
 PAGE = ROOT / "src" / "demo" / "page" / "index.html"
-WIDTHS = [1280, 390]
+WIDTHS = [1280, 768, 390]
 
 
 @pytest.fixture(scope="module")
