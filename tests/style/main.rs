@@ -84,3 +84,14 @@ fn no_text_names_a_place_on_one_machine() {
         &TEXT,
     );
 }
+
+#[test]
+fn no_text_names_a_page_that_is_not_here() {
+    let pages = tree::files(&[".md"]);
+    let names: Vec<&str> = pages
+        .iter()
+        .filter_map(|page| page.path.rsplit('/').next())
+        .collect();
+    let check = |file: &SourceFile| rules::unknown_pages(file, &names);
+    assert_none("say it in this repository's own pages", check, &TEXT);
+}

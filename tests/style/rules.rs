@@ -169,6 +169,22 @@ pub(crate) fn machine_paths(file: &SourceFile) -> Vec<Fault> {
     found(&file.text, &words)
 }
 
+/// Names of pages (`*.md`) that are none of `pages`.
+pub(crate) fn unknown_pages(file: &SourceFile, pages: &[&str]) -> Vec<Fault> {
+    let of_line = |(number, line): (usize, String)| {
+        let tokens = line.split(|c: char| !c.is_alphanumeric() && !"_-.".contains(c));
+        let names = tokens.map(|token| token.trim_end_matches('.'));
+        let unknown = names.filter(|name| {
+            let stem = name.strip_suffix(".md").unwrap_or_default();
+            !stem.is_empty() && !pages.contains(name)
+        });
+        unknown
+            .flat_map(|name| fault(number, name))
+            .collect::<Vec<_>>()
+    };
+    numbered(&file.text).flat_map(of_line).collect()
+}
+
 fn found(text: &str, words: &[&str]) -> Vec<Fault> {
     let lines = numbered(text);
     let of_line = |(number, line): (usize, String)| {
@@ -320,6 +336,13 @@ mod tests {
         let text = ["// TO", "DO: later\nlet a = \"/ho", "me/somebody\";\n"].concat();
         assert_eq!(lines(&leftovers(&file("a.rs", &text))), [1]);
         assert_eq!(lines(&machine_paths(&file("a.rs", &text))), [2]);
+    }
+
+    #[test]
+    fn a_page_that_is_not_here_is_found() {
+        let text = "[a](../b/README.md), `*.md`.\nSee OTHER\u{2e}md.\n";
+        let faults = unknown_pages(&file("a.rs", text), &["README.md"]);
+        assert_eq!(lines(&faults), [2]);
     }
 
     #[test]
