@@ -4,6 +4,10 @@ pub mod config;
 pub mod net;
 pub mod listener;
 pub mod stream;
+// The client that the integration tests use serves the unit tests of `worker` too.
+#[cfg(test)]
+extern crate self as taciturn_relay;
+
 pub mod admin;
 pub mod clock;
 pub mod counters;

@@ -11,8 +11,8 @@
 //! Responsible for order, and for errors that name the key to change. Not responsible for reading the configuration
 //! (`config`) nor for anything that happens once the relay is up.
 
-mod bind;
-mod build;
+pub(crate) mod bind;
+pub(crate) mod build;
 
 use std::io;
 use std::net::SocketAddr;

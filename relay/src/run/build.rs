@@ -102,13 +102,20 @@ impl Built<'_> {
                     worker,
                     listeners,
                     server: Server::new(self.settings(worker, ports), quota, random()?),
-                    routes: RouteTable::new(seed()?, self.shared.policy.port_rules(), self.shared.config.channel_numbers),
+                    routes: RouteTable::new(
+                        seed()?,
+                        self.shared.policy.port_rules(),
+                        self.shared.config.channel_numbers,
+                    ),
                     inbox,
                     outboxes: self.shared.outboxes.to_vec(),
                     owners: Arc::clone(&self.owners),
                     counters: Arc::clone(counters),
                     dscp: self.shared.config.dscp,
-                    stream_limits: stream_limits(&self.shared.config.limits, self.shared.config.channel_numbers),
+                    stream_limits: stream_limits(
+                        &self.shared.config.limits,
+                        self.shared.config.channel_numbers,
+                    ),
                     clock: self.shared.clock,
                 };
                 Worker::new(parts).map_err(StartError::system(

@@ -18,6 +18,8 @@ mod owners;
 mod sockets;
 mod streams;
 mod switch;
+#[cfg(test)]
+mod tests;
 
 use std::io;
 use std::sync::Arc;
@@ -129,8 +131,10 @@ pub struct Worker {
     inbox: Inbox,
     batch: ReceiveBatch,
     scratch: Scratch,
+    events: Events,
     ready: Ready,
     clock: Clock,
+    now: Now,
     next_sweep: Instant,
     kernel_drops: Vec<u64>,
 }
@@ -175,8 +179,10 @@ impl Worker {
             inbox: parts.inbox,
             batch: ReceiveBatch::new(),
             scratch: Scratch::new(),
+            events: Events::with_capacity(EVENTS),
             ready: Ready::default(),
             clock: parts.clock,
+            now: parts.clock.now(),
             next_sweep: Instant::ZERO,
             kernel_drops,
         })
@@ -197,40 +203,39 @@ impl Worker {
 
     /// Works until it is told to stop. Its sockets are closed when it returns.
     fn run(mut self) {
-        let mut events = Events::with_capacity(EVENTS);
-        let mut now = self.clock.now();
-        loop {
-            let timeout = self.timeout(now);
-            if let Err(error) = self.switch.epoll.wait(&mut events, Some(timeout)) {
-                // Only a broken descriptor makes epoll fail, and nothing can be served without it.
-                tracing::error!(worker = self.switch.worker, %error, "waiting for sockets failed");
-                std::process::abort();
-            }
-            self.sort(&events);
-            now = self.clock.now();
-            if self.round(now) == Flow::Stop {
-                return;
-            }
+        while self.turn() == Flow::GoOn {}
+    }
+
+    /// Waits for something to do and does one round of it.
+    fn turn(&mut self) -> Flow {
+        let timeout = self.timeout();
+        if let Err(error) = self.switch.epoll.wait(&mut self.events, Some(timeout)) {
+            // Only a broken descriptor makes epoll fail, and nothing can be served without it.
+            tracing::error!(worker = self.switch.worker, %error, "waiting for sockets failed");
+            std::process::abort();
         }
+        self.sort();
+        self.now = self.clock.now();
+        self.round(self.now)
     }
 
     /// How long to wait at most. Counted from the last reading of the clock: a round is much shorter than any deadline.
-    fn timeout(&self, now: Now) -> Duration {
+    fn timeout(&self) -> Duration {
         let deadline = self
             .switch
             .server
             .poll_timeout()
             .map_or(self.next_sweep, |expiry| expiry.min(self.next_sweep));
-        deadline.saturating_since(now.instant)
+        deadline.saturating_since(self.now.instant)
     }
 
-    fn sort(&mut self, events: &Events) {
+    fn sort(&mut self) {
         let ready = &mut self.ready;
         ready.inbox = false;
         ready.listeners.clear();
         ready.relayed.clear();
         ready.streams.clear();
-        for event in events.iter() {
+        for event in self.events.iter() {
             match token::source(event.token) {
                 token::Source::Inbox => ready.inbox = true,
                 token::Source::Listener(index) => ready.listeners.push(index),

@@ -1,0 +1,228 @@
+//! What the hot path costs the heap: workers turned by hand on the test's thread, clients and peers on another.
+
+#[path = "../../tests/support/mod.rs"]
+#[expect(unreachable_pub, reason = "shared with the integration tests")]
+mod support;
+
+use std::net::{SocketAddr, TcpListener, UdpSocket};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use taciturn_protocol::address::Transport;
+
+use crate::clock::Clock;
+use crate::counters::{Counters, Path, Totals};
+use crate::listener::{ConnectionSlot, Established};
+use crate::net::allocations;
+use crate::relayed::{self, RelayedAddresses};
+use crate::run::{bind, build};
+
+use super::{Inbox, Outbox, Worker};
+use support::{Client, config, peer};
+
+/// Workers that nobody has started.
+struct Bench {
+    workers: Vec<Worker>,
+    outboxes: Vec<Outbox>,
+    totals: Totals,
+    udp: SocketAddr,
+}
+
+impl Bench {
+    fn new(workers: usize) -> Self {
+        let config = config(workers, "");
+        let addresses = RelayedAddresses::resolve(&config.relayed.addresses).expect("loopback");
+        let slices = relayed::slices(&config.relayed.ports, workers).expect("ports enough");
+        let sockets = bind::all(&config, workers).expect("loopback binds");
+        let counters: Vec<Arc<Counters>> = (0..workers).map(|_| Arc::default()).collect();
+        let (inboxes, outboxes): (Vec<Inbox>, Vec<Outbox>) = (0..workers)
+            .map(|_| Inbox::new().expect("descriptors"))
+            .unzip();
+        let own = crate::own_addresses::collect(&addresses, &[]).expect("interfaces");
+        let policy = taciturn_protocol::server::PeerPolicy::new(build::peer_rules(&config), own);
+        let shared = build::Shared {
+            config: &config,
+            addresses: &addresses,
+            policy: &policy,
+            outboxes: &outboxes,
+            counters: &counters,
+            clock: Clock::start(),
+        };
+        let built = build::workers(&shared).expect("randomness");
+        let workers = built
+            .prepare(slices, sockets.udp, inboxes)
+            .expect("descriptors");
+        let udp = sockets.listeners[0].address;
+        Self {
+            workers,
+            outboxes,
+            totals: Totals::new(counters),
+            udp,
+        }
+    }
+
+    /// A client over TCP, its other end given to the first worker.
+    fn tcp(&self, user: &str) -> Client {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("loopback binds");
+        let server = listener.local_addr().expect("bound");
+        let client = Client::tcp(server, user);
+        let (stream, from) = listener.accept().expect("just connected");
+        stream.set_nonblocking(true).expect("a socket");
+        self.outboxes[0].adopt(Established {
+            stream,
+            tls: None,
+            early: Vec::new(),
+            transport: Transport::Tcp,
+            client: from,
+            server,
+            slot: ConnectionSlot::uncounted(),
+        });
+        client
+    }
+
+    /// Turns all workers until the script has come to `step`. Returns how often the heap was asked meanwhile.
+    fn turn_until(&mut self, reached: &AtomicU32, step: u32) -> u64 {
+        allocations::count(|| {
+            while reached.load(Ordering::Acquire) < step {
+                for worker in &mut self.workers {
+                    // A wait that ends at once: the other worker may have something to do.
+                    worker.inbox.come_back();
+                    assert!(worker.turn() == super::Flow::GoOn);
+                }
+            }
+        })
+    }
+
+    /// Runs `script` on a thread of its own, which is to call its argument after its setting-up, its warming-up and its
+    /// measured part. Returns the heap allocations of the measured part.
+    fn measure(&mut self, script: impl FnOnce(&dyn Fn()) + Send) -> u64 {
+        let reached = AtomicU32::new(0);
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                // A script that panics must not leave the workers turning for ever.
+                let _end = AtEnd(&reached);
+                script(&|| {
+                    reached.fetch_add(1, Ordering::AcqRel);
+                });
+            });
+            self.turn_until(&reached, 2);
+            let measured = self.turn_until(&reached, 3);
+            self.turn_until(&reached, u32::MAX);
+            measured
+        })
+    }
+}
+
+struct AtEnd<'a>(&'a AtomicU32);
+
+impl Drop for AtEnd<'_> {
+    fn drop(&mut self) {
+        self.0.store(u32::MAX, Ordering::Release);
+    }
+}
+
+/// One packet from the client to the peer and one back, over a channel.
+fn exchange(client: &mut Client, peer: &UdpSocket, buffer: &mut [u8]) {
+    client.send_channel(0x4000, &[7; 172]);
+    let (length, relayed) = peer.recv_from(buffer).expect("the payload");
+    peer.send_to(&buffer[..length], relayed)
+        .expect("loopback sends");
+    assert_eq!(client.channel_payload(0x4000).len(), 172);
+}
+
+fn exchanges(client: &mut Client, peer: &UdpSocket, step: &dyn Fn()) {
+    let mut buffer = [0; 2048];
+    client.allocate();
+    client.bind(0x4000, peer.local_addr().expect("bound"));
+    step();
+    for _ in 0..2 {
+        for _ in 0..200 {
+            exchange(client, peer, &mut buffer);
+        }
+        step();
+    }
+}
+
+#[test]
+fn forwarding_over_udp_allocates_nothing_once_warm() {
+    let mut bench = Bench::new(1);
+    let mut client = Client::udp(bench.udp, "alice");
+    let allocations = bench.measure(|step| exchanges(&mut client, &peer(), step));
+    assert_eq!(allocations, 0);
+    assert!(packets(&bench, Path::Socket) >= 800);
+}
+
+#[test]
+fn forwarding_over_tcp_allocates_nothing_once_warm() {
+    let mut bench = Bench::new(1);
+    let mut client = bench.tcp("alice");
+    let allocations = bench.measure(|step| exchanges(&mut client, &peer(), step));
+    assert_eq!(allocations, 0);
+    assert!(packets(&bench, Path::Socket) >= 800);
+}
+
+#[test]
+fn data_indications_allocate_nothing_once_warm() {
+    let mut bench = Bench::new(1);
+    let mut client = Client::udp(bench.udp, "alice");
+    let allocations = bench.measure(|step| {
+        let peer = peer();
+        let at = peer.local_addr().expect("bound");
+        let relayed = client.allocate();
+        client.permit(at);
+        step();
+        let mut buffer = [0; 2048];
+        for _ in 0..2 {
+            for _ in 0..200 {
+                client.send_indication(at, &[1; 61]);
+                assert_eq!(
+                    peer.recv_from(&mut buffer).expect("the payload"),
+                    (61, relayed)
+                );
+                peer.send_to(&buffer[..61], relayed)
+                    .expect("loopback sends");
+                assert_eq!(client.data_indication().1.len(), 61);
+            }
+            step();
+        }
+    });
+    assert_eq!(allocations, 0);
+}
+
+/// Both parties on one relay, and with four workers mostly on different ones.
+#[test]
+fn handing_over_inside_allocates_nothing_once_warm() {
+    let mut bench = Bench::new(4);
+    let udp = bench.udp;
+    let allocations = bench.measure(|step| {
+        let mut pairs: Vec<(Client, Client)> = (0..8)
+            .map(|_| {
+                let (mut alice, mut bob) = (Client::udp(udp, "alice"), Client::udp(udp, "bob"));
+                let (at_alice, at_bob) = (alice.allocate(), bob.allocate());
+                alice.bind(0x4000, at_bob);
+                bob.bind(0x4000, at_alice);
+                (alice, bob)
+            })
+            .collect();
+        step();
+        for _ in 0..2 {
+            for _ in 0..50 {
+                for (alice, bob) in &mut pairs {
+                    alice.send_channel(0x4000, &[3; 300]);
+                    assert_eq!(bob.channel_payload(0x4000).len(), 300);
+                    bob.send_channel(0x4000, &[4; 200]);
+                    assert_eq!(alice.channel_payload(0x4000).len(), 200);
+                }
+            }
+            step();
+        }
+    });
+    assert_eq!(packets(&bench, Path::Socket), 0);
+    assert!(packets(&bench, Path::Handover) >= 3200);
+    assert_eq!(allocations, 0);
+}
+
+fn packets(bench: &Bench, path: Path) -> u64 {
+    let flows = crate::counters::Flow::all().filter(|flow| flow.path == path);
+    flows.map(|flow| bench.totals.packets(flow)).sum()
+}
