@@ -34,11 +34,17 @@ pub(crate) fn in_tree() -> Found {
 }
 
 /// Reads the marks of one Rust file. Comments and attributes gather until an item begins; only a test function takes them.
+///
+/// Product code may cite a line in the same form over whatever carries it out: that is no mark, and no fault either.
 pub(crate) fn in_rust(file: &SourceFile, found: &mut Found) {
     let text = blank(&file.text, Blank::Strings);
     let mut pending: Vec<(usize, Vec<String>)> = Vec::new();
     let mut is_test = false;
     let mut is_ignored = false;
+    let mut among_tests = file
+        .path
+        .split('/')
+        .any(|part| part == "tests" || part == "tests.rs");
     for (index, line) in text.lines().enumerate() {
         let line = line.trim();
         let number = index + 1;
@@ -53,10 +59,14 @@ pub(crate) fn in_rust(file: &SourceFile, found: &mut Found) {
                 MarkShape::Prose => {}
             }
         } else if line.starts_with("#[") {
+            among_tests |= line == "#[cfg(test)]";
             is_test |= is_test_attribute(line);
             is_ignored |= line.starts_with("#[ignore");
         } else if let Some(name) = function_name(line) {
             for (number, ids) in pending.drain(..) {
+                if !is_test && !among_tests {
+                    continue;
+                }
                 if !is_test || is_ignored {
                     let why = if is_ignored {
                         "is ignored"
@@ -81,7 +91,7 @@ pub(crate) fn in_rust(file: &SourceFile, found: &mut Found) {
         } else if line.starts_with("//") {
             // An ordinary comment between documentation and function changes nothing.
         } else if !is_attribute_tail(line) {
-            for (number, _) in pending.drain(..) {
+            for (number, _) in pending.drain(..).filter(|_| among_tests) {
                 found.faults.push(format!(
                     "{}:{number}: the mark does not stand right above a test",
                     file.path
@@ -192,7 +202,7 @@ mod tests {
 
     fn rust(text: &str) -> Found {
         let mut found = Found::default();
-        let (path, text) = ("a.rs".to_owned(), text.to_owned());
+        let (path, text) = ("src/tests.rs".to_owned(), text.to_owned());
         in_rust(&SourceFile { path, text }, &mut found);
         found
     }
@@ -238,6 +248,18 @@ mod tests {
             assert!(found.marks.is_empty(), "{text}");
             assert_eq!(found.faults.len(), 1, "{text}");
         }
+    }
+
+    #[test]
+    fn product_code_may_cite_a_line_and_its_unit_tests_may_not_lose_one() {
+        let mut found = Found::default();
+        let path = "src/a.rs".to_owned();
+        let cited = "/// T-26: how long.\nfn lifetime() {}\n";
+        let text = format!("{cited}#[cfg(test)]\nmod tests {{\n{cited}}}\n");
+        in_rust(&SourceFile { path, text }, &mut found);
+        assert!(found.marks.is_empty());
+        let lost = ["src/a.rs:5: the mark stands over lifetime, which is no test"];
+        assert_eq!(found.faults, lost);
     }
 
     #[test]

@@ -95,7 +95,7 @@ fn write_section(page: &mut String, section: &Section, marks: &[Mark]) {
 }
 
 fn link(mark: &Mark) -> String {
-    format!("[{}::{}](../{})", mark.file, mark.test, mark.file)
+    format!("[{}](../{})", mark.test, mark.file)
 }
 
 fn cell(text: &str) -> String {
@@ -127,7 +127,7 @@ mod tests {
         let page = write(&requirements, &[Mark { id, file, test }]);
         for line in [
             "| 1 First | 1 | 1 | 1 |",
-            "| S-01 | MUST | a \\| b; *but* | done | [relay/a.rs::a_test](../relay/a.rs) |",
+            "| S-01 | MUST | a \\| b; *but* | done | [a_test](../relay/a.rs) |",
             "| S-02 | SHOULD | two | not claimed: later |  |",
             "| S-03 | MUST | three | not shown |  |",
         ] {
