@@ -1,7 +1,6 @@
 //! What the hot path costs the heap: workers turned by hand on the test's thread, clients and peers on another.
 
 #[path = "../../tests/support/mod.rs"]
-#[expect(unreachable_pub, reason = "shared with the integration tests")]
 mod support;
 
 use std::net::{SocketAddr, TcpListener, UdpSocket};

@@ -1,7 +1,10 @@
 //! A relay in this process on loopback, and a small TURN client to speak to it.
 //!
 //! Not responsible for judging answers: tests do.
-#![expect(dead_code, reason = "each test file uses a part")]
+#![allow(
+    dead_code,
+    reason = "what is dead depends on the test that includes this file"
+)]
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
 use std::io::{Read, Write};
@@ -21,11 +24,11 @@ use taciturn_relay::clock::Clock;
 use taciturn_relay::config::{self, Config};
 use taciturn_relay::run::Relay;
 
-pub const SECRET: &str = "0123456789abcdef0123456789abcdef";
-pub const REALM: &str = "relay.test";
+pub(crate) const SECRET: &str = "0123456789abcdef0123456789abcdef";
+pub(crate) const REALM: &str = "relay.test";
 
 /// A configuration on loopback with ports of the kernel's choice; `more` is appended.
-pub fn config(workers: usize, more: &str) -> Config {
+pub(crate) fn config(workers: usize, more: &str) -> Config {
     let text = format!(
         r#"
         realm = "{REALM}"
@@ -58,20 +61,20 @@ pub fn config(workers: usize, more: &str) -> Config {
     config::parse(&text, Path::new("relay.toml"), &mut read).unwrap()
 }
 
-pub fn start(workers: usize, more: &str) -> Relay {
+pub(crate) fn start(workers: usize, more: &str) -> Relay {
     Relay::start(config(workers, more)).unwrap()
 }
 
-pub fn udp_listener(relay: &Relay) -> SocketAddr {
+pub(crate) fn udp_listener(relay: &Relay) -> SocketAddr {
     relay.listeners()[0].address
 }
 
-pub fn tcp_listener(relay: &Relay) -> SocketAddr {
+pub(crate) fn tcp_listener(relay: &Relay) -> SocketAddr {
     relay.listeners()[1].address
 }
 
 /// A peer's socket on loopback.
-pub fn peer() -> UdpSocket {
+pub(crate) fn peer() -> UdpSocket {
     let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
     socket
         .set_read_timeout(Some(Duration::from_secs(5)))
@@ -81,24 +84,26 @@ pub fn peer() -> UdpSocket {
 
 /// An answer, taken apart.
 #[derive(Debug)]
-pub struct Answer {
-    pub bytes: Vec<u8>,
+pub(crate) struct Answer {
+    pub(crate) bytes: Vec<u8>,
 }
 
 impl Answer {
-    pub fn attributes(&self) -> Attributes<'_> {
+    pub(crate) fn attributes(&self) -> Attributes<'_> {
         Framed::parse(&self.bytes).unwrap().unauthenticated()
     }
 
     /// 0 for success.
-    pub fn code(&self) -> u16 {
+    pub(crate) fn code(&self) -> u16 {
         match Framed::parse(&self.bytes).unwrap().class() {
             Class::Success => 0,
-            _ => self.attributes().error_code().unwrap().unwrap().0,
+            Class::Error | Class::Request | Class::Indication => {
+                self.attributes().error_code().unwrap().unwrap().0
+            }
         }
     }
 
-    pub fn relayed(&self) -> SocketAddr {
+    pub(crate) fn relayed(&self) -> SocketAddr {
         self.attributes()
             .xor_relayed_addresses()
             .next()
@@ -113,7 +118,7 @@ enum Link {
 }
 
 /// A TURN client.
-pub struct Client {
+pub(crate) struct Client {
     link: Link,
     credentials: Credentials,
     key: Option<LongTermKey>,
@@ -122,13 +127,13 @@ pub struct Client {
 }
 
 impl Client {
-    pub fn udp(server: SocketAddr, user: &str) -> Self {
+    pub(crate) fn udp(server: SocketAddr, user: &str) -> Self {
         let socket = peer();
         socket.connect(server).unwrap();
         Self::new(Link::Udp(socket), user)
     }
 
-    pub fn tcp(server: SocketAddr, user: &str) -> Self {
+    pub(crate) fn tcp(server: SocketAddr, user: &str) -> Self {
         let stream = TcpStream::connect(server).unwrap();
         stream
             .set_read_timeout(Some(Duration::from_secs(5)))
@@ -152,7 +157,11 @@ impl Client {
     }
 
     /// One request and its answer; data that comes between is skipped.
-    pub fn request(&mut self, method: Method, attributes: impl Fn(&mut Writer<'_>)) -> Answer {
+    pub(crate) fn request(
+        &mut self,
+        method: Method,
+        attributes: impl Fn(&mut Writer<'_>),
+    ) -> Answer {
         let id = TransactionId(std::array::from_fn(|i| {
             if i < 4 {
                 7
@@ -183,7 +192,7 @@ impl Client {
     }
 
     /// Asks for realm and nonce, so that what follows is authenticated.
-    pub fn challenge(&mut self) {
+    pub(crate) fn challenge(&mut self) {
         let answer = self.request(Method::Allocate, |w| w.requested_transport(17));
         assert_eq!(answer.code(), 401);
         self.nonce = answer.attributes().nonce().unwrap().to_vec();
@@ -202,19 +211,19 @@ impl Client {
         );
     }
 
-    pub fn allocate(&mut self) -> SocketAddr {
+    pub(crate) fn allocate(&mut self) -> SocketAddr {
         self.challenge();
         let answer = self.request(Method::Allocate, |w| w.requested_transport(17));
         assert_eq!(answer.code(), 0, "{:?}", answer.attributes().error_code());
         answer.relayed()
     }
 
-    pub fn permit(&mut self, peer: SocketAddr) {
+    pub(crate) fn permit(&mut self, peer: SocketAddr) {
         let answer = self.request(Method::CreatePermission, |w| w.xor_peer_address(peer));
         assert_eq!(answer.code(), 0, "{:?}", answer.attributes().error_code());
     }
 
-    pub fn bind(&mut self, number: u16, peer: SocketAddr) {
+    pub(crate) fn bind(&mut self, number: u16, peer: SocketAddr) {
         let answer = self.request(Method::ChannelBind, |w| {
             w.channel_number(number);
             w.xor_peer_address(peer);
@@ -222,7 +231,7 @@ impl Client {
         assert_eq!(answer.code(), 0, "{:?}", answer.attributes().error_code());
     }
 
-    pub fn send_channel(&mut self, number: u16, payload: &[u8]) {
+    pub(crate) fn send_channel(&mut self, number: u16, payload: &[u8]) {
         let mut frame = number.to_be_bytes().to_vec();
         frame.extend_from_slice(&u16::try_from(payload.len()).unwrap().to_be_bytes());
         frame.extend_from_slice(payload);
@@ -232,7 +241,7 @@ impl Client {
         self.send(&frame);
     }
 
-    pub fn send_indication(&mut self, peer: SocketAddr, payload: &[u8]) {
+    pub(crate) fn send_indication(&mut self, peer: SocketAddr, payload: &[u8]) {
         let mut buffer = vec![0; 65_535];
         let mut writer = Writer::new(
             &mut buffer,
@@ -246,7 +255,7 @@ impl Client {
         self.send(&buffer[..length]);
     }
 
-    pub fn send(&mut self, bytes: &[u8]) {
+    pub(crate) fn send(&mut self, bytes: &[u8]) {
         match &mut self.link {
             Link::Udp(socket) => {
                 socket.send(bytes).unwrap();
@@ -256,7 +265,7 @@ impl Client {
     }
 
     /// The next message, without its padding on a stream; `None` when nothing comes in time.
-    pub fn receive(&mut self) -> Option<Vec<u8>> {
+    pub(crate) fn receive(&mut self) -> Option<Vec<u8>> {
         match &mut self.link {
             Link::Udp(socket) => {
                 let mut buffer = vec![0; 65_535];
@@ -279,7 +288,7 @@ impl Client {
         }
     }
 
-    pub fn set_timeout(&mut self, timeout: Duration) {
+    pub(crate) fn set_timeout(&self, timeout: Duration) {
         match &self.link {
             Link::Udp(socket) => socket.set_read_timeout(Some(timeout)).unwrap(),
             Link::Tcp(stream, _) => stream.set_read_timeout(Some(timeout)).unwrap(),
@@ -287,7 +296,7 @@ impl Client {
     }
 
     /// The payload of the next ChannelData on this number.
-    pub fn channel_payload(&mut self, number: u16) -> Vec<u8> {
+    pub(crate) fn channel_payload(&mut self, number: u16) -> Vec<u8> {
         let bytes = self.receive().expect("channel data");
         assert_eq!(bytes[..2], number.to_be_bytes(), "{bytes:02x?}");
         let length = usize::from(u16::from_be_bytes([bytes[2], bytes[3]]));
@@ -295,7 +304,7 @@ impl Client {
     }
 
     /// Peer and payload of the next Data indication.
-    pub fn data_indication(&mut self) -> (SocketAddr, Vec<u8>) {
+    pub(crate) fn data_indication(&mut self) -> (SocketAddr, Vec<u8>) {
         let bytes = self.receive().expect("a data indication");
         let framed = Framed::parse(&bytes).unwrap();
         assert_eq!(
@@ -311,7 +320,7 @@ impl Client {
 }
 
 /// One HTTP request to the admin API: status and body.
-pub fn http(relay: &Relay, method: &str, path: &str, body: &str) -> (u16, String) {
+pub(crate) fn http(relay: &Relay, method: &str, path: &str, body: &str) -> (u16, String) {
     let mut stream = TcpStream::connect(relay.admin_address().unwrap()).unwrap();
     stream
         .set_read_timeout(Some(Duration::from_secs(5)))
@@ -332,7 +341,7 @@ pub fn http(relay: &Relay, method: &str, path: &str, body: &str) -> (u16, String
 }
 
 /// Waits for something that happens soon.
-pub fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
+pub(crate) fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
     for _ in 0..250 {
         if holds() {
             return;
