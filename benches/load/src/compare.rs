@@ -1,0 +1,183 @@
+//! Two servers, one after the other on the same core, under the same rows; medians and ratios.
+//!
+//! Responsible for the order of the runs and for which core does what. Not responsible for how a server is started (see
+//! `servers`), what a row is (see `rows`), or how the result is shown (see `table`).
+
+mod machine;
+mod rows;
+mod servers;
+mod table;
+
+pub(crate) use machine::pin_to_core;
+
+use crate::cli::Outcome;
+use crate::server_use::Server;
+use anyhow::{Context, Result, bail};
+use rows::{Effort, Row};
+use serde_json::Value;
+use servers::{Kind, Workbench};
+use std::path::PathBuf;
+use std::time::Duration;
+use table::{Comparison, Measured};
+
+const SERVER_CORE: usize = 0;
+const GENERATOR_CORE: usize = 1;
+
+/// Options of the comparison.
+#[derive(Clone, Debug, clap::Args)]
+pub(crate) struct Options {
+    /// The server that ratios divide by
+    #[arg(long, value_enum, default_value = "coturn")]
+    baseline: Kind,
+    /// The server that is compared with it; the same one twice shows the noise
+    #[arg(long, value_enum, default_value = "taciturn")]
+    candidate: Kind,
+    /// The taciturn binary
+    #[arg(long, default_value = "target/release/taciturn")]
+    taciturn: PathBuf,
+    /// The coturn binary
+    #[arg(long, default_value = "turnserver")]
+    coturn: PathBuf,
+    /// How often each server runs each row
+    #[arg(long, default_value_t = 3)]
+    rounds: usize,
+    /// Length of the measured interval of each run
+    #[arg(long, default_value_t = 3.0)]
+    seconds: f64,
+    /// Short runs (1 s), so that the whole takes less than four minutes
+    #[arg(long)]
+    quick: bool,
+    /// Only rows whose name contains one of these (comma-separated)
+    #[arg(long, value_delimiter = ',')]
+    rows: Vec<String>,
+    /// Allocations in the allocations row
+    #[arg(long, default_value_t = 9000)]
+    allocations: usize,
+    /// Last part of the names of the result files
+    #[arg(long, default_value = "comparison")]
+    name: String,
+    /// Where the result files go
+    #[arg(long, default_value = "benches/results")]
+    output: PathBuf,
+    /// Print only, write no files
+    #[arg(long)]
+    no_write: bool,
+}
+
+/// Runs the comparison, prints the table, writes it with how it was made.
+pub(crate) fn run(options: &Options) -> Result<Outcome> {
+    if !(0.1..=60.0).contains(&options.seconds) || !(1..=20).contains(&options.rounds) {
+        bail!("--seconds must be 0.1 to 60 and --rounds 1 to 20");
+    }
+    let effort = Effort {
+        duration: if options.quick {
+            Duration::from_secs(1)
+        } else {
+            Duration::from_secs_f64(options.seconds)
+        },
+        warm_up: Duration::from_millis(if options.quick { 200 } else { 500 }),
+        allocations: options.allocations,
+    };
+    let rows: Vec<Row> = rows::all()
+        .into_iter()
+        .filter(|row| row.is_wanted(&options.rows))
+        .collect();
+    if rows.is_empty() {
+        bail!(
+            "no row is named so; there are: {}",
+            rows::all()
+                .iter()
+                .map(|row| row.name)
+                .collect::<Vec<_>>()
+                .join(", ")
+        );
+    }
+    let bench = Workbench::new(&options.coturn, &options.taciturn)?;
+    let mut comparison = Comparison::new(
+        &bench,
+        [options.baseline, options.candidate],
+        options.rounds,
+        effort,
+        &rows,
+    )?;
+    for round in 0..options.rounds {
+        // Alternate who goes first: a machine that warms up or slows down favours neither.
+        for position in 0..2 {
+            let side = (position + round) % 2;
+            let kind = [options.baseline, options.candidate][side];
+            eprintln!(
+                "round {} of {}: {}",
+                round + 1,
+                options.rounds,
+                kind.label()
+            );
+            measure(&bench, kind, &rows, effort, |row, measured| {
+                comparison.add(row, side, measured)
+            })?;
+        }
+    }
+    let text = comparison.to_markdown();
+    machine::print(&text)?;
+    if !options.no_write {
+        let stem = options
+            .output
+            .join(format!("{}-{}", comparison.date(), options.name));
+        std::fs::create_dir_all(&options.output)
+            .with_context(|| format!("cannot create {}", options.output.display()))?;
+        for (extension, content) in [
+            ("md", text),
+            (
+                "json",
+                serde_json::to_string_pretty(&comparison.to_json())? + "\n",
+            ),
+        ] {
+            let path = stem.with_extension(extension);
+            std::fs::write(&path, content)
+                .with_context(|| format!("cannot write {}", path.display()))?;
+            eprintln!("written: {}", path.display());
+        }
+    }
+    Ok(if comparison.is_sound() {
+        Outcome::Sound
+    } else {
+        Outcome::Unsound
+    })
+}
+
+/// One server through all rows. Memory rows get a process of their own, which has done nothing before.
+fn measure(
+    bench: &Workbench,
+    kind: Kind,
+    rows: &[Row],
+    effort: Effort,
+    mut add: impl FnMut(usize, Measured),
+) -> Result<()> {
+    for fresh in [true, false] {
+        let chosen: Vec<usize> = (0..rows.len())
+            .filter(|&row| rows[row].needs_fresh_server() == fresh)
+            .collect();
+        if chosen.is_empty() {
+            continue;
+        }
+        machine::pin_if_possible(SERVER_CORE)?;
+        let running = bench.start(kind);
+        machine::pin_if_possible(GENERATOR_CORE)?;
+        let running = running.with_context(|| format!("cannot start {}", kind.label()))?;
+        let observed = Server::new(running.pid())?;
+        for row in chosen {
+            let measured = match rows[row].run(&running, effort, &observed) {
+                Ok((report, sound)) => Measured {
+                    report,
+                    failure: (!sound).then(|| "unsound: see the counts".to_owned()),
+                },
+                Err(error) => Measured {
+                    report: Value::Null,
+                    failure: Some(format!("{error:#}")),
+                },
+            };
+            eprintln!("  {:<16} {}", rows[row].name, table::one_line(&measured));
+            add(row, measured);
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,372 @@
+//! What a comparison shows: medians, ratios, and how they came about.
+//!
+//! Responsible for the arithmetic over rounds and for Markdown and JSON. Not responsible for measuring.
+
+use super::machine::Provenance;
+use super::rows::{Effort, Load, Row};
+use super::servers::{Kind, Workbench};
+use anyhow::Result;
+use serde_json::{Value, json};
+use std::fmt::Write;
+
+/// One run of one row.
+#[derive(Clone, Debug)]
+pub(crate) struct Measured {
+    /// The figures as the generator prints them; null when the run could not be made.
+    pub(crate) report: Value,
+    /// Why it does not count.
+    pub(crate) failure: Option<String>,
+}
+
+/// All runs so far.
+#[derive(Debug)]
+pub(crate) struct Comparison {
+    provenance: Provenance,
+    servers: [String; 2],
+    labels: [&'static str; 2],
+    rounds: usize,
+    effort: Effort,
+    rows: Vec<Row>,
+    runs: Vec<[Vec<Measured>; 2]>,
+}
+
+/// A figure inside a report: where it is, what divides it for the table, and its decimals.
+#[derive(Clone, Copy, Debug)]
+struct Figure {
+    pointer: &'static str,
+    divisor: f64,
+    decimals: usize,
+}
+
+const fn figure(pointer: &'static str, divisor: f64, decimals: usize) -> Figure {
+    Figure {
+        pointer,
+        divisor,
+        decimals,
+    }
+}
+
+const CPU: Figure = figure("/server/cpu_ns_per_packet", 1.0, 0);
+const USER: Figure = figure("/server/user_ns_per_packet", 1.0, 0);
+const RATE: Figure = figure("/packets_per_second", 1000.0, 1);
+const UTILISATION: Figure = figure("/server/utilisation", 0.01, 0);
+const P50: Figure = figure("/latency/p50_us", 1.0, 0);
+const P99: Figure = figure("/latency/p99_us", 1.0, 0);
+
+const ALLOCATION_FIGURES: [(&str, Figure); 6] = [
+    (
+        "CPU us / allocation",
+        figure("/server/cpu_us_per_allocation", 1.0, 1),
+    ),
+    (
+        "CPU us / deletion",
+        figure("/server/cpu_us_per_deletion", 1.0, 1),
+    ),
+    (
+        "RSS KiB / allocation",
+        figure("/server/resident_kib_per_allocation", 1.0, 2),
+    ),
+    (
+        "descriptors / allocation",
+        figure("/server/descriptors_per_allocation", 1.0, 2),
+    ),
+    ("allocations / s", figure("/allocations_per_second", 1.0, 0)),
+    ("deletions / s", figure("/deletions_per_second", 1.0, 0)),
+];
+
+impl Comparison {
+    /// Nothing measured yet.
+    pub(crate) fn new(
+        bench: &Workbench,
+        kinds: [Kind; 2],
+        rounds: usize,
+        effort: Effort,
+        rows: &[Row],
+    ) -> Result<Self> {
+        Ok(Self {
+            provenance: Provenance::collect(),
+            servers: kinds.map(|kind| bench.version(kind)),
+            labels: kinds.map(Kind::label),
+            rounds,
+            effort,
+            rows: rows.to_vec(),
+            runs: rows.iter().map(|_| [Vec::new(), Vec::new()]).collect(),
+        })
+    }
+
+    /// Adds one run of a row by one side (0: baseline, 1: candidate).
+    pub(crate) fn add(&mut self, row: usize, side: usize, measured: Measured) {
+        self.runs[row][side].push(measured);
+    }
+
+    /// The day of the comparison.
+    pub(crate) fn date(&self) -> &str {
+        &self.provenance.date
+    }
+
+    /// Whether every run counted.
+    pub(crate) fn is_sound(&self) -> bool {
+        self.runs
+            .iter()
+            .flatten()
+            .flatten()
+            .all(|measured| measured.failure.is_none())
+    }
+
+    /// The tables, with how they were made.
+    pub(crate) fn to_markdown(&self) -> String {
+        let mut out = String::new();
+        self.write_markdown(&mut out)
+            .expect("writing to a String does not fail");
+        out
+    }
+
+    /// Everything, each run included.
+    pub(crate) fn to_json(&self) -> Value {
+        let rows: Vec<Value> = self.rows.iter().zip(&self.runs).map(|(row, sides)| {
+            let runs = |side: usize| -> Vec<Value> {
+                sides[side].iter().map(|measured| json!({ "report": measured.report, "failure": measured.failure })).collect()
+            };
+            json!({ "name": row.name, "title": row.title, "baseline": runs(0), "candidate": runs(1) })
+        }).collect();
+        json!({
+            "date": self.provenance.date, "commit": self.provenance.commit, "kernel": self.provenance.kernel,
+            "processor": self.provenance.processor, "command": self.provenance.command,
+            "baseline": self.servers[0], "candidate": self.servers[1], "rounds": self.rounds,
+            "seconds": self.effort.duration.as_secs_f64(), "warm_up_seconds": self.effort.warm_up.as_secs_f64(), "rows": rows,
+        })
+    }
+
+    fn write_markdown(&self, out: &mut String) -> std::fmt::Result {
+        let [baseline, candidate] = &self.servers;
+        let made = &self.provenance;
+        writeln!(out, "# {candidate} beside {baseline}\n")?;
+        writeln!(out, "- date: {}", made.date)?;
+        writeln!(out, "- commit: {}", made.commit)?;
+        writeln!(out, "- machine: {}, Linux {}", made.processor, made.kernel)?;
+        writeln!(out, "- command: `{}`", made.command)?;
+        writeln!(
+            out,
+            "- {} rounds in alternation, medians; {} s a run after {} s of warm-up; server on core 0, generator on core 1, loopback\n",
+            self.rounds,
+            self.effort.duration.as_secs_f64(),
+            self.effort.warm_up.as_secs_f64()
+        )?;
+        self.write_traffic(out)?;
+        self.write_allocations(out)?;
+        self.write_failures(out)
+    }
+
+    fn write_traffic(&self, out: &mut String) -> std::fmt::Result {
+        let [a, b] = self.labels;
+        let traffic = || {
+            self.rows
+                .iter()
+                .zip(&self.runs)
+                .filter(|(row, _)| matches!(row.load, Load::Traffic(_)))
+        };
+        if traffic().next().is_none() {
+            return Ok(());
+        }
+        writeln!(
+            out,
+            "CPU is the scheduler's run time of the server process for each delivered and verified packet (user part in brackets)."
+        )?;
+        writeln!(
+            out,
+            "A server that is not near 100 % busy waits for the one-core generator: then compare CPU, not packets/s.\n"
+        )?;
+        writeln!(
+            out,
+            "| row | CPU ns {a} | CPU ns {b} | **ratio** | kpps {a} | kpps {b} | busy % {a} / {b} | p50 us {a} / {b} | p99 us {a} / {b} | lost % {a} / {b} |"
+        )?;
+        writeln!(out, "|---|---|---|---|---|---|---|---|---|---|")?;
+        for (row, sides) in traffic() {
+            let cpu = |side: &[Measured]| {
+                format!("{} ({})", median_text(side, CPU), median_text(side, USER))
+            };
+            let both = |figure| {
+                format!(
+                    "{} / {}",
+                    median_text(&sides[0], figure),
+                    median_text(&sides[1], figure)
+                )
+            };
+            writeln!(
+                out,
+                "| {} | {} | {} | **{}** | {} | {} | {} | {} | {} | {} / {} |",
+                row.title,
+                cpu(&sides[0]),
+                cpu(&sides[1]),
+                ratio_text(sides, CPU),
+                median_text(&sides[0], RATE),
+                median_text(&sides[1], RATE),
+                both(UTILISATION),
+                both(P50),
+                both(P99),
+                loss_text(&sides[0]),
+                loss_text(&sides[1]),
+            )?;
+        }
+        writeln!(out)
+    }
+
+    fn write_allocations(&self, out: &mut String) -> std::fmt::Result {
+        let [a, b] = self.labels;
+        for (row, sides) in self
+            .rows
+            .iter()
+            .zip(&self.runs)
+            .filter(|(row, _)| matches!(row.load, Load::Allocations))
+        {
+            writeln!(
+                out,
+                "{} {}, each a user of its own, with the full 401 exchange:\n",
+                self.effort.allocations, row.title
+            )?;
+            writeln!(out, "| figure | {a} | {b} | **ratio** |")?;
+            writeln!(out, "|---|---|---|---|")?;
+            for (title, figure) in ALLOCATION_FIGURES {
+                let [first, second] = [
+                    median_text(&sides[0], figure),
+                    median_text(&sides[1], figure),
+                ];
+                writeln!(
+                    out,
+                    "| {title} | {first} | {second} | **{}** |",
+                    ratio_text(sides, figure)
+                )?;
+            }
+            writeln!(out)?;
+        }
+        Ok(())
+    }
+
+    fn write_failures(&self, out: &mut String) -> std::fmt::Result {
+        let mut clean = true;
+        for (row, sides) in self.rows.iter().zip(&self.runs) {
+            for (side, label) in sides.iter().zip(self.labels) {
+                let failed: Vec<&str> = side
+                    .iter()
+                    .filter_map(|measured| measured.failure.as_deref())
+                    .collect();
+                if let Some(first) = failed.first() {
+                    clean = false;
+                    writeln!(
+                        out,
+                        "- {} on {label}: {} of {} runs failed; the first: {first}",
+                        row.name,
+                        failed.len(),
+                        side.len()
+                    )?;
+                }
+            }
+        }
+        if clean {
+            writeln!(
+                out,
+                "Every payload that arrived was whole, new, on its own flow and from the right source."
+            )?;
+        }
+        Ok(())
+    }
+}
+
+/// The figures of one run, for the progress lines.
+pub(crate) fn one_line(measured: &Measured) -> String {
+    let show = |figure| median_text(std::slice::from_ref(measured), figure);
+    match &measured.failure {
+        Some(failure) => format!("FAILED: {failure} {}", measured.report),
+        None if measured.report.pointer(CPU.pointer).is_some() => {
+            format!(
+                "{:>7} ns/packet {:>8} kpps, busy {} %, p50 {} us",
+                show(CPU),
+                show(RATE),
+                show(UTILISATION),
+                show(P50)
+            )
+        }
+        None => ALLOCATION_FIGURES
+            .map(|(title, figure)| format!("{} {title}", show(figure)))
+            .join(", "),
+    }
+}
+
+fn median(side: &[Measured], figure: Figure) -> Option<f64> {
+    let mut values: Vec<f64> = side
+        .iter()
+        .filter(|measured| measured.failure.is_none())
+        .filter_map(|measured| measured.report.pointer(figure.pointer)?.as_f64())
+        .collect();
+    values.sort_by(f64::total_cmp);
+    let middle = values.len() / 2;
+    match values.len() {
+        0 => None,
+        odd if odd % 2 == 1 => Some(values[middle]),
+        _ => Some(f64::midpoint(values[middle - 1], values[middle])),
+    }
+}
+
+fn median_text(side: &[Measured], figure: Figure) -> String {
+    median(side, figure).map_or_else(
+        || "-".to_owned(),
+        |value| format!("{:.*}", figure.decimals, value / figure.divisor),
+    )
+}
+
+fn ratio_text(sides: &[Vec<Measured>; 2], figure: Figure) -> String {
+    match (median(&sides[0], figure), median(&sides[1], figure)) {
+        (Some(baseline), Some(candidate)) if baseline > 0.0 => {
+            format!("{:.2}", candidate / baseline)
+        }
+        _ => "-".to_owned(),
+    }
+}
+
+fn loss_text(side: &[Measured]) -> String {
+    let sum = |name: &str| {
+        side.iter()
+            .filter_map(|measured| measured.report.get(name)?.as_f64())
+            .sum::<f64>()
+    };
+    let (lost, sent) = (sum("lost"), sum("sent"));
+    if sent > 0.0 {
+        format!("{:.2}", 100.0 * lost / sent)
+    } else {
+        "-".to_owned()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn run(cpu: f64) -> Measured {
+        Measured {
+            report: json!({ "server": { "cpu_ns_per_packet": cpu }, "sent": 200, "lost": 1 }),
+            failure: None,
+        }
+    }
+
+    #[test]
+    fn medians_and_ratios_skip_failed_runs() {
+        let failed = Measured {
+            report: Value::Null,
+            failure: Some("refused".to_owned()),
+        };
+        let sides = [
+            vec![run(2000.0), run(1000.0), run(9000.0), failed],
+            vec![run(900.0), run(1100.0)],
+        ];
+        assert_eq!(median(&sides[0], CPU), Some(2000.0));
+        assert_eq!(median(&sides[1], CPU), Some(1000.0));
+        assert_eq!(ratio_text(&sides, CPU), "0.50");
+        assert_eq!(loss_text(&sides[1]), "0.50");
+    }
+
+    #[test]
+    fn a_side_without_runs_shows_a_dash() {
+        assert_eq!(median_text(&[], CPU), "-");
+        assert_eq!(ratio_text(&[vec![run(1.0)], vec![]], CPU), "-");
+    }
+}
