@@ -7,12 +7,13 @@ use alloc::vec::Vec;
 use proptest::collection::vec as vec_of;
 use proptest::prelude::*;
 use stun_types::attribute::{
-    Attribute, AttributeStaticType, ErrorCode, Fingerprint, MessageIntegrity, MessageIntegritySha256, Nonce, Realm, Username,
-    XorMappedAddress,
+    Attribute, AttributeStaticType, ErrorCode, Fingerprint, MessageIntegrity,
+    MessageIntegritySha256, Nonce, Realm, Username, XorMappedAddress,
 };
 use stun_types::message::{
-    IntegrityAlgorithm, LongTermKeyCredentials, Message, MessageClass, MessageIntegrityCredentials, MessageType,
-    MessageWrite, MessageWriteExt, MessageWriteVec, Method as TheirMethod, TransactionId as TheirId,
+    IntegrityAlgorithm, LongTermKeyCredentials, Message, MessageClass, MessageIntegrityCredentials,
+    MessageType, MessageWrite, MessageWriteExt, MessageWriteVec, Method as TheirMethod,
+    TransactionId as TheirId,
 };
 use turn_types::attribute::{Data, Lifetime, XorPeerAddress, XorRelayedAddress};
 
@@ -36,11 +37,22 @@ fn their_id(id: [u8; 12]) -> TheirId {
 }
 
 fn their_credentials(password: &str) -> MessageIntegrityCredentials {
-    LongTermKeyCredentials::new("alice".to_string(), password.to_string(), "realm".to_string()).into()
+    LongTermKeyCredentials::new(
+        "alice".to_string(),
+        password.to_string(),
+        "realm".to_string(),
+    )
+    .into()
 }
 
 fn our_key(algorithm: PasswordAlgorithm, password: &str) -> LongTermKey {
-    LongTermKey::derive(algorithm, b"alice", &OurRealm::new("realm").unwrap(), password).unwrap()
+    LongTermKey::derive(
+        algorithm,
+        b"alice",
+        &OurRealm::new("realm").unwrap(),
+        password,
+    )
+    .unwrap()
 }
 
 /// Types before the first integrity attribute or fingerprint, with their values.
@@ -53,7 +65,13 @@ fn theirs_before_the_end(message: &Message<'_>) -> Vec<(u16, Vec<u8>)> {
 }
 
 fn is_ending(kind: u16) -> bool {
-    [MessageIntegrity::TYPE, MessageIntegritySha256::TYPE, Fingerprint::TYPE].iter().any(|end| end.value() == kind)
+    [
+        MessageIntegrity::TYPE,
+        MessageIntegritySha256::TYPE,
+        Fingerprint::TYPE,
+    ]
+    .iter()
+    .any(|end| end.value() == kind)
 }
 
 proptest! {
@@ -182,11 +200,17 @@ proptest! {
 /// The published vectors mean the same to both.
 #[test]
 fn the_vectors_mean_the_same_to_both() {
-    for bytes in [super::vectors::long_term(), super::vectors::userhash_corrected()] {
+    for bytes in [
+        super::vectors::long_term(),
+        super::vectors::userhash_corrected(),
+    ] {
         let theirs = Message::from_bytes(&bytes).unwrap();
         let ours = Framed::parse(&bytes).unwrap();
-        let mine: Vec<(u16, Vec<u8>)> =
-            ours.unauthenticated().iter().map(|(kind, value)| (kind, value.to_vec())).collect();
+        let mine: Vec<(u16, Vec<u8>)> = ours
+            .unauthenticated()
+            .iter()
+            .map(|(kind, value)| (kind, value.to_vec()))
+            .collect();
         assert_eq!(mine, theirs_before_the_end(&theirs));
         assert!(mine.iter().any(|(kind, _)| *kind == attribute::REALM));
     }

@@ -1,11 +1,11 @@
 //! Headers, attribute lengths, order and fingerprints.
 
-use crate::address::ChannelRange;
 use alloc::vec;
 use alloc::vec::Vec;
 
-use super::super::{Class, FirstByte, Framed, FrameError, Method, attribute, indication};
+use super::super::{Class, FirstByte, FrameError, Framed, Method, attribute, indication};
 use super::{ID, fix_length, message, request, types};
+use crate::address::ChannelRange;
 
 fn error_of(bytes: &[u8]) -> FrameError {
     Framed::parse(bytes).unwrap_err()
@@ -22,6 +22,12 @@ fn every_first_byte_is_told_apart() {
             64..=79 => FirstByte::ChannelData,
         };
         assert_eq!(FirstByte::classify(byte, ChannelRange::Rfc8656), expected);
+        let wider = if (80..=127).contains(&byte) {
+            FirstByte::ChannelData
+        } else {
+            expected
+        };
+        assert_eq!(FirstByte::classify(byte, ChannelRange::Rfc5766), wider);
     }
     let mut bytes = request(|_| {});
     for bits in [0x40, 0x80, 0xC0] {
@@ -55,7 +61,10 @@ fn length_must_fit_the_datagram() {
         let mut bytes = good.clone();
         bytes[2..4].copy_from_slice(&u16::to_be_bytes(length));
         assert_eq!(error_of(&bytes), expected, "length {length}");
-        assert_eq!(Framed::parse(&good).unwrap().unauthenticated().lifetime(), Some(Ok(600)));
+        assert_eq!(
+            Framed::parse(&good).unwrap().unauthenticated().lifetime(),
+            Some(Ok(600))
+        );
     }
     let mut longer = good;
     longer.push(0);
@@ -81,7 +90,10 @@ fn only_known_pairs_of_method_and_class_pass() {
         bytes[..2].copy_from_slice(&kind.to_be_bytes());
         match Framed::parse(&bytes) {
             Ok(framed) => accepted.push((kind, framed.method(), framed.class())),
-            Err(error) => assert!(matches!(error, FrameError::UnknownMethod | FrameError::IllegalClass)),
+            Err(error) => assert!(matches!(
+                error,
+                FrameError::UnknownMethod | FrameError::IllegalClass
+            )),
         }
     }
     use Class::{Error, Indication, Request, Success};
@@ -117,7 +129,11 @@ fn an_attribute_that_passes_the_end_discards_the_message() {
         bytes.extend([0x80, 0x22]);
         bytes.extend(claimed.to_be_bytes());
         fix_length(&mut bytes);
-        assert_eq!(error_of(&bytes), FrameError::AttributeOverrun, "claimed {claimed}");
+        assert_eq!(
+            error_of(&bytes),
+            FrameError::AttributeOverrun,
+            "claimed {claimed}"
+        );
         // After an integrity attribute nothing counts, but the structure still must hold.
         let mut sealed = request(|writer| writer.message_integrity(b"key"));
         sealed.extend([0x80, 0x22]);
@@ -148,14 +164,28 @@ fn padding_is_zero_when_written_and_anything_when_read() {
 #[test]
 fn unknown_required_attributes_are_listed_once() {
     let bytes = request(|writer| {
-        for kind in [0x0024, attribute::LIFETIME, 0x7FFF, 0x0024, 0x8ABC, 0x0003, 0x001B, 0x0026, 0x0027, 0x002A] {
+        for kind in [
+            0x0024,
+            attribute::LIFETIME,
+            0x7FFF,
+            0x0024,
+            0x8ABC,
+            0x0003,
+            0x001B,
+            0x0026,
+            0x0027,
+            0x002A,
+        ] {
             writer.raw(kind, &[]);
         }
     });
     let attributes = Framed::parse(&bytes).unwrap().unauthenticated();
     let mut out = [0; 16];
     let found = attributes.unknown_required(&mut out);
-    assert_eq!(out[..found], [0x0024, 0x7FFF, 0x0003, 0x001B, 0x0026, 0x0027, 0x002A]);
+    assert_eq!(
+        out[..found],
+        [0x0024, 0x7FFF, 0x0003, 0x001B, 0x0026, 0x0027, 0x002A]
+    );
     let mut short = [0; 2];
     assert_eq!(attributes.unknown_required(&mut short), 2);
     assert_eq!(short, [0x0024, 0x7FFF]);
@@ -170,7 +200,13 @@ fn unknown_attributes_after_integrity_do_not_count() {
         writer.raw(0x0024, &[]);
     });
     let mut out = [0; 4];
-    assert_eq!(Framed::parse(&bytes).unwrap().unauthenticated().unknown_required(&mut out), 0);
+    assert_eq!(
+        Framed::parse(&bytes)
+            .unwrap()
+            .unauthenticated()
+            .unknown_required(&mut out),
+        0
+    );
 }
 
 /// S-40: every attribute that the relay knows is known everywhere, expected or not (RFC 8489 §6.3).
@@ -184,7 +220,13 @@ fn known_attributes_are_never_unknown() {
         writer.raw(attribute::USERHASH, &[]);
         writer.password_algorithm(1);
     });
-    assert_eq!(Framed::parse(&bytes).unwrap().unauthenticated().unknown_required(&mut [0; 8]), 0);
+    assert_eq!(
+        Framed::parse(&bytes)
+            .unwrap()
+            .unauthenticated()
+            .unknown_required(&mut [0; 8]),
+        0
+    );
 }
 
 /// S-11: an unknown comprehension-optional attribute changes nothing (RFC 8489 §6.3.1).
@@ -287,7 +329,9 @@ fn the_fast_path_checks_the_same_framing() {
             let mut bytes = good.clone();
             bytes[position] ^= 1 << bit;
             match (Framed::parse(&bytes), indication::parse_send(&bytes)) {
-                (Err(expected), Err(indication::SendError::Frame(found))) => assert_eq!(expected, found),
+                (Err(expected), Err(indication::SendError::Frame(found))) => {
+                    assert_eq!(expected, found)
+                }
                 // Method and class: to the fast path it is merely some other message.
                 (_, Err(indication::SendError::NotSend)) => assert!(position < 2),
                 (Ok(_), _) => {}

@@ -82,7 +82,10 @@ fn integrity_covers_the_message_up_to_itself() {
         }
         let mut wrong = longer.clone();
         wrong[position] ^= 0x80;
-        assert!(Framed::parse(&wrong).unwrap().verify(KEY).is_none(), "byte {position}");
+        assert!(
+            Framed::parse(&wrong).unwrap().verify(KEY).is_none(),
+            "byte {position}"
+        );
     }
     // Method and class are covered too.
     let mut refresh = longer;
@@ -134,12 +137,18 @@ fn the_first_name_counts() {
         writer.username(b"alice");
         writer.userhash(&hash);
     });
-    assert_eq!(Framed::parse(&name_first).unwrap().credentials().name, Some(Name::Username(b"alice")));
+    assert_eq!(
+        Framed::parse(&name_first).unwrap().credentials().name,
+        Some(Name::Username(b"alice"))
+    );
     let hash_first = request(|writer| {
         writer.userhash(&hash);
         writer.username(b"alice");
     });
-    assert_eq!(Framed::parse(&hash_first).unwrap().credentials().name, Some(Name::Userhash(&hash)));
+    assert_eq!(
+        Framed::parse(&hash_first).unwrap().credentials().name,
+        Some(Name::Userhash(&hash))
+    );
 }
 
 /// S-20: USERNAME, REALM and NONCE are read up to 763 bytes, and longer ones are reported whole (RFC 8489 §14.3).
@@ -148,7 +157,11 @@ fn texts_are_read_up_to_763_bytes() {
     for kind in [attribute::USERNAME, attribute::REALM, attribute::NONCE] {
         for (len, oversized) in [(508, false), (763, false), (764, true), (2000, true)] {
             let bytes = request(|writer| writer.raw(kind, &vec![b'x'; len]));
-            assert_eq!(Framed::parse(&bytes).unwrap().credentials().oversized, oversized, "{kind:#x} {len}");
+            assert_eq!(
+                Framed::parse(&bytes).unwrap().credentials().oversized,
+                oversized,
+                "{kind:#x} {len}"
+            );
         }
     }
 }
@@ -179,6 +192,9 @@ fn debug_output_shows_no_bytes() {
         alloc::format!("{:?}", framed.credentials()),
         alloc::format!("{:?}", framed.unauthenticated()),
     ] {
-        assert!(!text.contains("alice") && !text.contains("97, 108"), "{text}");
+        assert!(
+            !text.contains("alice") && !text.contains("97, 108"),
+            "{text}"
+        );
     }
 }

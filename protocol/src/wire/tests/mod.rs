@@ -17,9 +17,15 @@ const ID: TransactionId = TransactionId([1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12])
 
 /// Bytes from hexadecimal digits, spaces and line breaks ignored.
 fn hex(text: &str) -> Vec<u8> {
-    let digits: Vec<u8> =
-        text.chars().filter_map(|digit| digit.to_digit(16)).map(|digit| u8::try_from(digit).unwrap()).collect();
-    digits.chunks_exact(2).map(|pair| pair[0] << 4 | pair[1]).collect()
+    let digits: Vec<u8> = text
+        .chars()
+        .filter_map(|digit| digit.to_digit(16))
+        .map(|digit| u8::try_from(digit).unwrap())
+        .collect();
+    digits
+        .chunks_exact(2)
+        .map(|pair| pair[0] << 4 | pair[1])
+        .collect()
 }
 
 /// A message with whatever `fill` writes.
@@ -44,5 +50,10 @@ fn fix_length(message: &mut [u8]) {
 }
 
 fn types(bytes: &[u8]) -> Vec<u16> {
-    Framed::parse(bytes).unwrap().unauthenticated().iter().map(|(kind, _)| kind).collect()
+    Framed::parse(bytes)
+        .unwrap()
+        .unauthenticated()
+        .iter()
+        .map(|(kind, _)| kind)
+        .collect()
 }

@@ -1,6 +1,5 @@
 //! What must hold for every input.
 
-use crate::address::ChannelRange;
 use alloc::vec;
 use alloc::vec::Vec;
 use core::net::{IpAddr, SocketAddr};
@@ -10,8 +9,11 @@ use proptest::prelude::*;
 
 use super::super::indication::SendError;
 use super::super::stream::{self, Step};
-use super::super::{Class, FirstByte, Framed, Method, TransactionId, Writer, attribute, channel_data, indication};
+use super::super::{
+    Class, FirstByte, Framed, Method, TransactionId, Writer, attribute, channel_data, indication,
+};
 use super::fix_length;
+use crate::address::ChannelRange;
 
 pub(super) fn any_address() -> impl Strategy<Value = SocketAddr> {
     (any::<IpAddr>(), any::<u16>()).prop_map(|(ip, port)| SocketAddr::new(ip, port))
@@ -20,7 +22,11 @@ pub(super) fn any_address() -> impl Strategy<Value = SocketAddr> {
 fn any_pair() -> impl Strategy<Value = (Method, Class)> {
     use Class::{Error, Indication, Request, Success};
     use Method::{Allocate, Binding, ChannelBind, CreatePermission, Data, Refresh, Send};
-    let mut pairs = vec![(Binding, Indication), (Send, Indication), (Data, Indication)];
+    let mut pairs = vec![
+        (Binding, Indication),
+        (Send, Indication),
+        (Data, Indication),
+    ];
     for method in [Binding, Allocate, Refresh, CreatePermission, ChannelBind] {
         pairs.extend([(method, Request), (method, Success), (method, Error)]);
     }
@@ -41,8 +47,13 @@ fn any_kind() -> impl Strategy<Value = u16> {
 
 /// Attributes of legal structure, whatever they say.
 pub(super) fn any_message() -> impl Strategy<Value = Vec<u8>> {
-    (any_pair(), any::<[u8; 12]>(), vec_of((any_kind(), vec_of(any::<u8>(), 0..40)), 0..8), 0..4_u8).prop_map(
-        |((method, class), id, attributes, seals)| {
+    (
+        any_pair(),
+        any::<[u8; 12]>(),
+        vec_of((any_kind(), vec_of(any::<u8>(), 0..40)), 0..8),
+        0..4_u8,
+    )
+        .prop_map(|((method, class), id, attributes, seals)| {
             let mut buffer = vec![0; 1024];
             let mut writer = Writer::new(&mut buffer, class, method, TransactionId(id));
             for (kind, value) in attributes {
@@ -57,25 +68,56 @@ pub(super) fn any_message() -> impl Strategy<Value = Vec<u8>> {
             let len = writer.finish().unwrap();
             buffer.truncate(len);
             buffer
-        },
-    )
+        })
 }
 
 /// Touches every accessor.
 fn read_everything(bytes: &[u8]) {
     let _ = indication::parse_send(bytes);
     let _ = channel_data::parse(bytes);
-    let _ = stream::next_frame(bytes, ChannelRange::Rfc8656);
-    let Ok(framed) = Framed::parse(bytes) else { return };
-    let _ = (framed.method(), framed.class(), framed.transaction_id(), framed.credentials(), framed.integrity());
+    let _ = stream::next_frame(bytes, ChannelRange::Rfc5766);
+    let Ok(framed) = Framed::parse(bytes) else {
+        return;
+    };
+    let _ = (
+        framed.method(),
+        framed.class(),
+        framed.transaction_id(),
+        framed.credentials(),
+        framed.integrity(),
+    );
     let _ = framed.verify(b"key");
     let attributes = framed.unauthenticated();
-    let _ = (attributes.lifetime(), attributes.requested_transport(), attributes.requested_family());
-    let _ = (attributes.additional_family(), attributes.even_port(), attributes.reservation_token());
-    let _ = (attributes.channel_number(), attributes.xor_peer_address(), attributes.xor_peer_addresses().count());
-    let _ = (attributes.data(), attributes.dont_fragment(), attributes.xor_mapped_address());
-    let _ = (attributes.xor_relayed_addresses().count(), attributes.alternate_servers().count());
-    let _ = (attributes.error_code(), attributes.address_error_code(), attributes.realm(), attributes.nonce());
+    let _ = (
+        attributes.lifetime(),
+        attributes.requested_transport(),
+        attributes.requested_family(),
+    );
+    let _ = (
+        attributes.additional_family(),
+        attributes.even_port(),
+        attributes.reservation_token(),
+    );
+    let _ = (
+        attributes.channel_number(),
+        attributes.xor_peer_address(),
+        attributes.xor_peer_addresses().count(),
+    );
+    let _ = (
+        attributes.data(),
+        attributes.dont_fragment(),
+        attributes.xor_mapped_address(),
+    );
+    let _ = (
+        attributes.xor_relayed_addresses().count(),
+        attributes.alternate_servers().count(),
+    );
+    let _ = (
+        attributes.error_code(),
+        attributes.address_error_code(),
+        attributes.realm(),
+        attributes.nonce(),
+    );
     let _ = (attributes.password_algorithms(), attributes.icmp());
     let _ = attributes.unknown_attributes().map(Iterator::count);
     let _ = attributes.unknown_required(&mut [0; 4]);

@@ -16,7 +16,10 @@ fn reserved_parts_are_ignored() {
         writer.raw(attribute::EVEN_PORT, &[0xFF]);
         writer.raw(attribute::REQUESTED_ADDRESS_FAMILY, &[2, 9, 9, 9]);
         writer.raw(attribute::ADDITIONAL_ADDRESS_FAMILY, &[1, 9, 9, 9]);
-        writer.raw(attribute::XOR_PEER_ADDRESS, &[0xFF, 1, 0x21, 0x12, 0x21, 0x12, 0xA4, 0x42]);
+        writer.raw(
+            attribute::XOR_PEER_ADDRESS,
+            &[0xFF, 1, 0x21, 0x12, 0x21, 0x12, 0xA4, 0x42],
+        );
     });
     let attributes = Framed::parse(&bytes).unwrap().unauthenticated();
     assert_eq!(attributes.channel_number(), Some(Ok(0x4001)));
@@ -24,9 +27,15 @@ fn reserved_parts_are_ignored() {
     assert_eq!(attributes.even_port(), Some(Ok(true)));
     assert_eq!(attributes.requested_family(), Some(Ok(2)));
     assert_eq!(attributes.additional_family(), Some(Ok(1)));
-    assert_eq!(attributes.xor_peer_address(), Some(Ok("0.0.0.0:0".parse().unwrap())));
+    assert_eq!(
+        attributes.xor_peer_address(),
+        Some(Ok("0.0.0.0:0".parse().unwrap()))
+    );
     let bytes = request(|writer| writer.raw(attribute::EVEN_PORT, &[0x7F]));
-    assert_eq!(Framed::parse(&bytes).unwrap().unauthenticated().even_port(), Some(Ok(false)));
+    assert_eq!(
+        Framed::parse(&bytes).unwrap().unauthenticated().even_port(),
+        Some(Ok(false))
+    );
 }
 
 /// T-85: reserved parts are written as zero (RFC 8656 §18).
@@ -100,8 +109,11 @@ fn a_peer_of_unknown_family_is_malformed() {
 /// S-12: every XOR-PEER-ADDRESS of a CreatePermission counts (RFC 8656 §10.2).
 #[test]
 fn all_peers_of_a_create_permission_count() {
-    let peers: [SocketAddr; 3] =
-        ["192.0.2.1:1".parse().unwrap(), "[2001:db8::1]:2".parse().unwrap(), "198.51.100.7:65535".parse().unwrap()];
+    let peers: [SocketAddr; 3] = [
+        "192.0.2.1:1".parse().unwrap(),
+        "[2001:db8::1]:2".parse().unwrap(),
+        "198.51.100.7:65535".parse().unwrap(),
+    ];
     let bytes = message(Class::Request, Method::CreatePermission, |writer| {
         writer.xor_peer_address(peers[0]);
         writer.lifetime(0);
@@ -109,8 +121,15 @@ fn all_peers_of_a_create_permission_count() {
         writer.raw(attribute::XOR_PEER_ADDRESS, &[]);
         writer.xor_peer_address(peers[2]);
     });
-    let found: Vec<_> = Framed::parse(&bytes).unwrap().unauthenticated().xor_peer_addresses().collect();
-    assert_eq!(found, [Ok(peers[0]), Ok(peers[1]), Err(Malformed), Ok(peers[2])]);
+    let found: Vec<_> = Framed::parse(&bytes)
+        .unwrap()
+        .unauthenticated()
+        .xor_peer_addresses()
+        .collect();
+    assert_eq!(
+        found,
+        [Ok(peers[0]), Ok(peers[1]), Err(Malformed), Ok(peers[2])]
+    );
 }
 
 /// S-15: an IPv6 address is masked with cookie and transaction id, an IPv4 address with the cookie (RFC 8489 §14.2).
@@ -122,13 +141,25 @@ fn addresses_are_masked() {
         writer.alternate_server("192.0.2.9:3478".parse().unwrap());
     });
     let attributes = Framed::parse(&bytes).unwrap().unauthenticated();
-    assert_eq!(attributes.first(attribute::XOR_MAPPED_ADDRESS).unwrap(), [0, 1, 0x21, 0x12, 0x21, 0x12, 0xA4, 0x42]);
+    assert_eq!(
+        attributes.first(attribute::XOR_MAPPED_ADDRESS).unwrap(),
+        [0, 1, 0x21, 0x12, 0x21, 0x12, 0xA4, 0x42]
+    );
     let masked = attributes.first(attribute::XOR_RELAYED_ADDRESS).unwrap();
     assert_eq!(masked[..8], [0, 2, 0x21, 0x12, 0x21, 0x12, 0xA4, 0x42]);
     assert_eq!(masked[8..], ID.0);
-    assert_eq!(attributes.first(attribute::ALTERNATE_SERVER).unwrap(), [0, 1, 0x0D, 0x96, 192, 0, 2, 9]);
-    assert_eq!(attributes.alternate_servers().next(), Some(Ok("192.0.2.9:3478".parse().unwrap())));
-    assert_eq!(attributes.xor_relayed_addresses().next(), Some(Ok("[::]:0".parse().unwrap())));
+    assert_eq!(
+        attributes.first(attribute::ALTERNATE_SERVER).unwrap(),
+        [0, 1, 0x0D, 0x96, 192, 0, 2, 9]
+    );
+    assert_eq!(
+        attributes.alternate_servers().next(),
+        Some(Ok("192.0.2.9:3478".parse().unwrap()))
+    );
+    assert_eq!(
+        attributes.xor_relayed_addresses().next(),
+        Some(Ok("[::]:0".parse().unwrap()))
+    );
 }
 
 /// S-19: ERROR-CODE has class 3-6, number 0-99, zero reserved bits and fewer than 128 characters of reason (RFC 8489 §14.8).
@@ -142,10 +173,15 @@ fn error_codes_are_bounded() {
         buffer.truncate(len);
         Ok::<_, BufferFull>(buffer)
     };
-    for code in [300, 400, 401, 403, 405, 420, 437, 438, 440, 441, 442, 443, 446, 447, 486, 500, 508, 699] {
+    for code in [
+        300, 400, 401, 403, 405, 420, 437, 438, 440, 441, 442, 443, 446, 447, 486, 500, 508, 699,
+    ] {
         let bytes = write(code, "reason").unwrap();
         assert_eq!(bytes[24..26], [0, 0]);
-        assert_eq!((u16::from(bytes[26]), u16::from(bytes[27])), (code / 100, code % 100));
+        assert_eq!(
+            (u16::from(bytes[26]), u16::from(bytes[27])),
+            (code / 100, code % 100)
+        );
         let attributes = Framed::parse(&bytes).unwrap().unauthenticated();
         assert_eq!(attributes.error_code(), Some(Ok((code, &b"reason"[..]))));
     }
@@ -154,13 +190,30 @@ fn error_codes_are_bounded() {
     }
     assert!(write(400, &"ß".repeat(127)).is_ok());
     assert_eq!(write(400, &"ß".repeat(128)), Err(BufferFull));
-    for value in [&[0, 0, 2, 0][..], &[0, 0, 7, 0], &[0, 0, 4, 100], &[0, 0, 4]] {
+    for value in [
+        &[0, 0, 2, 0][..],
+        &[0, 0, 7, 0],
+        &[0, 0, 4, 100],
+        &[0, 0, 4],
+    ] {
         let bytes = request(|writer| writer.raw(attribute::ERROR_CODE, value));
-        assert_eq!(Framed::parse(&bytes).unwrap().unauthenticated().error_code(), Some(Err(Malformed)));
+        assert_eq!(
+            Framed::parse(&bytes)
+                .unwrap()
+                .unauthenticated()
+                .error_code(),
+            Some(Err(Malformed))
+        );
     }
     // Reserved bits are ignored when read.
     let bytes = request(|writer| writer.raw(attribute::ERROR_CODE, &[0xFF, 0xFF, 0xFC, 8]));
-    assert_eq!(Framed::parse(&bytes).unwrap().unauthenticated().error_code(), Some(Ok((408, &b""[..]))));
+    assert_eq!(
+        Framed::parse(&bytes)
+            .unwrap()
+            .unauthenticated()
+            .error_code(),
+        Some(Ok((408, &b""[..])))
+    );
 }
 
 /// ADDRESS-ERROR-CODE names the family and the code (RFC 8656 §18.12).
@@ -168,17 +221,27 @@ fn error_codes_are_bounded() {
 fn an_address_error_names_family_and_code() {
     let bytes = request(|writer| writer.address_error_code(2, 440, "Address Family not Supported"));
     let attributes = Framed::parse(&bytes).unwrap().unauthenticated();
-    assert_eq!(attributes.first(attribute::ADDRESS_ERROR_CODE).unwrap()[..4], [2, 0, 4, 40]);
+    assert_eq!(
+        attributes.first(attribute::ADDRESS_ERROR_CODE).unwrap()[..4],
+        [2, 0, 4, 40]
+    );
     assert_eq!(attributes.address_error_code(), Some(Ok((2, 440))));
 }
 
 /// T-53: ICMP is 16 reserved bits, one byte of type, one of code, 32 bits of data (RFC 8656 §18.13).
 #[test]
 fn icmp_has_one_byte_each_for_type_and_code() {
-    let icmp = Icmp { kind: 3, code: 4, data: 1280 };
+    let icmp = Icmp {
+        kind: 3,
+        code: 4,
+        data: 1280,
+    };
     let bytes = message(Class::Indication, Method::Data, |writer| writer.icmp(icmp));
     let attributes = Framed::parse(&bytes).unwrap().unauthenticated();
-    assert_eq!(attributes.first(attribute::ICMP).unwrap(), [0, 0, 3, 4, 0, 0, 5, 0]);
+    assert_eq!(
+        attributes.first(attribute::ICMP).unwrap(),
+        [0, 0, 3, 4, 0, 0, 5, 0]
+    );
     assert_eq!(attributes.icmp(), Some(Ok(icmp)));
 }
 
@@ -201,7 +264,13 @@ fn unknown_attributes_are_listed() {
     let attributes = Framed::parse(&bytes).unwrap().unauthenticated();
     let listed: Vec<u16> = attributes.unknown_attributes().unwrap().collect();
     assert_eq!(listed, [0x0024, 0x7FFF, 0x0003]);
-    assert_eq!(attributes.first(attribute::UNKNOWN_ATTRIBUTES).unwrap().len(), 6);
+    assert_eq!(
+        attributes
+            .first(attribute::UNKNOWN_ATTRIBUTES)
+            .unwrap()
+            .len(),
+        6
+    );
 }
 
 #[test]

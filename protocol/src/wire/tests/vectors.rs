@@ -3,13 +3,18 @@
 use alloc::vec;
 use alloc::vec::Vec;
 
-use super::super::{Class, Framed, FrameError, Integrity, Method, Name, TransactionId, Writer, attribute};
+use super::super::{
+    Class, FrameError, Framed, Integrity, Method, Name, TransactionId, Writer, attribute,
+};
 use super::hex;
 
 const PASSWORD: &[u8] = b"VOkJxbRl1RmTxUk/WvJxBt";
-const ID: TransactionId = TransactionId([0xb7, 0xe7, 0xa7, 0x01, 0xbc, 0x34, 0xd6, 0x86, 0xfa, 0x87, 0xdf, 0xae]);
-const LONG_TERM_ID: TransactionId =
-    TransactionId([0x78, 0xad, 0x34, 0x33, 0xc6, 0xad, 0x72, 0xc0, 0x29, 0xda, 0x41, 0x2e]);
+const ID: TransactionId = TransactionId([
+    0xb7, 0xe7, 0xa7, 0x01, 0xbc, 0x34, 0xd6, 0x86, 0xfa, 0x87, 0xdf, 0xae,
+]);
+const LONG_TERM_ID: TransactionId = TransactionId([
+    0x78, 0xad, 0x34, 0x33, 0xc6, 0xad, 0x72, 0xc0, 0x29, 0xda, 0x41, 0x2e,
+]);
 
 fn request() -> Vec<u8> {
     hex("000100582112a442b7e7a701bc34d686fa87dfae
@@ -53,8 +58,10 @@ pub(super) fn userhash_corrected() -> Vec<u8> {
     bytes.extend(hex(USERHASH));
     bytes.extend(hex("00150029"));
     bytes.extend(NONCE);
-    bytes.extend(hex("000000 0014000b6578616d706c652e6f726700 001d000400020000 001c0020
-                      b5c7bf005b6c52a21c51c5e892f81924136296cb927c43149309278cc6518e65"));
+    bytes.extend(hex(
+        "000000 0014000b6578616d706c652e6f726700 001d000400020000 001c0020
+                      b5c7bf005b6c52a21c51c5e892f81924136296cb927c43149309278cc6518e65",
+    ));
     bytes
 }
 
@@ -63,8 +70,10 @@ fn userhash_as_printed() -> Vec<u8> {
     bytes.extend(hex(USERHASH));
     bytes.extend(hex("00150029"));
     bytes.extend(NONCE);
-    bytes.extend(hex("000000 0014000b6578616d706c652e6f726700 001c0020
-                      e4686c8f0edeb59013e07090010a93efccbccc544c0a45d9f830aa6d6f735a01"));
+    bytes.extend(hex(
+        "000000 0014000b6578616d706c652e6f726700 001c0020
+                      e4686c8f0edeb59013e07090010a93efccbccc544c0a45d9f830aa6d6f735a01",
+    ));
     bytes
 }
 
@@ -74,15 +83,27 @@ fn the_sample_request_verifies() {
     let bytes = request();
     assert_eq!(bytes.len(), 108);
     let framed = Framed::parse(&bytes).unwrap();
-    assert_eq!((framed.method(), framed.class()), (Method::Binding, Class::Request));
+    assert_eq!(
+        (framed.method(), framed.class()),
+        (Method::Binding, Class::Request)
+    );
     assert_eq!(framed.transaction_id(), ID);
     assert!(framed.has_fingerprint());
     assert_eq!(framed.integrity(), Integrity::Sha1);
-    assert_eq!(framed.credentials().name, Some(Name::Username(b"evtj:h6vY")));
+    assert_eq!(
+        framed.credentials().name,
+        Some(Name::Username(b"evtj:h6vY"))
+    );
     let checked = framed.verify(PASSWORD).unwrap();
     let attributes = checked.attributes();
-    assert_eq!(attributes.first(attribute::SOFTWARE), Some(&b"STUN test client"[..]));
-    assert_eq!(attributes.first(0x0024), Some(&[0x6e, 0x00, 0x01, 0xff][..]));
+    assert_eq!(
+        attributes.first(attribute::SOFTWARE),
+        Some(&b"STUN test client"[..])
+    );
+    assert_eq!(
+        attributes.first(0x0024),
+        Some(&[0x6e, 0x00, 0x01, 0xff][..])
+    );
     assert!(framed.verify(b"VOkJxbRl1RmTxUk/WvJxBu").is_none());
 }
 
@@ -92,8 +113,14 @@ fn the_sample_ipv4_response_verifies() {
     let bytes = response_v4();
     assert_eq!(bytes.len(), 80);
     let checked = Framed::parse(&bytes).unwrap().verify(PASSWORD).unwrap();
-    assert_eq!((checked.class(), checked.has_fingerprint()), (Class::Success, true));
-    assert_eq!(checked.attributes().xor_mapped_address(), Some(Ok("192.0.2.1:32853".parse().unwrap())));
+    assert_eq!(
+        (checked.class(), checked.has_fingerprint()),
+        (Class::Success, true)
+    );
+    assert_eq!(
+        checked.attributes().xor_mapped_address(),
+        Some(Ok("192.0.2.1:32853".parse().unwrap()))
+    );
 }
 
 /// S-15, S-31: the sample IPv6 response verifies; its address is masked with cookie and transaction id (RFC 5769 §2.3).
@@ -104,7 +131,9 @@ fn the_sample_ipv6_response_verifies() {
     let checked = Framed::parse(&bytes).unwrap().verify(PASSWORD).unwrap();
     assert_eq!(
         checked.attributes().xor_mapped_address(),
-        Some(Ok("[2001:db8:1234:5678:11:2233:4455:6677]:32853".parse().unwrap()))
+        Some(Ok("[2001:db8:1234:5678:11:2233:4455:6677]:32853"
+            .parse()
+            .unwrap()))
     );
 }
 
@@ -112,7 +141,12 @@ fn the_sample_ipv6_response_verifies() {
 #[test]
 fn the_sample_addresses_are_written_as_published() {
     for (sample, len) in [(response_v4(), 12), (response_v6(), 24)] {
-        let addr = Framed::parse(&sample).unwrap().unauthenticated().xor_mapped_address().unwrap().unwrap();
+        let addr = Framed::parse(&sample)
+            .unwrap()
+            .unauthenticated()
+            .xor_mapped_address()
+            .unwrap()
+            .unwrap();
         let mut buffer = [0xAA; 64];
         let mut writer = Writer::new(&mut buffer, Class::Success, Method::Binding, ID);
         writer.xor_mapped_address(addr);
@@ -129,9 +163,15 @@ fn the_long_term_sample_verifies_and_is_reproduced() {
     let key = hex("e8ca7ad59d5eb0518e312911d2dab2a9");
     let framed = Framed::parse(&bytes).unwrap();
     let credentials = framed.credentials();
-    assert_eq!(credentials.name, Some(Name::Username("マトリックス".as_bytes())));
+    assert_eq!(
+        credentials.name,
+        Some(Name::Username("マトリックス".as_bytes()))
+    );
     assert_eq!(credentials.realm, Some(&b"example.org"[..]));
-    assert_eq!(credentials.nonce, Some(&b"f//499k954d6OL34oL9FSTvy64sA"[..]));
+    assert_eq!(
+        credentials.nonce,
+        Some(&b"f//499k954d6OL34oL9FSTvy64sA"[..])
+    );
     assert!(framed.verify(&key).is_some());
 
     let mut buffer = vec![0xAA; 116];
@@ -152,7 +192,10 @@ fn the_corrected_userhash_sample_verifies_and_is_reproduced() {
     let key = hex("dd295a613b9058c3c23d6dc7165bda072304d989c9d0af3a8c7e184b4f9bb4a1");
     let framed = Framed::parse(&bytes).unwrap();
     assert_eq!(framed.integrity(), Integrity::Sha256);
-    assert_eq!(framed.credentials().name, Some(Name::Userhash(&hex(USERHASH))));
+    assert_eq!(
+        framed.credentials().name,
+        Some(Name::Userhash(&hex(USERHASH)))
+    );
     assert_eq!(framed.credentials().algorithm, Some(&[0, 2, 0, 0][..]));
     assert!(framed.verify(&key).is_some());
 
