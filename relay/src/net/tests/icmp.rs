@@ -153,3 +153,44 @@ fn df_is_set_for_the_one_datagram_that_asks() {
     }
     assert_eq!(seen, [false, true, false]);
 }
+
+/// T-67: with DF 0 a datagram longer than the interface's MTU is fragmented, in a train or not.
+#[test]
+fn segments_longer_than_the_mtu_are_taken_out_of_the_train_and_fragmented() {
+    if !in_a_namespace(
+        "net::tests::icmp::segments_longer_than_the_mtu_are_taken_out_of_the_train_and_fragmented",
+    ) {
+        return;
+    }
+    assert!(
+        Command::new("ip")
+            .args(["link", "set", "lo", "mtu", "1400"])
+            .status()
+            .unwrap()
+            .success()
+    );
+    for addr in ["127.0.0.1:0", "[::1]:0"] {
+        let (from, to) = (relayed(addr), relayed(addr));
+        let destination = Destination::new(to.local_addr());
+        let datagrams = numbered([2000, 2000, 2000, 1000, 900, 900, 900]);
+        let first = send_all(&from, &destination, &datagrams);
+        assert_eq!(
+            (first.datagrams, first.trains, first.failures().count()),
+            (7, 1, 0),
+            "{addr}"
+        );
+        let second = send_all(&from, &destination, &datagrams);
+        assert_eq!(
+            (second.datagrams, second.trains, second.calls),
+            (7, 2, 1),
+            "{addr}: the limit is remembered"
+        );
+        let received = receive(&to, 14);
+        assert!(
+            received
+                .iter()
+                .zip(datagrams.iter().cycle())
+                .all(|((.., bytes), sent)| bytes == sent)
+        );
+    }
+}
