@@ -17,6 +17,8 @@ mod opening;
 pub mod tls;
 
 #[cfg(test)]
+pub(crate) mod fixtures;
+#[cfg(test)]
 mod tests;
 
 pub use counters::{FrontCounters, Group, HandshakeFailure, Refusal, TlsVersion};

@@ -32,6 +32,12 @@ const CHUNK: usize = 4096;
 /// Bytes that a client may need for its handshake after the ClientHello; it has no certificate to send.
 const HANDSHAKE_MAX: usize = 64 * 1024;
 
+/// Where the version ends in a ClientHello: record header, handshake header, version (RFC 5246 §7.4.1.2).
+const HELLO_VERSION_END: usize = 11;
+
+/// A record with the fatal alert `protocol_version`.
+const PROTOCOL_VERSION_ALERT: [u8; 7] = [21, 3, 1, 0, 2, 2, 70];
+
 /// How long, and for how many bytes, a client that was sent a last word is listened to. Closing with unread bytes
 /// would reset the connection, and the reset can overtake the word.
 const LINGER: Duration = Duration::from_secs(1);
@@ -168,6 +174,7 @@ impl Terms<'_> {
     ) -> Result<(Accepted, Vec<u8>), Failed> {
         let mut acceptor = Acceptor::default();
         let mut chunk = first.to_vec();
+        let mut beginning = first[..first.len().min(HELLO_VERSION_END)].to_vec();
         let mut taken = 0;
         loop {
             let mut input = chunk.as_slice();
@@ -175,19 +182,25 @@ impl Terms<'_> {
                 taken += acceptor
                     .read_tls(&mut input)
                     .map_err(|_| Failed::Because(HandshakeFailure::Protocol, Vec::new()))?;
+                if taken > self.limits.client_hello_bytes {
+                    return Err(Failed::Because(HandshakeFailure::HelloTooLong, Vec::new()));
+                }
                 match acceptor.accept() {
                     Ok(Some(accepted)) => return Ok((accepted, input.to_vec())),
                     Ok(None) => {}
+                    Err((Error::PeerIncompatible(_), _)) if begins_old_hello(&beginning) => {
+                        let last_word = PROTOCOL_VERSION_ALERT.to_vec();
+                        return Err(Failed::Because(HandshakeFailure::Version, last_word));
+                    }
                     Err((error, alert)) => return Err(Failed::with_alert(&error, alert)),
-                }
-                if taken > self.limits.client_hello_bytes {
-                    return Err(Failed::Because(HandshakeFailure::HelloTooLong, Vec::new()));
                 }
             }
             chunk.clear();
             read_more(stream, &mut chunk)
                 .await
                 .map_err(|_| Failed::Closed)?;
+            let missing = HELLO_VERSION_END.saturating_sub(beginning.len());
+            beginning.extend(chunk.iter().take(missing));
         }
     }
 
@@ -269,10 +282,20 @@ impl Failed {
     }
 }
 
+/// Whether a ClientHello is from before TLS 1.2. A real one has no signature algorithms, and rustls then complains about
+/// those before it looks at the version, with an alert that would send its operator looking in the wrong place.
+fn begins_old_hello(beginning: &[u8]) -> bool {
+    matches!(beginning, [0x16, 3, _, _, _, 1, _, _, _, 3, 0..=2])
+}
+
 /// The kind of a failure, by the alert that was sent for it where there is one.
 fn failure(error: &Error, alert: &[u8]) -> HandshakeFailure {
     if matches!(error, Error::AlertReceived(_)) {
         return HandshakeFailure::Alert;
+    }
+    // In TLS 1.3 this alert is encrypted.
+    if *error == Error::NoApplicationProtocol {
+        return HandshakeFailure::Alpn;
     }
     // A record in the clear: type 21, version, length, level, description.
     let [21, _, _, _, _, _, description, ..] = alert else {

@@ -162,7 +162,7 @@ impl TlsSettings {
     }
 
     /// What the next handshake uses.
-    pub(super) fn current(&self) -> Arc<ServerConfig> {
+    pub(crate) fn current(&self) -> Arc<ServerConfig> {
         self.current.load_full()
     }
 }

@@ -67,20 +67,30 @@ fn a_full_record_may_hold_very_many_messages() {
     let frame = padded(channel_data(0x4000, &[1]));
     pair.client_sends(&frame.repeat(2048));
     let messages = pair.receive_all(2048);
-    assert!(messages.iter().all(|(kind, message)| *kind == FirstByte::ChannelData && *message == frame[..5]));
+    assert!(
+        messages
+            .iter()
+            .all(|(kind, message)| *kind == FirstByte::ChannelData && *message == frame[..5])
+    );
     pair.client_sends(&[0; 16 * 1024]);
     assert_eq!(pair.receive(), Err(CloseReason::NotTurn));
 }
 
 #[test]
 fn a_long_stream_comes_through_in_order() {
-    for mut pair in [Pair::tcp(StreamLimits::default()), Pair::tls(StreamLimits::default())] {
+    for mut pair in [
+        Pair::tcp(StreamLimits::default()),
+        Pair::tls(StreamLimits::default()),
+    ] {
         let mut sent = Vec::new();
         for number in 0..400_u32 {
             let payload = number.to_be_bytes().repeat(1 + number as usize % 300);
             sent.push((FirstByte::ChannelData, channel_data(0x4001, &payload)));
         }
-        let bytes: Vec<u8> = sent.iter().flat_map(|(_, message)| padded(message.clone())).collect();
+        let bytes: Vec<u8> = sent
+            .iter()
+            .flat_map(|(_, message)| padded(message.clone()))
+            .collect();
         let mut received = Vec::new();
         for piece in bytes.chunks(30_011) {
             pair.client_sends(piece);
@@ -98,13 +108,19 @@ fn a_long_stream_comes_through_in_order() {
 fn the_largest_messages_are_taken_whole() {
     let mut largest = stun(0xFFFC);
     largest[1] = 0x16;
-    for mut pair in [Pair::tcp(StreamLimits::default()), Pair::tls(StreamLimits::default())] {
+    for mut pair in [
+        Pair::tcp(StreamLimits::default()),
+        Pair::tls(StreamLimits::default()),
+    ] {
         for message in [largest.clone(), channel_data(0x4000, &vec![5; 0xFFFF])] {
             pair.client_sends(&padded(message.clone()));
             let received = pair.receive_all(1);
             assert!(received.len() == 1 && received[0].1 == message);
         }
-        assert!(pair.connection.tail.capacity() <= 4096, "the buffer of a long frame is given back");
+        assert!(
+            pair.connection.tail.capacity() <= 4096,
+            "the buffer of a long frame is given back"
+        );
     }
 }
 
@@ -116,15 +132,28 @@ fn what_is_not_turn_closes_the_connection_behind_the_last_good_message() {
     unaligned[3] = 5;
     let mut cookie = stun(0);
     cookie[4] = 0;
-    for garbage in [vec![0x16, 3, 1, 0], vec![0x80], b"\xFFxyz".to_vec(), unaligned, cookie] {
+    for garbage in [
+        vec![0x16, 3, 1, 0],
+        vec![0x80],
+        b"\xFFxyz".to_vec(),
+        unaligned,
+        cookie,
+    ] {
         let mut pair = Pair::tcp(StreamLimits::default());
         let good = stun(8);
         pair.client_sends(&[good.as_slice(), &garbage].concat());
         super::wait_readable(&pair.connection);
-        let mut batch = pair.connection.receive(pair.now, &mut pair.scratch).unwrap();
+        let mut batch = pair
+            .connection
+            .receive(pair.now, &mut pair.scratch)
+            .unwrap();
         let (kind, frame) = batch.next_frame().unwrap().unwrap();
         assert_eq!((kind, &*frame), (FirstByte::Stun, good.as_slice()));
-        assert_eq!(batch.next_frame().unwrap_err(), CloseReason::NotTurn, "{garbage:02x?}");
+        assert_eq!(
+            batch.next_frame().unwrap_err(),
+            CloseReason::NotTurn,
+            "{garbage:02x?}"
+        );
     }
 }
 
@@ -144,7 +173,10 @@ fn a_long_request_is_refused_when_it_is_announced() {
 /// a frame that is announced and stalls is closed at the frame deadline, 10 s, with at most one frame buffered.
 #[test]
 fn a_frame_that_stalls_meets_its_deadline() {
-    let mut pair = Pair::tcp(StreamLimits { idle: Duration::from_secs(600), ..StreamLimits::default() });
+    let mut pair = Pair::tcp(StreamLimits {
+        idle: Duration::from_secs(600),
+        ..StreamLimits::default()
+    });
     let frame = channel_data(0x4000, &vec![0; 0xFFFF]);
     pair.client_sends(&frame[..100]);
     assert_eq!(pair.receive(), Ok(Vec::new()));
@@ -157,9 +189,15 @@ fn a_frame_that_stalls_meets_its_deadline() {
         assert_eq!(pair.connection.handle_timeout(pair.now), Ok(()));
     }
     assert_eq!(pair.connection.tail.len(), 160);
-    assert_eq!(pair.connection.poll_timeout(), Some(begun + Duration::from_secs(10)));
+    assert_eq!(
+        pair.connection.poll_timeout(),
+        Some(begun + Duration::from_secs(10))
+    );
     pair.now = begun + Duration::from_secs(10);
-    assert_eq!(pair.connection.handle_timeout(pair.now), Err(CloseReason::FrameDeadline));
+    assert_eq!(
+        pair.connection.handle_timeout(pair.now),
+        Err(CloseReason::FrameDeadline)
+    );
 }
 
 #[test]
@@ -175,13 +213,20 @@ fn a_message_that_begins_behind_a_whole_one_has_a_deadline_of_its_own() {
     assert_eq!(pair.connection.handle_timeout(pair.now), Ok(()));
     pair.client_sends(&message[7..]);
     assert_eq!(pair.receive().unwrap().len(), 1);
-    assert_eq!(pair.connection.poll_timeout(), Some(pair.now + Duration::from_secs(10)), "only idle buffers are left");
+    assert_eq!(
+        pair.connection.poll_timeout(),
+        Some(pair.now + Duration::from_secs(10)),
+        "only idle buffers are left"
+    );
 }
 
 /// S-17: whatever comes resets the idle timer of its connection; a connection on which nothing moves is closed.
 #[test]
 fn a_connection_on_which_nothing_moves_is_closed() {
-    let limits = StreamLimits { idle: Duration::from_secs(60), ..StreamLimits::default() };
+    let limits = StreamLimits {
+        idle: Duration::from_secs(60),
+        ..StreamLimits::default()
+    };
     let mut pair = Pair::tcp(limits);
     for _ in 0..3 {
         pair.later(Duration::from_secs(59));
@@ -192,12 +237,18 @@ fn a_connection_on_which_nothing_moves_is_closed() {
         assert_eq!(pair.receive().unwrap().len(), 1);
     }
     pair.later(Duration::from_secs(60));
-    assert_eq!(pair.connection.handle_timeout(pair.now), Err(CloseReason::Idle));
+    assert_eq!(
+        pair.connection.handle_timeout(pair.now),
+        Err(CloseReason::Idle)
+    );
 }
 
 #[test]
 fn the_last_messages_of_a_client_are_read_before_its_end_is_seen() {
-    for mut pair in [Pair::tcp(StreamLimits::default()), Pair::tls(StreamLimits::default())] {
+    for mut pair in [
+        Pair::tcp(StreamLimits::default()),
+        Pair::tls(StreamLimits::default()),
+    ] {
         pair.client_sends(&stun(0));
         if let Some(tls) = &mut pair.client_tls {
             tls.send_close_notify();
@@ -205,7 +256,10 @@ fn the_last_messages_of_a_client_are_read_before_its_end_is_seen() {
         }
         pair.client.shutdown(Shutdown::Write).unwrap();
         std::thread::sleep(Duration::from_millis(20));
-        let mut batch = pair.connection.receive(pair.now, &mut pair.scratch).unwrap();
+        let mut batch = pair
+            .connection
+            .receive(pair.now, &mut pair.scratch)
+            .unwrap();
         assert!(batch.next_frame().unwrap().is_some());
         assert!(batch.next_frame().unwrap().is_none());
         let kept = pair.connection.keep_rest(pair.now, batch);
@@ -217,8 +271,14 @@ fn the_last_messages_of_a_client_are_read_before_its_end_is_seen() {
 #[test]
 fn a_forged_record_closes_the_connection() {
     let mut pair = Pair::tls(StreamLimits::default());
-    std::io::Write::write_all(&mut pair.client, &[0x17, 3, 3, 0, 20, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20])
-        .unwrap();
+    std::io::Write::write_all(
+        &mut pair.client,
+        &[
+            0x17, 3, 3, 0, 20, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19,
+            20,
+        ],
+    )
+    .unwrap();
     assert_eq!(pair.receive(), Err(CloseReason::Tls));
 }
 

@@ -40,17 +40,27 @@ impl Pair {
         let (mut client, mut stream) = sockets();
         let certificate = fixtures::certificate("turn.example.org");
         let settings = fixtures::settings(std::slice::from_ref(&certificate));
-        let mut client_tls = fixtures::client(&fixtures::client_config(&[&certificate]), "turn.example.org");
+        let mut client_tls = fixtures::client(
+            &fixtures::client_config(&[&certificate]),
+            "turn.example.org",
+        );
         let mut server_tls = ServerConnection::new(settings.current()).unwrap();
         stream.set_nonblocking(false).unwrap();
         let shaking = std::thread::spawn(move || {
             server_tls.complete_io(&mut stream).unwrap();
             (stream, server_tls)
         });
+        client_tls.set_buffer_limit(None);
         client_tls.complete_io(&mut client).unwrap();
         let (stream, server_tls) = shaking.join().unwrap();
         stream.set_nonblocking(true).unwrap();
-        Self::new(client, stream, Some(client_tls), Some(Box::new(server_tls)), limits)
+        Self::new(
+            client,
+            stream,
+            Some(client_tls),
+            Some(Box::new(server_tls)),
+            limits,
+        )
     }
 
     fn new(
@@ -61,7 +71,11 @@ impl Pair {
         limits: StreamLimits,
     ) -> Self {
         let now = Instant::from_nanos(1_000_000_000);
-        let transport = if tls.is_some() { Transport::Tls } else { Transport::Tcp };
+        let transport = if tls.is_some() {
+            Transport::Tls
+        } else {
+            Transport::Tcp
+        };
         let established = Established {
             client: stream.peer_addr().unwrap(),
             server: stream.local_addr().unwrap(),
@@ -72,7 +86,13 @@ impl Pair {
             slot: ConnectionSlot::uncounted(),
         };
         let connection = Connection::new(established, limits, now);
-        Self { client, client_tls, connection, scratch: Scratch::new(), now }
+        Self {
+            client,
+            client_tls,
+            connection,
+            scratch: Scratch::new(),
+            now,
+        }
     }
 
     /// The client sends these bytes; over TLS as one record, as far as it fits.
@@ -115,7 +135,9 @@ impl Pair {
 
     /// What the client can read before the socket stays silent for a while.
     fn client_reads(&mut self, into: &mut Vec<u8>) {
-        self.client.set_read_timeout(Some(Duration::from_millis(50))).unwrap();
+        self.client
+            .set_read_timeout(Some(Duration::from_millis(50)))
+            .unwrap();
         let mut piece = vec![0; 64 * 1024];
         while let Ok(count @ 1..) = self.client.read(&mut piece) {
             let Some(tls) = &mut self.client_tls else {
@@ -153,10 +175,12 @@ struct Reading {
 
 impl Reading {
     /// Reads to the end, which has to be an orderly one: rustls reports an end without close_notify as an error.
-    fn to_end(&mut self, into: &mut Vec<u8>) {
+    fn read_all(&mut self, into: &mut Vec<u8>) {
         match &mut self.client_tls {
             None => self.client.read_to_end(into).unwrap(),
-            Some(tls) => rustls::Stream::new(tls, &mut self.client).read_to_end(into).unwrap(),
+            Some(tls) => rustls::Stream::new(tls, &mut self.client)
+                .read_to_end(into)
+                .unwrap(),
         };
     }
 }

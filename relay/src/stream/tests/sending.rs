@@ -10,13 +10,15 @@ fn queue_media(pair: &mut Pair, number: u32, len: usize) -> Queued {
     let mut payload = number.to_be_bytes().to_vec();
     payload.resize(len.max(4), 0x55);
     let frame = channel_data(0x4000, &payload);
-    pair.connection.queue(pair.now, QueueClass::Media, &[&frame[..4], &frame[4..]])
+    pair.connection
+        .queue(pair.now, QueueClass::Media, &[&frame[..4], &frame[4..]])
 }
 
 fn queue_control(pair: &mut Pair, number: u32) -> Queued {
     let mut response = stun(4);
     response[20..].copy_from_slice(&number.to_be_bytes());
-    pair.connection.queue(pair.now, QueueClass::Control, &[&response])
+    pair.connection
+        .queue(pair.now, QueueClass::Control, &[&response])
 }
 
 /// A whole frame as the client reads it.
@@ -33,12 +35,23 @@ fn read_strictly(mut bytes: &[u8]) -> Vec<Read> {
         let len = usize::from(u16::from_be_bytes([bytes[2], bytes[3]]));
         let number = |at: usize| u32::from_be_bytes(bytes[at..at + 4].try_into().unwrap());
         let total = if bytes[0] == 0x40 {
-            assert!(bytes[8..4 + len].iter().all(|byte| *byte == 0x55), "payload is whole");
-            assert!(bytes[4 + len..(4 + len).next_multiple_of(4)].iter().all(|byte| *byte == 0), "padding is zero");
+            assert!(
+                bytes[8..4 + len].iter().all(|byte| *byte == 0x55),
+                "payload is whole"
+            );
+            assert!(
+                bytes[4 + len..(4 + len).next_multiple_of(4)]
+                    .iter()
+                    .all(|byte| *byte == 0),
+                "padding is zero"
+            );
             frames.push(Read::Media(number(4)));
             (4 + len).next_multiple_of(4)
         } else {
-            assert_eq!((bytes[..4].to_vec(), &bytes[4..8]), (vec![0, 1, 0, 4], [0x21, 0x12, 0xA4, 0x42].as_slice()));
+            assert_eq!(
+                (bytes[..4].to_vec(), &bytes[4..8]),
+                (vec![0, 1, 0, 4], [0x21, 0x12, 0xA4, 0x42].as_slice())
+            );
             frames.push(Read::Control(number(20)));
             24
         };
@@ -50,15 +63,26 @@ fn read_strictly(mut bytes: &[u8]) -> Vec<Read> {
 /// T-71: ChannelData is padded to four, with the padding outside Length, for all four remainders (RFC 8656 §12.5).
 #[test]
 fn channel_data_is_padded_and_stun_is_not() {
-    for mut pair in [Pair::tcp(StreamLimits::default()), Pair::tls(StreamLimits::default())] {
+    for mut pair in [
+        Pair::tcp(StreamLimits::default()),
+        Pair::tls(StreamLimits::default()),
+    ] {
         let mut expected = Vec::new();
         for len in 0..8 {
             let frame = channel_data(0x4000, &vec![9; len]);
-            assert_eq!(pair.connection.queue(pair.now, QueueClass::Media, &[&frame]), Queued::Accepted);
+            assert_eq!(
+                pair.connection
+                    .queue(pair.now, QueueClass::Media, &[&frame]),
+                Queued::Accepted
+            );
             expected.extend(padded(frame));
         }
         let response = stun(4);
-        assert_eq!(pair.connection.queue(pair.now, QueueClass::Control, &[&[], &response]), Queued::Accepted);
+        assert_eq!(
+            pair.connection
+                .queue(pair.now, QueueClass::Control, &[&[], &response]),
+            Queued::Accepted
+        );
         expected.extend(response);
         pair.connection.flush(pair.now).unwrap();
         assert!(!pair.connection.wants_write());
@@ -87,7 +111,10 @@ fn a_slow_client_loses_only_old_media(mut pair: Pair) {
     assert!(pair.connection.wants_write());
     assert!(pair.connection.queued_bytes() <= 256 * 1024 + 24 * controls as usize);
     let dropped = pair.connection.take_dropped();
-    assert!(dropped.overflow_frames > 0 && dropped.aged_frames == 0, "{dropped:?}");
+    assert!(
+        dropped.overflow_frames > 0 && dropped.aged_frames == 0,
+        "{dropped:?}"
+    );
     assert!(dropped.overflow_bytes >= dropped.overflow_frames * 704);
 
     let mut bytes = Vec::new();
@@ -97,26 +124,56 @@ fn a_slow_client_loses_only_old_media(mut pair: Pair) {
     }
     pair.client_reads(&mut bytes);
     let frames = read_strictly(&bytes);
-    let media: Vec<u32> = frames.iter().filter_map(|f| if let Read::Media(n) = f { Some(*n) } else { None }).collect();
-    let control: Vec<u32> = frames.iter().filter_map(|f| if let Read::Control(n) = f { Some(*n) } else { None }).collect();
-    assert_eq!(control, (0..controls).collect::<Vec<_>>(), "every control frame, in order");
-    assert!(media.windows(2).all(|pair| pair[0] < pair[1]), "media keeps its order");
-    assert_eq!(media.len() as u64 + dropped.overflow_frames, u64::from(total), "what is missing was counted");
+    let media: Vec<u32> = frames
+        .iter()
+        .filter_map(|f| {
+            if let Read::Media(n) = f {
+                Some(*n)
+            } else {
+                None
+            }
+        })
+        .collect();
+    let control: Vec<u32> = frames
+        .iter()
+        .filter_map(|f| {
+            if let Read::Control(n) = f {
+                Some(*n)
+            } else {
+                None
+            }
+        })
+        .collect();
+    assert_eq!(
+        control,
+        (0..controls).collect::<Vec<_>>(),
+        "every control frame, in order"
+    );
+    assert!(
+        media.windows(2).all(|pair| pair[0] < pair[1]),
+        "media keeps its order"
+    );
+    assert_eq!(
+        media.len() as u64 + dropped.overflow_frames,
+        u64::from(total),
+        "what is missing was counted"
+    );
     assert_eq!(media.last(), Some(&(total - 1)), "the newest is kept");
     for window in frames.windows(2) {
         if let [Read::Media(before), Read::Control(number)] = window {
-            assert!(*before <= number * 50, "control has not overtaken or fallen behind media");
+            assert!(
+                *before <= number * 50,
+                "control has not overtaken or fallen behind media"
+            );
         }
     }
 }
 
-/// G-11: a slow TCP client is bounded, its frames are never cut.
 #[test]
 fn a_slow_tcp_client_loses_only_old_media() {
     a_slow_client_loses_only_old_media(Pair::tcp(StreamLimits::default()));
 }
 
-/// G-11: the same over TLS.
 #[test]
 fn a_slow_tls_client_loses_only_old_media() {
     a_slow_client_loses_only_old_media(Pair::tls(StreamLimits::default()));
@@ -135,16 +192,25 @@ fn clog(pair: &mut Pair) -> u32 {
 
 #[test]
 fn media_that_has_waited_too_long_is_dropped_and_control_is_not() {
-    for mut pair in [Pair::tcp(StreamLimits::default()), Pair::tls(StreamLimits::default())] {
+    for mut pair in [
+        Pair::tcp(StreamLimits::default()),
+        Pair::tls(StreamLimits::default()),
+    ] {
         let number = clog(&mut pair);
         assert_eq!(queue_control(&mut pair, 1), Queued::Accepted);
         pair.later(Duration::from_millis(600));
-        assert_eq!(pair.connection.queue_age(pair.now), Duration::from_millis(600));
+        assert_eq!(
+            pair.connection.queue_age(pair.now),
+            Duration::from_millis(600)
+        );
         let _ = queue_media(&mut pair, number, 1000);
         pair.later(Duration::from_millis(600));
         pair.connection.flush(pair.now).unwrap();
         let dropped = pair.connection.take_dropped();
-        assert!(dropped.aged_frames > 60 && dropped.overflow_frames == 0, "{dropped:?}");
+        assert!(
+            dropped.aged_frames > 60 && dropped.overflow_frames == 0,
+            "{dropped:?}"
+        );
         let mut bytes = Vec::new();
         while pair.connection.wants_write() {
             pair.client_reads(&mut bytes);
@@ -152,8 +218,14 @@ fn media_that_has_waited_too_long_is_dropped_and_control_is_not() {
         }
         pair.client_reads(&mut bytes);
         let frames = read_strictly(&bytes);
-        assert_eq!(frames[frames.len() - 2..], [Read::Control(1), Read::Media(number)]);
-        assert_eq!(frames.len() as u64 + dropped.aged_frames, u64::from(number) + 2);
+        assert_eq!(
+            frames[frames.len() - 2..],
+            [Read::Control(1), Read::Media(number)]
+        );
+        assert_eq!(
+            frames.len() as u64 + dropped.aged_frames,
+            u64::from(number) + 2
+        );
     }
 }
 
@@ -191,7 +263,10 @@ fn control_that_piles_up_closes_the_connection() {
 /// S-18: no idle close while an answer is owed, but a client that takes nothing is given up (RFC 8489 §6.2.2).
 #[test]
 fn a_client_that_takes_nothing_is_given_up() {
-    let mut pair = Pair::tcp(StreamLimits { idle: Duration::from_secs(5), ..StreamLimits::default() });
+    let mut pair = Pair::tcp(StreamLimits {
+        idle: Duration::from_secs(5),
+        ..StreamLimits::default()
+    });
     clog(&mut pair);
     assert_eq!(queue_control(&mut pair, 0), Queued::Accepted);
     pair.later(Duration::from_secs(29));
@@ -199,12 +274,18 @@ fn a_client_that_takes_nothing_is_given_up() {
     assert_eq!(pair.connection.handle_timeout(pair.now), Ok(()));
     pair.later(Duration::from_secs(1));
     assert_eq!(pair.connection.poll_timeout(), Some(pair.now));
-    assert_eq!(pair.connection.handle_timeout(pair.now), Err(CloseReason::Stalled));
+    assert_eq!(
+        pair.connection.handle_timeout(pair.now),
+        Err(CloseReason::Stalled)
+    );
 }
 
 #[test]
 fn a_frame_larger_than_the_queue_is_dropped_alone() {
-    let mut pair = Pair::tcp(StreamLimits { media_bytes: 2000, ..StreamLimits::default() });
+    let mut pair = Pair::tcp(StreamLimits {
+        media_bytes: 2000,
+        ..StreamLimits::default()
+    });
     assert_eq!(queue_media(&mut pair, 1, 1000), Queued::Accepted);
     assert_eq!(queue_media(&mut pair, 2, 3000), Queued::Dropped);
     pair.connection.flush(pair.now).unwrap();
@@ -227,7 +308,11 @@ fn buffers_stay_while_used_and_go_when_idle() {
         pair.client_reads_now(&mut bytes, 20 * 1204);
         let capacity = pair.connection.queue.capacity();
         if round > 2 {
-            assert_eq!(*warm.get_or_insert(capacity), capacity, "no allocation once warm");
+            assert_eq!(
+                *warm.get_or_insert(capacity),
+                capacity,
+                "no allocation once warm"
+            );
         }
     }
     pair.later(Duration::from_secs(10));
@@ -238,14 +323,23 @@ fn buffers_stay_while_used_and_go_when_idle() {
 
 #[test]
 fn closing_sends_what_is_queued_and_says_goodbye() {
-    for mut pair in [Pair::tcp(StreamLimits::default()), Pair::tls(StreamLimits::default())] {
+    for mut pair in [
+        Pair::tcp(StreamLimits::default()),
+        Pair::tls(StreamLimits::default()),
+    ] {
         let _ = queue_media(&mut pair, 1, 10);
         let _ = queue_control(&mut pair, 2);
-        let Pair { client, client_tls, connection, scratch, now } = pair;
+        let Pair {
+            client,
+            client_tls,
+            connection,
+            scratch,
+            now,
+        } = pair;
         connection.close(now);
         let mut read = Vec::new();
         let mut reading = super::Reading { client, client_tls };
-        reading.to_end(&mut read);
+        reading.read_all(&mut read);
         assert_eq!(read_strictly(&read), [Read::Media(1), Read::Control(2)]);
         drop(scratch);
     }
