@@ -2,7 +2,6 @@
 //!
 //! Responsible for its bytes in both directions and for when it has to end. Not responsible for what the messages say.
 
-use std::io::{self, Read, Write};
 use std::net::{Shutdown, TcpStream};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::time::Duration;
@@ -14,12 +13,9 @@ use taciturn_protocol::time::Instant;
 
 use super::queue::{QueueLimits, SendQueue};
 use super::scratch::READ_SIZE;
-use super::{Batch, DroppedFrames, QueueClass, Queued, Scratch};
+use super::socket::{read_plain, read_records, send_records, write_plain, write_records};
+use super::{Batch, CloseReason, DroppedFrames, QueueClass, Queued, Scratch};
 use crate::listener::{ConnectionSlot, Established};
-
-/// Frames are given to TLS in runs of about this size: a few full records for one write, little enough that what waits
-/// longer can still be dropped.
-const TLS_RUN: usize = 64 * 1024;
 
 /// A partial frame's buffer up to this size is kept for the next one, so that a client whose frames straddle reads
 /// costs no allocation each time.
@@ -71,64 +67,6 @@ impl StreamLimits {
             control_bytes: self.control_bytes,
             media_age: self.media_age,
         }
-    }
-}
-
-/// Why a connection ends.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum CloseReason {
-    /// The client closed it.
-    PeerClosed,
-    /// The kernel reported an error: a reset, mostly.
-    Reset,
-    /// The bytes are not a TURN stream, or no longer.
-    NotTurn,
-    /// A frame was announced that is longer than any client has reason to send.
-    FrameTooLong,
-    /// A frame was begun and not completed in time.
-    FrameDeadline,
-    /// Nothing moved for too long.
-    Idle,
-    /// A TLS record was malformed or forged.
-    Tls,
-    /// Control frames piled up over their cap.
-    Backlog,
-    /// The client takes nothing of what it is owed.
-    Stalled,
-}
-
-impl CloseReason {
-    /// Every reason, in the order of [`CloseReason::index`].
-    pub const ALL: [Self; 9] = [
-        Self::PeerClosed,
-        Self::Reset,
-        Self::NotTurn,
-        Self::FrameTooLong,
-        Self::FrameDeadline,
-        Self::Idle,
-        Self::Tls,
-        Self::Backlog,
-        Self::Stalled,
-    ];
-
-    /// The word used in logs and metric labels.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::PeerClosed => "peer-closed",
-            Self::Reset => "reset",
-            Self::NotTurn => "not-turn",
-            Self::FrameTooLong => "frame-too-long",
-            Self::FrameDeadline => "frame-deadline",
-            Self::Idle => "idle",
-            Self::Tls => "tls",
-            Self::Backlog => "backlog",
-            Self::Stalled => "stalled",
-        }
-    }
-
-    /// Position in [`CloseReason::ALL`].
-    pub const fn index(self) -> usize {
-        self as usize
     }
 }
 
@@ -408,130 +346,4 @@ impl AsFd for Connection {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.stream.as_fd()
     }
-}
-
-/// One read. `Ok(0)` when nothing is there; `ended` tells whether nothing will ever be.
-fn read_plain(
-    mut stream: &TcpStream,
-    into: &mut [u8],
-    ended: &mut bool,
-) -> Result<usize, CloseReason> {
-    if *ended {
-        return Ok(0);
-    }
-    loop {
-        match stream.read(into) {
-            Ok(0) => {
-                *ended = true;
-                return Ok(0);
-            }
-            Ok(count) => return Ok(count),
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(0),
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            Err(_) => return Err(CloseReason::Reset),
-        }
-    }
-}
-
-/// One read, decrypted into `plain`, together with what TLS had decrypted before.
-fn read_records(
-    stream: &TcpStream,
-    tls: &mut ServerConnection,
-    records: &mut [u8],
-    plain: &mut [u8],
-    ended: &mut bool,
-) -> Result<usize, CloseReason> {
-    let mut filled = 0;
-    take_plaintext(tls, plain, &mut filled, ended);
-    let count = read_plain(stream, records, ended)?;
-    let mut input = &records[..count];
-    while !input.is_empty() {
-        // rustls takes a few KiB at a time and refuses more only while plaintext is waiting, which is taken below.
-        let taken = tls.read_tls(&mut input).map_err(|_| CloseReason::Tls)?;
-        if tls.process_new_packets().is_err() {
-            // The alert says why; whether it arrives does not matter.
-            let _ = tls.write_tls(&mut &*stream);
-            return Err(CloseReason::Tls);
-        }
-        take_plaintext(tls, plain, &mut filled, ended);
-        if taken == 0 {
-            // Records behind close_notify mean nothing.
-            break;
-        }
-    }
-    Ok(filled)
-}
-
-fn take_plaintext(
-    tls: &mut ServerConnection,
-    plain: &mut [u8],
-    filled: &mut usize,
-    ended: &mut bool,
-) {
-    while *filled < plain.len() {
-        match tls.reader().read(&mut plain[*filled..]) {
-            Ok(0) => {
-                *ended = true;
-                return;
-            }
-            Ok(count) => *filled += count,
-            // Nothing more for now: the one error that the reader has while the stream has not ended.
-            Err(_) => return,
-        }
-    }
-}
-
-/// Writes until the queue is empty or the kernel takes no more. Returns the bytes sent.
-fn write_plain(mut stream: &TcpStream, queue: &mut SendQueue) -> io::Result<usize> {
-    let mut sent = 0;
-    while !queue.is_empty() {
-        let pending = queue.pending();
-        match stream.write(pending) {
-            Ok(count) => {
-                let all = count == pending.len();
-                queue.consume(count);
-                sent += count;
-                if !all {
-                    break;
-                }
-            }
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            Err(error) => return Err(error),
-        }
-    }
-    Ok(sent)
-}
-
-/// The same through TLS: whole frames are encrypted only once the kernel has taken all records before, so that what
-/// waits stays plain and can still be dropped.
-fn write_records(
-    stream: &TcpStream,
-    tls: &mut ServerConnection,
-    queue: &mut SendQueue,
-) -> io::Result<usize> {
-    let mut sent = 0;
-    loop {
-        sent += send_records(stream, tls)?;
-        if queue.is_empty() || tls.wants_write() {
-            return Ok(sent);
-        }
-        let run = queue.whole_frames(TLS_RUN);
-        tls.writer().write_all(&queue.pending()[..run])?;
-        queue.consume(run);
-    }
-}
-
-/// Writes the records that TLS has ready, as far as the kernel takes them.
-fn send_records(stream: &TcpStream, tls: &mut ServerConnection) -> io::Result<usize> {
-    let mut sent = 0;
-    while tls.wants_write() {
-        match tls.write_tls(&mut &*stream) {
-            Ok(count) => sent += count,
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            Err(error) => return Err(error),
-        }
-    }
-    Ok(sent)
 }

@@ -5,13 +5,16 @@
 //! responsible for accepting connections or TLS handshakes (`listener`), for what a message means
 //! (`taciturn_protocol::server`), or for waiting until a socket is ready (`worker`).
 
+mod close_reason;
 mod connection;
 mod queue;
 mod scratch;
+mod socket;
 
 #[cfg(test)]
 mod tests;
 
-pub use connection::{CloseReason, Connection, StreamLimits};
+pub use close_reason::CloseReason;
+pub use connection::{Connection, StreamLimits};
 pub use queue::{DroppedFrames, QueueClass, Queued};
 pub use scratch::{Batch, Scratch};
