@@ -337,14 +337,16 @@ mod tests {
 
     #[test]
     fn more_lanes_than_expected_still_work() {
+        // An interpreter takes minutes for what a machine does in a blink; both grow the table.
+        const LANES_SENT: u32 = if cfg!(miri) { 400 } else { 3000 };
         let received = ReceiveBatch::with_shape(1, 64);
         let mut batch = SendBatch::new();
         for round in 0..2_u8 {
-            for lane in 0..3000_u32 {
+            for lane in 0..LANES_SENT {
                 batch.push_copy(Lane(lane * 256), &destination(1), &[&[round]]);
             }
         }
-        assert_eq!(batch.len(), 6000);
+        assert_eq!(batch.len(), 2 * LANES_SENT as usize);
         assert!(
             drain(&batch, &received)
                 .iter()
