@@ -1,15 +1,34 @@
-//! `taciturn relay`: reads the configuration and runs the relay.
+//! `taciturn relay`: reads the configuration, opens the log and runs the relay.
 //!
-//! Responsible for nothing else: `taciturn_relay::run` owns start-up and shut-down.
+//! Responsible for where the log goes. `taciturn_relay::run` owns start-up and shut-down.
+
+use std::io;
+
+use anyhow::Context;
+use taciturn_relay::config::{Log, LogFormat, LogLevel};
+use tracing_subscriber::filter::LevelFilter;
 
 use crate::check_config;
 use crate::cli::RelayOptions;
 
 pub(crate) fn run(options: &RelayOptions) -> anyhow::Result<()> {
     let config = check_config::load(&options.config)?;
-    start(config)
+    open_log(config.log);
+    taciturn_relay::run::run(config).context("the relay cannot start")
 }
 
-fn start(config: taciturn_relay::config::Config) -> anyhow::Result<()> {
-    anyhow::bail!("realm {}: this build has no packet path", config.realm.as_str())
+/// Sends the log to standard error, from where a supervisor collects it.
+pub(crate) fn open_log(log: Log) {
+    let level = match log.level {
+        LogLevel::Error => LevelFilter::ERROR,
+        LogLevel::Warn => LevelFilter::WARN,
+        LogLevel::Info => LevelFilter::INFO,
+        LogLevel::Debug => LevelFilter::DEBUG,
+        LogLevel::Trace => LevelFilter::TRACE,
+    };
+    let lines = tracing_subscriber::fmt().with_max_level(level).with_writer(io::stderr);
+    match log.format {
+        LogFormat::Text => lines.with_ansi(false).init(),
+        LogFormat::Json => lines.json().flatten_event(true).init(),
+    }
 }
