@@ -14,6 +14,8 @@ pub mod counters;
 pub mod events;
 pub mod metrics;
 pub mod own_addresses;
+pub mod phase;
+pub mod probe;
 pub mod quota;
 pub mod relayed;
 pub mod run;
