@@ -2,7 +2,7 @@
 //!
 //! Responsible for the rate and the cost of one allocation. UDP clients only; no traffic follows.
 
-use crate::client::{Proof, allocate_request, delete_request, next_transaction_id};
+use crate::client::{Proof, Refused, allocate_request, delete_request, next_transaction_id};
 use crate::credentials::Credentials;
 use crate::flow::Target;
 use crate::link::DATAGRAM_MAX;
@@ -12,7 +12,7 @@ use crate::stun::{Received, TransactionId, attribute, kind};
 use anyhow::{Context, Result};
 use rustix::buffer::spare_capacity;
 use rustix::event::{Timespec, epoll};
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet};
 use std::net::{SocketAddr, UdpSocket};
 use std::os::fd::OwnedFd;
 use std::time::{Duration, Instant};
@@ -20,6 +20,7 @@ use std::time::{Duration, Instant};
 const RETRANSMIT_AFTER: Duration = Duration::from_millis(500);
 const GIVE_UP_AFTER: Duration = Duration::from_secs(5);
 const EVENTS: usize = 256;
+const PORT_TRIES: u32 = 8;
 
 /// One run.
 #[derive(Clone, Copy, Debug)]
@@ -48,6 +49,7 @@ struct Caller {
     id: TransactionId,
     begun: Instant,
     sent: Instant,
+    port_tries: u32,
 }
 
 struct Run<'a> {
@@ -59,6 +61,7 @@ struct Run<'a> {
     events: Vec<epoll::Event>,
     open: Vec<usize>,
     retransmitted: u64,
+    refusals: BTreeMap<u16, u64>,
 }
 
 /// Allocates, measures, deletes.
@@ -87,6 +90,7 @@ pub(crate) fn run(
         events: Vec::with_capacity(EVENTS),
         open: Vec::new(),
         retransmitted: 0,
+        refusals: BTreeMap::new(),
     };
     let (memory_before, descriptors_before) = footprint()?;
     let (begun, used_before) = (Instant::now(), usage()?);
@@ -115,6 +119,7 @@ pub(crate) fn run(
         failed: plan.count - granted,
         shared_relayed_addresses: granted - relayed.iter().collect::<HashSet<_>>().len(),
         retransmitted: run.retransmitted,
+        refusals: run.refusals,
         seconds,
         allocations_per_second: granted as f64 / seconds,
         deletions_per_second: deleted as f64 / deletion_seconds,
@@ -193,6 +198,7 @@ impl Run<'_> {
                 id: [0; 12],
                 begun: now,
                 sent: now,
+                port_tries: 0,
             });
         }
         let caller = &mut self.callers[index];
@@ -202,6 +208,24 @@ impl Run<'_> {
         caller.begun = now;
         self.open.push(index);
         caller.ask(goal)
+    }
+
+    fn connect(&self, index: usize) -> Result<UdpSocket> {
+        let any: SocketAddr = if self.target.server.is_ipv4() {
+            ([0, 0, 0, 0], 0).into()
+        } else {
+            ([0_u16; 8], 0).into()
+        };
+        let socket = UdpSocket::bind(any).context("cannot bind a client socket")?;
+        socket.set_nonblocking(true)?;
+        socket.connect(self.target.server)?;
+        epoll::add(
+            &self.epoll,
+            &socket,
+            epoll::EventData::new_u64(index as u64),
+            epoll::EventFlags::IN,
+        )?;
+        Ok(socket)
     }
 
     /// Reads what came for one caller. Returns whether it is there now.
@@ -224,9 +248,23 @@ impl Run<'_> {
         match caller.judge(&answer, goal) {
             Step::Again => caller.ask(goal).map(|()| false),
             Step::Late => Ok(false),
-            step @ (Step::Reached | Step::Refused) => {
+            Step::Refused(code)
+                if goal == Goal::Allocated
+                    && code.port_is_known()
+                    && caller.port_tries < PORT_TRIES =>
+            {
+                let socket = self.connect(index)?;
+                let caller = &mut self.callers[index];
+                (caller.socket, caller.proof) = (socket, None);
+                caller.port_tries += 1;
+                caller.ask(goal).map(|()| false)
+            }
+            step @ (Step::Reached | Step::Refused(_)) => {
                 caller.id = [0; 12];
                 self.open.retain(|open| *open != index);
+                if let Step::Refused(Refused(code)) = step {
+                    *self.refusals.entry(code).or_default() += 1;
+                }
                 Ok(step == Step::Reached)
             }
         }
@@ -249,7 +287,8 @@ impl Run<'_> {
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 enum Step {
     Reached,
-    Refused,
+    /// With the code, or 0 where an answer lacks what it must hold.
+    Refused(Refused),
     Again,
     Late,
 }
@@ -287,7 +326,7 @@ impl Caller {
                 .as_ref()
                 .is_some_and(|proof| proof.accepts(answer))
             {
-                return Step::Refused;
+                return Step::Refused(Refused(0));
             }
             if goal == Goal::Allocated {
                 self.relayed = answer.xor_address(attribute::XOR_RELAYED_ADDRESS);
@@ -295,22 +334,21 @@ impl Caller {
             return if self.relayed.is_some() {
                 Step::Reached
             } else {
-                Step::Refused
+                Step::Refused(Refused(0))
             };
         }
         if answer.kind() != kind::error(method) {
             return Step::Late;
         }
-        match answer.error_code() {
-            Some(401) if self.proof.is_none() => {}
-            Some(438) => {}
-            _ => return Step::Refused,
+        let code = answer.error_code().unwrap_or(0);
+        if !(code == 401 && self.proof.is_none() || code == 438) {
+            return Step::Refused(Refused(code));
         }
         self.proof = Proof::from_challenge(answer, &self.credentials);
         if self.proof.is_some() {
             Step::Again
         } else {
-            Step::Refused
+            Step::Refused(Refused(0))
         }
     }
 }

@@ -8,6 +8,7 @@ use crate::link::{Burst, DATAGRAM_MAX, Link};
 use crate::payload::mix;
 use crate::stun::{Message, Received, TransactionId, attribute, kind};
 use anyhow::{Context, Result, bail};
+use std::fmt;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
@@ -78,6 +79,26 @@ pub(crate) fn delete_request(id: TransactionId) -> Message {
     Message::new(kind::REFRESH, id).attribute(attribute::LIFETIME, &[0; 4])
 }
 
+/// The server answered with this error code.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) struct Refused(pub(crate) u16);
+
+impl Refused {
+    /// Whether the server remembers an earlier client with this port: it still holds its allocation (437, RFC 8656 §7.2), or
+    /// keeps its user name for a while (441). Another port helps.
+    pub(crate) const fn port_is_known(self) -> bool {
+        matches!(self.0, 437 | 441)
+    }
+}
+
+impl fmt::Display for Refused {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "error {}", self.0)
+    }
+}
+
+impl std::error::Error for Refused {}
+
 /// One client and its allocation.
 #[derive(Debug)]
 pub(crate) struct Client {
@@ -127,16 +148,11 @@ impl Client {
         .map(drop)
     }
 
-    /// Gives the allocation back. The answer may be lost in what is still being relayed, so nobody waits for it.
-    pub(crate) fn delete(&mut self) {
-        if let Some(proof) = &self.proof {
-            let mut burst = Burst::default();
-            burst
-                .next_frame()
-                .extend_from_slice(&proof.sign(delete_request(next_transaction_id())));
-            // A failure leaves an allocation that the server will expire by itself.
-            let _ = self.link.send(&burst);
-        }
+    /// Gives the allocation back and waits for the confirmation, so that the client's port is free for a later run.
+    pub(crate) fn delete(&mut self) -> Result<()> {
+        self.request(kind::REFRESH, delete_request)
+            .context("Refresh with lifetime 0 failed")
+            .map(drop)
     }
 
     /// The way to the server.
@@ -178,7 +194,7 @@ impl Client {
             }
             let code = received.error_code().context("error without a code")?;
             if !(code == 401 && self.proof.is_none() || code == 438) {
-                bail!("error {code}");
+                return Err(Refused(code).into());
             }
             self.proof = Some(
                 Proof::from_challenge(&received, &self.credentials)

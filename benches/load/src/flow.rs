@@ -3,7 +3,7 @@
 //! Responsible for setting up allocations, permissions and channels, and for saying whether what arrives came from where it
 //! should. Not responsible for pacing or counting (see `traffic` and `ledger`).
 
-use crate::client::{Client, next_transaction_id};
+use crate::client::{Client, Refused, next_transaction_id};
 use crate::credentials::Source;
 use crate::ledger::Arrival;
 use crate::link::{self, Burst, Link, TlsTrust, Transport};
@@ -13,6 +13,8 @@ use rustix::net::SocketAddrAny;
 use std::io;
 use std::net::{IpAddr, SocketAddr, UdpSocket};
 use std::os::fd::{AsFd, BorrowedFd};
+
+const PORT_TRIES: u32 = 8;
 
 /// The server under load and how to reach it.
 #[derive(Clone, Debug)]
@@ -30,10 +32,25 @@ pub(crate) struct Target {
 }
 
 impl Target {
-    /// A client with its own connection and its own user name.
-    pub(crate) fn client(&self, number: usize) -> Result<Client> {
-        let link = Link::connect(self.transport, self.server, self.trust.as_ref())?;
-        Ok(Client::new(link, self.source.credentials(number)))
+    /// A client with its own connection, its own user name and an allocation, whose relayed address comes with it.
+    pub(crate) fn allocated_client(&self, number: usize) -> Result<(Client, SocketAddr)> {
+        let mut tries = 0;
+        loop {
+            let link = Link::connect(self.transport, self.server, self.trust.as_ref())?;
+            let mut client = Client::new(link, self.source.credentials(number));
+            match client.allocate() {
+                Ok(relayed) => return Ok((client, relayed)),
+                Err(error)
+                    if tries < PORT_TRIES
+                        && error
+                            .downcast_ref()
+                            .is_some_and(|refused: &Refused| refused.port_is_known()) =>
+                {
+                    tries += 1;
+                }
+                Err(error) => return Err(error),
+            }
+        }
     }
 }
 
@@ -78,8 +95,7 @@ pub(crate) fn client_and_peer(
     let socket = link::bind_udp(SocketAddr::new(target.peer_address, 0))
         .context("cannot bind a peer socket")?;
     let peer = socket.local_addr()?;
-    let mut client = target.client(number)?;
-    let relayed = client.allocate()?;
+    let (mut client, relayed) = target.allocated_client(number)?;
     let channel = reach(&mut client, peer, framing, number)?;
     Ok([
         End::Client {
@@ -101,9 +117,8 @@ pub(crate) fn client_and_client(
     number: usize,
     framing: Framing,
 ) -> Result<[End; 2]> {
-    let mut first = target.client(2 * number)?;
-    let mut second = target.client(2 * number + 1)?;
-    let (first_relayed, second_relayed) = (first.allocate()?, second.allocate()?);
+    let (mut first, first_relayed) = target.allocated_client(2 * number)?;
+    let (mut second, second_relayed) = target.allocated_client(2 * number + 1)?;
     let first_channel = reach(&mut first, second_relayed, framing, 2 * number)?;
     let second_channel = reach(&mut second, first_relayed, framing, 2 * number + 1)?;
     Ok([
@@ -235,9 +250,10 @@ impl End {
     }
 
     /// Gives the allocation back, if this end holds one.
-    pub(crate) fn delete(&mut self) {
-        if let Self::Client { client, .. } = self {
-            client.delete();
+    pub(crate) fn delete(&mut self) -> Result<()> {
+        match self {
+            Self::Client { client, .. } => client.delete(),
+            Self::Peer { .. } => Ok(()),
         }
     }
 }

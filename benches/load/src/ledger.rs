@@ -60,8 +60,13 @@ pub(crate) enum Arrival<'a> {
 /// The judgement on one arrival.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) enum Judgement {
-    /// Right in every respect, and new. Carries the time it was sent, in nanoseconds since the run began.
-    Delivered { sent_nanos: u64 },
+    /// Right in every respect, and new.
+    Delivered {
+        /// Its number in its flow and direction.
+        sequence: u64,
+        /// When it was sent, in nanoseconds since the run began.
+        sent_nanos: u64,
+    },
     /// Damaged, foreign or never sent.
     Bad,
     /// Whole, but not from where, or not to where, it belongs.
@@ -159,6 +164,7 @@ impl Ledger {
         }
         self.seen[word] |= bit;
         Judgement::Delivered {
+            sequence: stamp.sequence,
             sent_nanos: stamp.sent_nanos,
         }
     }
@@ -196,7 +202,10 @@ mod tests {
         let (mut ledger, bytes) = ledger_and_payload();
         assert_eq!(
             ledger.record(from_right_source(&bytes)),
-            Judgement::Delivered { sent_nanos: 5 }
+            Judgement::Delivered {
+                sequence: 0,
+                sent_nanos: 5
+            }
         );
         assert_eq!(
             *ledger.tally(),

@@ -6,6 +6,7 @@ use crate::histogram::Histogram;
 use crate::ledger::Tally;
 use crate::server_use::Usage;
 use serde::Serialize;
+use std::collections::BTreeMap;
 
 /// Traffic over flows.
 #[derive(Clone, Debug, Serialize)]
@@ -104,6 +105,8 @@ pub(crate) struct AllocationsReport {
     pub(crate) shared_relayed_addresses: usize,
     /// Requests that had to be sent again.
     pub(crate) retransmitted: u64,
+    /// Refusals by error code; 0 counts answers without a proof, an address or a challenge.
+    pub(crate) refusals: BTreeMap<u16, u64>,
     /// Time for all of them, 401 exchange included.
     pub(crate) seconds: f64,
     /// Granted allocations each second.

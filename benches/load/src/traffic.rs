@@ -24,7 +24,7 @@ const EVENTS: usize = 256;
 const RECEIVE_LIMIT: usize = 64;
 const HOUSEKEEPING: Duration = Duration::from_millis(5);
 /// A flow that heard nothing for so long takes what is in flight for lost and begins a new window.
-const STALLED_AFTER: Duration = Duration::from_millis(100);
+const STALLED_AFTER: Duration = Duration::from_millis(250);
 const DRAIN_QUIET: Duration = Duration::from_millis(300);
 const DRAIN_MAX: Duration = Duration::from_secs(3);
 /// The longest burst in an open loop: what fell due while the generator was busy.
@@ -94,6 +94,8 @@ struct Lane {
     active: bool,
     queued: bool,
     in_flight: u32,
+    /// One more than the highest sequence that arrived.
+    newest: u64,
     progress: Duration,
 }
 
@@ -139,8 +141,10 @@ pub(crate) fn run(
     } else {
         stop
     };
-    for end in &mut run.ends {
-        end.delete();
+    // The first failure ends it: a server that is gone must not be asked five hundred times.
+    let deleted = run.ends.iter_mut().try_for_each(End::delete);
+    if let Err(error) = deleted {
+        eprintln!("allocations are left to expire: {error:#}");
     }
     Ok(run.report(flow_count, &start, &stop))
 }
@@ -170,6 +174,7 @@ impl<'s> Run<'s> {
                 active: plan.directions.sends(direction),
                 queued: false,
                 in_flight: 0,
+                newest: 0,
                 progress: Duration::ZERO,
             });
         }
@@ -344,8 +349,13 @@ impl<'s> Run<'s> {
         self.ends[index]
             .receive(limit, &mut self.scratch, |arrival| {
                 arrived += 1;
-                if let Judgement::Delivered { sent_nanos } = lane.ledger.record(arrival) {
+                if let Judgement::Delivered {
+                    sequence,
+                    sent_nanos,
+                } = lane.ledger.record(arrival)
+                {
                     self.delivered += 1;
+                    lane.newest = lane.newest.max(sequence + 1);
                     self.histogram.record(now_nanos.saturating_sub(sent_nanos));
                 }
             })
@@ -353,7 +363,13 @@ impl<'s> Run<'s> {
         if arrived == 0 {
             return Ok(());
         }
-        lane.in_flight = lane.in_flight.saturating_sub(arrived);
+        // What was sent before the newest arrival and did not come is lost, or so nearly always: it must not narrow the window.
+        let sent_after_newest =
+            u32::try_from(lane.ledger.tally().sent.saturating_sub(lane.newest)).unwrap_or(u32::MAX);
+        lane.in_flight = lane
+            .in_flight
+            .saturating_sub(arrived)
+            .min(sent_after_newest);
         lane.progress = now;
         self.last_arrival = now;
         if let Pace::Closed { window, burst } = self.plan.pace

@@ -9,8 +9,10 @@ use crate::flow::Target;
 use crate::link::{Burst, DATAGRAM_MAX, Link, TlsTrust, Transport};
 use crate::stun::{Message, Received, kind};
 use anyhow::{Context, Result, bail};
-use std::fs::{self, File};
+use std::fs::{self, File, OpenOptions};
+use std::io::Write;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream, UdpSocket};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
@@ -167,7 +169,7 @@ impl Workbench {
         admin: SocketAddr,
     ) -> Result<Command> {
         let path = self.directory.join("relay.toml");
-        fs::write(&path, self.taciturn_config(plain, tls, admin))?;
+        write_private(&path, &self.taciturn_config(plain, tls, admin))?;
         let mut command = Command::new(&self.taciturn);
         command.arg("relay").arg("--config").arg(path);
         Ok(command)
@@ -291,6 +293,18 @@ impl Drop for Running {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
+}
+
+/// Writes a file that only this user can read: servers rightly complain about others.
+fn write_private(path: &Path, content: &str) -> Result<()> {
+    OpenOptions::new()
+        .write(true)
+        .create(true)
+        .truncate(true)
+        .mode(0o600)
+        .open(path)
+        .and_then(|mut file| file.write_all(content.as_bytes()))
+        .with_context(|| format!("cannot write {}", path.display()))
 }
 
 /// A loopback port that is free for TCP and UDP, below the relayed ports.
