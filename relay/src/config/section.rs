@@ -126,9 +126,9 @@ impl<'t> Section<'t> {
         };
         let mut sections = Vec::new();
         for entry in entries.iter() {
-            match entry.get_ref() {
-                DeValue::Table(table) => sections.push(self.below(name, table, entry.span())),
-                _ => self.wrong_kind(name, entry, "a section", &remedy),
+            match entry.get_ref().as_table() {
+                Some(table) => sections.push(self.below(name, table, entry.span())),
+                None => self.wrong_kind(name, entry, "a section", &remedy),
             }
         }
         sections

@@ -173,7 +173,7 @@ pub(super) fn nat64_prefix(value: &DeValue<'_>) -> Result<Ipv6Net, Wrong> {
     let remedy = "write an IPv6 range of length 32, 40, 48, 56, 64 or 96, e.g. \"2001:db8:64::/96\"";
     match network(value)? {
         IpNet::V6(prefix) if matches!(prefix.prefix_len(), 32 | 40 | 48 | 56 | 64 | 96) => Ok(prefix),
-        _ => Err(Wrong::new("is not a NAT64 prefix", remedy)),
+        IpNet::V4(_) | IpNet::V6(_) => Err(Wrong::new("is not a NAT64 prefix", remedy)),
     }
 }
 
@@ -189,9 +189,10 @@ pub(super) fn relayed_ports(value: &DeValue<'_>) -> Result<RangeInclusive<u16>, 
 
 /// A port, or a range of ports such as `"0-442"`.
 pub(super) fn ports(value: &DeValue<'_>) -> Result<RangeInclusive<u16>, Wrong> {
-    let ports = match value {
-        DeValue::Integer(_) => integer(0..=u16::MAX)(value).ok().map(|port| port..=port),
-        _ => value.as_str().and_then(parse_ports),
+    let ports = if value.is_integer() {
+        integer(0..=u16::MAX)(value).ok().map(|port| port..=port)
+    } else {
+        value.as_str().and_then(parse_ports)
     };
     ports.ok_or_else(|| Wrong::new("is not a port or a range of ports within 0-65535", "write e.g. 1900 or \"0-442\""))
 }
