@@ -148,7 +148,7 @@ fn an_endless_health_request_is_closed() {
     {
         sent += 1000;
     }
-    assert_eq!(read_to_end(client), []);
+    assert_eq!(read_to_end(client), b"");
     wait_until("one refusal", || {
         relay.counters().refused(Refusal::WrongProtocol) == 1
     });
@@ -178,7 +178,7 @@ fn the_wrong_protocol_is_closed_without_reply() {
         for bytes in text.into_iter().chain([wrong]) {
             assert_eq!(
                 answer_to(relay.connect(), bytes),
-                [],
+                b"",
                 "{transport:?} {bytes:02x?}"
             );
         }
@@ -203,7 +203,7 @@ fn the_protocol_inside_tls_is_the_one_agreed_upon() {
         let mut client = relay.tls(&offering(&relay, offered));
         client.write_all(spoken).unwrap();
         client.flush().unwrap();
-        assert_eq!(read_to_end(client), [], "{offered:?}");
+        assert_eq!(read_to_end(client), b"", "{offered:?}");
     }
     relay.nothing_is_delivered();
 }
