@@ -5,8 +5,8 @@
 use core::fmt;
 
 use super::channel_data;
-use crate::address::ChannelRange;
 use super::header::{FirstByte, HEADER_LEN, MAGIC_COOKIE};
+use crate::address::ChannelRange;
 
 /// What the buffered bytes amount to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -11,7 +11,9 @@ use crate::wire::{Class, Integrity, Method, attribute};
 
 fn challenge(sim: &mut Sim, client: &Client) -> Answer {
     let id = sim.transaction();
-    let bytes = write(Class::Request, Method::Allocate, id, |w| w.requested_transport(17));
+    let bytes = write(Class::Request, Method::Allocate, id, |w| {
+        w.requested_transport(17)
+    });
     sim.deliver(client.five_tuple, &bytes).answer()
 }
 
@@ -30,12 +32,21 @@ fn is_challenge(answer: &Answer, code: u16) -> bool {
 /// S-21, S-45, T-09, T-08: a request without a proof gets 401 with realm, nonce and password algorithms, and no more.
 #[test]
 fn a_request_without_proof_is_challenged() {
-    let mut sim = Sim::with(Choices { software: Some("Taciturn".into()), ..Choices::default() });
+    let mut sim = Sim::with(Choices {
+        software: Some("Taciturn".into()),
+        ..Choices::default()
+    });
     let client = sim.client(1);
     let answer = challenge(&mut sim, &client);
     assert!(is_challenge(&answer, 401), "{answer:?}");
-    assert_eq!(answer.attributes().realm(), Some(super::sim::REALM.as_bytes()));
-    assert_eq!(answer.attributes().password_algorithms(), Some(&[0, 2, 0, 0, 0, 1, 0, 0][..]));
+    assert_eq!(
+        answer.attributes().realm(),
+        Some(super::sim::REALM.as_bytes())
+    );
+    assert_eq!(
+        answer.attributes().password_algorithms(),
+        Some(&[0, 2, 0, 0, 0, 1, 0, 0][..])
+    );
     sim.assert_nothing_left();
 }
 
@@ -45,13 +56,21 @@ fn a_request_without_proof_is_challenged() {
 fn the_nonce_says_what_is_offered() {
     let mut sim = Sim::new();
     let client = sim.client(1);
-    let nonce = challenge(&mut sim, &client).attributes().nonce().unwrap().to_vec();
+    let nonce = challenge(&mut sim, &client)
+        .attributes()
+        .nonce()
+        .unwrap()
+        .to_vec();
     assert!(nonce.starts_with(b"obMatJos2gAAA"));
     let mut sim = Sim::with(Choices {
         static_user: Some(("gateway", "a password of some length")),
         ..Choices::default()
     });
-    let nonce = challenge(&mut sim, &client).attributes().nonce().unwrap().to_vec();
+    let nonce = challenge(&mut sim, &client)
+        .attributes()
+        .nonce()
+        .unwrap()
+        .to_vec();
     assert!(nonce.starts_with(b"obMatJos2wAAA"));
     assert!(nonce.len() < 128, "S-20, S-37");
 }
@@ -121,8 +140,18 @@ fn names_cannot_be_told_apart() {
     let secret = super::sim::SECRET;
     let hash = crate::credentials::HmacHash::Sha256;
     for name in [
-        "nobody", "gateway", "", ":alice", "+1700003600:alice", "0x6553f100", "1e9", " 1700003600", "1699999999:a",
-        "1700090000:alice", "17000036000000000000:a", "-5",
+        "nobody",
+        "gateway",
+        "",
+        ":alice",
+        "+1700003600:alice",
+        "0x6553f100",
+        "1e9",
+        " 1700003600",
+        "1699999999:a",
+        "1700090000:alice",
+        "17000036000000000000:a",
+        "-5",
     ] {
         let password = crate::credentials::password_for(secret, hash, name.as_bytes());
         let mut client = Client::new(1, &(name.into(), password));
@@ -132,7 +161,9 @@ fn names_cannot_be_told_apart() {
     }
     let mut foreign = Client::new(1, &good);
     foreign.realm = b"elsewhere.example".to_vec();
-    let answer = sim.request(&mut foreign, Method::Allocate, |w| w.requested_transport(17));
+    let answer = sim.request(&mut foreign, Method::Allocate, |w| {
+        w.requested_transport(17)
+    });
     assert!(is_challenge(&answer, 401), "a foreign realm");
     sim.assert_nothing_left();
 }
@@ -168,9 +199,14 @@ fn a_nonce_is_bound_to_its_address() {
     second.nonce = first.nonce.clone();
     let answer = sim.request(&mut second, Method::Allocate, |w| w.requested_transport(17));
     assert!(is_challenge(&answer, 438));
-    let other_port = Client { five_tuple: five_tuple(Transport::Udp, "198.51.100.1:4001"), ..first };
+    let other_port = Client {
+        five_tuple: five_tuple(Transport::Udp, "198.51.100.1:4001"),
+        ..first
+    };
     let mut other_port = other_port;
-    let answer = sim.request(&mut other_port, Method::Allocate, |w| w.requested_transport(17));
+    let answer = sim.request(&mut other_port, Method::Allocate, |w| {
+        w.requested_transport(17)
+    });
     assert!(is_challenge(&answer, 438));
     let a = challenge(&mut sim, &second);
     let b = challenge(&mut sim, &second);
@@ -182,7 +218,11 @@ fn a_nonce_is_bound_to_its_address() {
 fn changed_feature_bits_make_a_nonce_stale() {
     let mut sim = Sim::new();
     let mut client = sim.client(1);
-    let nonce = challenge(&mut sim, &client).attributes().nonce().unwrap().to_vec();
+    let nonce = challenge(&mut sim, &client)
+        .attributes()
+        .nonce()
+        .unwrap()
+        .to_vec();
     for bits in [b"AAAA", b"QAAA", b"wAAA"] {
         client.nonce = nonce.clone();
         client.nonce[9..13].copy_from_slice(bits);
@@ -211,12 +251,18 @@ fn answers_are_signed_as_the_client_chose() {
             assert_eq!(answer.framed().integrity(), expected);
             assert!(answer.framed().verify(client.key().as_bytes()).is_some());
             for kind in [attribute::REALM, attribute::NONCE, attribute::USERNAME] {
-                assert!(answer.attributes().first(kind).is_none(), "S-30, S-45: {kind:#06x}");
+                assert!(
+                    answer.attributes().first(kind).is_none(),
+                    "S-30, S-45: {kind:#06x}"
+                );
             }
         }
         let refused = sim.request(&mut client, Method::CreatePermission, |_| {});
         assert_eq!(refused.code(), Some(400));
-        assert!(refused.framed().verify(client.key().as_bytes()).is_some(), "errors are signed too");
+        assert!(
+            refused.framed().verify(client.key().as_bytes()).is_some(),
+            "errors are signed too"
+        );
     }
 }
 
@@ -226,7 +272,11 @@ fn answers_are_signed_as_the_client_chose() {
 fn contradictory_algorithms_are_a_bad_request() {
     let mut sim = Sim::new();
     let mut client = sim.client(1);
-    client.nonce = challenge(&mut sim, &client).attributes().nonce().unwrap().to_vec();
+    client.nonce = challenge(&mut sim, &client)
+        .attributes()
+        .nonce()
+        .unwrap()
+        .to_vec();
     type Case = (Option<&'static [u16]>, Option<u16>);
     let cases: [Case; 6] = [
         (Some(&[2, 1]), None),
@@ -262,8 +312,18 @@ fn contradictory_algorithms_are_a_bad_request() {
 fn an_integrity_attribute_of_another_length_is_wrong() {
     let mut sim = Sim::new();
     let mut client = sim.client(1);
-    client.nonce = challenge(&mut sim, &client).attributes().nonce().unwrap().to_vec();
-    for (kind, length) in [(0x0008, 16), (0x0008, 24), (0x001c, 16), (0x001c, 28), (0x001c, 36)] {
+    client.nonce = challenge(&mut sim, &client)
+        .attributes()
+        .nonce()
+        .unwrap()
+        .to_vec();
+    for (kind, length) in [
+        (0x0008, 16),
+        (0x0008, 24),
+        (0x001c, 16),
+        (0x001c, 28),
+        (0x001c, 36),
+    ] {
         let id = sim.transaction();
         let bytes = write(Class::Request, Method::Allocate, id, |w| {
             w.requested_transport(17);
@@ -299,7 +359,13 @@ fn oversized_credentials_are_a_bad_request() {
     let mut sim = Sim::new();
     let client = sim.client(1);
     for which in 0..3 {
-        let long = |this, ok: &[u8]| if which == this { [b'x'; 800].to_vec() } else { ok.to_vec() };
+        let long = |this, ok: &[u8]| {
+            if which == this {
+                [b'x'; 800].to_vec()
+            } else {
+                ok.to_vec()
+            }
+        };
         let id = sim.transaction();
         let bytes = write(Class::Request, Method::Allocate, id, |w| {
             w.raw(attribute::USERNAME, &long(0, b"1700003600:a"));
@@ -307,7 +373,11 @@ fn oversized_credentials_are_a_bad_request() {
             w.raw(attribute::NONCE, &long(2, b"obMatJos2gAAAx"));
             w.message_integrity(b"key");
         });
-        assert_eq!(sim.deliver(client.five_tuple, &bytes).answer().code(), Some(400), "{which}");
+        assert_eq!(
+            sim.deliver(client.five_tuple, &bytes).answer().code(),
+            Some(400),
+            "{which}"
+        );
     }
 }
 
@@ -318,7 +388,10 @@ fn unknown_attributes_are_told_after_authentication() {
     let mut client = sim.client(1);
     let id = sim.transaction();
     let bytes = write(Class::Request, Method::Allocate, id, |w| w.raw(0x7777, &[]));
-    assert_eq!(sim.deliver(client.five_tuple, &bytes).answer().code(), Some(401));
+    assert_eq!(
+        sim.deliver(client.five_tuple, &bytes).answer().code(),
+        Some(401)
+    );
     let answer = sim.request(&mut client, Method::Allocate, |w| {
         w.requested_transport(17);
         w.raw(0x7777, &[]);
@@ -327,7 +400,11 @@ fn unknown_attributes_are_told_after_authentication() {
     });
     assert_eq!(answer.code(), Some(420));
     assert_eq!(
-        answer.attributes().unknown_attributes().unwrap().collect::<Vec<_>>(),
+        answer
+            .attributes()
+            .unknown_attributes()
+            .unwrap()
+            .collect::<Vec<_>>(),
         [0x7777, 0x001b, 0x002a],
         "O-06"
     );
@@ -366,11 +443,18 @@ fn of_two_the_first_attribute_counts() {
 #[test]
 fn a_user_hash_finds_static_users_only() {
     let user = ("gateway", "a password of some length");
-    let mut sim = Sim::with(Choices { static_user: Some(user), ..Choices::default() });
+    let mut sim = Sim::with(Choices {
+        static_user: Some(user),
+        ..Choices::default()
+    });
     let mut try_hash = |name: &str, password: &str| {
         let mut client = Client::new(1, &(name.into(), password.into()));
         client.algorithm = Some(PasswordAlgorithm::Sha256);
-        client.nonce = challenge(&mut sim, &client).attributes().nonce().unwrap().to_vec();
+        client.nonce = challenge(&mut sim, &client)
+            .attributes()
+            .nonce()
+            .unwrap()
+            .to_vec();
         let hash = sha256(&[name.as_bytes(), b":", super::sim::REALM.as_bytes()].concat());
         let id = sim.transaction();
         let bytes = write(Class::Request, Method::Allocate, id, |w| {
@@ -401,7 +485,10 @@ fn an_allocation_belongs_to_its_user() {
     other.nonce = owner.nonce.clone();
     assert_eq!(sim.refresh(&mut other, Some(0)).code(), Some(441));
     assert_eq!(sim.permit(&mut other, &[addr("8.8.8.8:1")]), Some(441));
-    assert_eq!(sim.bind(&mut other, 0x4000, addr("8.8.8.8:5000")), Some(441));
+    assert_eq!(
+        sim.bind(&mut other, 0x4000, addr("8.8.8.8:5000")),
+        Some(441)
+    );
     let again = sim.request(&mut other, Method::Allocate, |w| w.requested_transport(17));
     assert_eq!(again.code(), Some(437));
 }
@@ -413,7 +500,10 @@ fn requests_without_an_allocation_are_a_mismatch() {
     let mut client = sim.client(1);
     assert_eq!(sim.refresh(&mut client, None).code(), Some(437));
     assert_eq!(sim.permit(&mut client, &[addr("8.8.8.8:1")]), Some(437));
-    assert_eq!(sim.bind(&mut client, 0x4000, addr("8.8.8.8:5000")), Some(437));
+    assert_eq!(
+        sim.bind(&mut client, 0x4000, addr("8.8.8.8:5000")),
+        Some(437)
+    );
     client.password.push('x');
     assert_eq!(sim.refresh(&mut client, None).code(), Some(401));
 }
@@ -427,7 +517,10 @@ fn expired_credentials_keep_a_live_allocation() {
         unauthenticated_per_second: 0,
         ..Limits::default()
     };
-    let mut sim = Sim::with(Choices { limits, ..Choices::default() });
+    let mut sim = Sim::with(Choices {
+        limits,
+        ..Choices::default()
+    });
     let mut client = Client::new(1, &credentials("alice", Duration::from_secs(900)));
     sim.allocate(&mut client);
     let mut refused_at = None;
@@ -445,8 +538,18 @@ fn expired_credentials_keep_a_live_allocation() {
             assert_eq!(answer.code(), None, "minute {minute}");
         }
     }
-    assert_eq!(refused_at, Some(128), "at the first refresh after two hours");
-    let mut again = Client::new(2, &(core::str::from_utf8(&client.username).unwrap().into(), client.password));
+    assert_eq!(
+        refused_at,
+        Some(128),
+        "at the first refresh after two hours"
+    );
+    let mut again = Client::new(
+        2,
+        &(
+            core::str::from_utf8(&client.username).unwrap().into(),
+            client.password,
+        ),
+    );
     let answer = sim.request(&mut again, Method::Allocate, |w| w.requested_transport(17));
     assert_eq!(answer.code(), Some(401));
 }
@@ -472,11 +575,29 @@ fn sha256(bytes: &[u8]) -> [u8; 32] {
 #[test]
 fn feature_bits_are_read_as_sent() {
     let features = |password_algorithms, username_anonymity| {
-        Some(Features { password_algorithms, username_anonymity })
+        Some(Features {
+            password_algorithms,
+            username_anonymity,
+        })
     };
-    assert_eq!(Nonces::features_as_sent(b"obMatJos2AAAA..."), features(false, false));
-    assert_eq!(Nonces::features_as_sent(b"obMatJos2gAAA..."), features(true, false));
-    assert_eq!(Nonces::features_as_sent(b"obMatJos2QAAA..."), features(false, true));
-    assert_eq!(Nonces::features_as_sent(b"obMatJos2wAAA..."), features(true, true));
-    assert_eq!(Nonces::features_as_sent(b"f//499k954d6OL34oL9FSTvy64sA"), None);
+    assert_eq!(
+        Nonces::features_as_sent(b"obMatJos2AAAA..."),
+        features(false, false)
+    );
+    assert_eq!(
+        Nonces::features_as_sent(b"obMatJos2gAAA..."),
+        features(true, false)
+    );
+    assert_eq!(
+        Nonces::features_as_sent(b"obMatJos2QAAA..."),
+        features(false, true)
+    );
+    assert_eq!(
+        Nonces::features_as_sent(b"obMatJos2wAAA..."),
+        features(true, true)
+    );
+    assert_eq!(
+        Nonces::features_as_sent(b"f//499k954d6OL34oL9FSTvy64sA"),
+        None
+    );
 }

@@ -25,21 +25,38 @@ fn channel_numbers_are_kept_within_their_range() {
     let mut client = sim.client(1);
     sim.allocate(&mut client);
     for number in [0, 0x3fff, 0x5000, 0x7fff, 0x8000, 0xffff] {
-        assert_eq!(sim.bind(&mut client, number, addr(PEER)), Some(400), "{number:#x}");
+        assert_eq!(
+            sim.bind(&mut client, number, addr(PEER)),
+            Some(400),
+            "{number:#x}"
+        );
     }
-    let no_peer = sim.request(&mut client, Method::ChannelBind, |w| w.channel_number(0x4000));
+    let no_peer = sim.request(&mut client, Method::ChannelBind, |w| {
+        w.channel_number(0x4000)
+    });
     assert_eq!(no_peer.code(), Some(400));
-    let no_number = sim.request(&mut client, Method::ChannelBind, |w| w.xor_peer_address(addr(PEER)));
+    let no_number = sim.request(&mut client, Method::ChannelBind, |w| {
+        w.xor_peer_address(addr(PEER))
+    });
     assert_eq!(no_number.code(), Some(400));
     assert_eq!(sim.bind(&mut client, 0x4000, addr(PEER)), None);
     assert_eq!(sim.bind(&mut client, 0x4fff, addr("8.8.8.9:5000")), None);
 
-    let mut old = Sim::with(Choices { channels: ChannelRange::Rfc5766, ..Choices::default() });
+    let mut old = Sim::with(Choices {
+        channels: ChannelRange::Rfc5766,
+        ..Choices::default()
+    });
     let mut client = old.client(1);
     old.allocate(&mut client);
     assert_eq!(old.bind(&mut client, 0x7fff, addr(PEER)), None);
-    assert_eq!(old.bind(&mut client, 0x8000, addr("8.8.8.9:5000")), Some(400));
-    assert!(matches!(old.channel(&client, 0x7fff, b"x"), Outcome::ToPeer(_)));
+    assert_eq!(
+        old.bind(&mut client, 0x8000, addr("8.8.8.9:5000")),
+        Some(400)
+    );
+    assert!(matches!(
+        old.channel(&client, 0x7fff, b"x"),
+        Outcome::ToPeer(_)
+    ));
 }
 
 /// T-61: a number stands for one peer and a peer for one number.
@@ -49,31 +66,63 @@ fn a_number_and_its_peer_belong_together() {
     let mut client = sim.client(1);
     sim.allocate(&mut client);
     assert_eq!(sim.bind(&mut client, 0x4000, addr(PEER)), None);
-    assert_eq!(sim.bind(&mut client, 0x4000, addr("8.8.8.8:5001")), Some(400));
+    assert_eq!(
+        sim.bind(&mut client, 0x4000, addr("8.8.8.8:5001")),
+        Some(400)
+    );
     assert_eq!(sim.bind(&mut client, 0x4001, addr(PEER)), Some(400));
     assert_eq!(sim.bind(&mut client, 0x4000, addr(PEER)), None);
-    assert_eq!(sim.bind(&mut client, 0x4001, addr("8.8.8.8:5001")), None, "another port is another peer");
+    assert_eq!(
+        sim.bind(&mut client, 0x4001, addr("8.8.8.8:5001")),
+        None,
+        "another port is another peer"
+    );
 }
 
 /// T-63, T-83: the other family is 443, a forbidden peer 403, a full table 508, a tunnelled client 403.
 #[test]
 fn channels_to_bad_peers_are_refused() {
-    let limits = Limits { channels_per_allocation: 2, unauthenticated_per_second: 0, ..Limits::default() };
-    let mut sim = Sim::with(Choices { limits, ..Choices::default() });
+    let limits = Limits {
+        channels_per_allocation: 2,
+        unauthenticated_per_second: 0,
+        ..Limits::default()
+    };
+    let mut sim = Sim::with(Choices {
+        limits,
+        ..Choices::default()
+    });
     let mut client = sim.client(1);
     let own = sim.allocate(&mut client);
-    assert_eq!(sim.bind(&mut client, 0x4000, addr("[2606:4700::1]:5000")), Some(443));
-    assert_eq!(sim.bind(&mut client, 0x4000, addr("10.0.0.1:5000")), Some(403));
+    assert_eq!(
+        sim.bind(&mut client, 0x4000, addr("[2606:4700::1]:5000")),
+        Some(443)
+    );
+    assert_eq!(
+        sim.bind(&mut client, 0x4000, addr("10.0.0.1:5000")),
+        Some(403)
+    );
     assert_eq!(sim.bind(&mut client, 0x4000, addr("8.8.8.8:53")), Some(403));
-    assert_eq!(sim.bind(&mut client, 0x4000, own), Some(403), "A-13: its own peer");
+    assert_eq!(
+        sim.bind(&mut client, 0x4000, own),
+        Some(403),
+        "A-13: its own peer"
+    );
     let other_port = SocketAddr::new(own.ip(), 3478);
-    assert_eq!(sim.bind(&mut client, 0x4000, other_port), Some(403), "A-13: outside the relayed range");
+    assert_eq!(
+        sim.bind(&mut client, 0x4000, other_port),
+        Some(403),
+        "A-13: outside the relayed range"
+    );
     for number in 0..2 {
         let peer = SocketAddr::new(Ipv4Addr::new(8, 8, 8, 10).into(), 5000 + number);
         assert_eq!(sim.bind(&mut client, 0x4000 + number, peer), None);
     }
     assert_eq!(sim.bind(&mut client, 0x4100, addr(PEER)), Some(508));
-    assert_eq!(sim.bind(&mut client, 0x4000, addr("8.8.8.10:5000")), None, "a refresh needs no place");
+    assert_eq!(
+        sim.bind(&mut client, 0x4000, addr("8.8.8.10:5000")),
+        None,
+        "a refresh needs no place"
+    );
     assert_eq!(sim.server.load().permissions, 1);
 }
 
@@ -87,8 +136,15 @@ fn a_channel_bind_refreshes_channel_and_permission() {
     sim.advance(Duration::from_secs(290));
     assert_eq!(sim.bind(&mut client, 0x4000, addr(PEER)), None);
     sim.advance(Duration::from_secs(290));
-    assert_eq!(framing(&sim.from_peer(addr(PEER), relayed)), Some(Framing::Channel(number(0x4000))));
-    assert_eq!(framing(&sim.from_peer(addr("8.8.8.8:9"), relayed)), Some(Framing::Indication), "T-52");
+    assert_eq!(
+        framing(&sim.from_peer(addr(PEER), relayed)),
+        Some(Framing::Channel(number(0x4000)))
+    );
+    assert_eq!(
+        framing(&sim.from_peer(addr("8.8.8.8:9"), relayed)),
+        Some(Framing::Indication),
+        "T-52"
+    );
 }
 
 /// T-64, T-65: without a permission the channel is silent both ways; at 600 s it is gone, whatever was sent, and number
@@ -102,20 +158,39 @@ fn a_channel_lives_600_seconds_and_needs_its_permission() {
     assert_eq!(sim.bind(&mut client, 0x4000, addr(PEER)), None);
     for _ in 0..29 {
         sim.advance(Duration::from_secs(10));
-        assert!(matches!(sim.channel(&client, 0x4000, b"x"), Outcome::ToPeer(_)));
+        assert!(matches!(
+            sim.channel(&client, 0x4000, b"x"),
+            Outcome::ToPeer(_)
+        ));
     }
     sim.advance(Duration::from_secs(11));
-    assert_eq!(sim.channel(&client, 0x4000, b"x"), Outcome::Dropped(DropReason::NoPermission));
+    assert_eq!(
+        sim.channel(&client, 0x4000, b"x"),
+        Outcome::Dropped(DropReason::NoPermission)
+    );
     assert_eq!(framing(&sim.from_peer(addr(PEER), relayed)), None);
     assert_eq!(sim.permit(&mut client, &[addr(PEER)]), None);
-    assert!(matches!(sim.channel(&client, 0x4000, b"x"), Outcome::ToPeer(_)));
+    assert!(matches!(
+        sim.channel(&client, 0x4000, b"x"),
+        Outcome::ToPeer(_)
+    ));
     sim.advance(Duration::from_secs(250));
     assert_eq!(sim.permit(&mut client, &[addr(PEER)]), None);
     sim.advance(Duration::from_millis(48_900));
-    assert!(matches!(sim.channel(&client, 0x4000, b"x"), Outcome::ToPeer(_)), "599.9 s");
+    assert!(
+        matches!(sim.channel(&client, 0x4000, b"x"), Outcome::ToPeer(_)),
+        "599.9 s"
+    );
     sim.advance(Duration::from_millis(600));
-    assert_eq!(sim.channel(&client, 0x4000, b"x"), Outcome::Dropped(DropReason::UnboundChannel));
-    assert_eq!(framing(&sim.from_peer(addr(PEER), relayed)), Some(Framing::Indication), "the permission lives on");
+    assert_eq!(
+        sim.channel(&client, 0x4000, b"x"),
+        Outcome::Dropped(DropReason::UnboundChannel)
+    );
+    assert_eq!(
+        framing(&sim.from_peer(addr(PEER), relayed)),
+        Some(Framing::Indication),
+        "the permission lives on"
+    );
     client.nonce = super::allocate::nonce(&mut sim, &client);
     assert_eq!(sim.bind(&mut client, 0x4000, addr("8.8.8.9:5000")), None);
     assert_eq!(sim.bind(&mut client, 0x4001, addr(PEER)), None);
@@ -130,9 +205,15 @@ fn channel_data_is_relayed_by_its_length() {
     sim.allocate(&mut client);
     assert_eq!(sim.bind(&mut client, 0x4000, addr(PEER)), None);
     let good = channel_message(0x4000, b"hello");
-    assert_eq!(sim.deliver(client.five_tuple, &good).to_peer().payload, b"hello");
+    assert_eq!(
+        sim.deliver(client.five_tuple, &good).to_peer().payload,
+        b"hello"
+    );
     let padded = [&good[..], &[1, 2, 3]].concat();
-    assert_eq!(sim.deliver(client.five_tuple, &padded).to_peer().payload, b"hello");
+    assert_eq!(
+        sim.deliver(client.five_tuple, &padded).to_peer().payload,
+        b"hello"
+    );
     assert_eq!(sim.channel(&client, 0x4000, b"").to_peer().payload, b"");
     let mut long = good;
     long[3] = 6;
@@ -142,18 +223,29 @@ fn channel_data_is_relayed_by_its_length() {
         let outcome = sim.deliver(client.five_tuple, &long[..length]);
         assert!(matches!(outcome, Outcome::Dropped(_)));
     }
-    assert_eq!(sim.channel(&client, 0x4001, b"x"), Outcome::Dropped(DropReason::UnboundChannel));
-    assert_eq!(sim.channel(&client, 0x4fff, b"x"), Outcome::Dropped(DropReason::UnboundChannel));
+    assert_eq!(
+        sim.channel(&client, 0x4001, b"x"),
+        Outcome::Dropped(DropReason::UnboundChannel)
+    );
+    assert_eq!(
+        sim.channel(&client, 0x4fff, b"x"),
+        Outcome::Dropped(DropReason::UnboundChannel)
+    );
     let most = [7_u8; 65_503];
-    assert_eq!(sim.channel(&client, 0x4000, &most).to_peer().payload.len(), most.len());
+    assert_eq!(
+        sim.channel(&client, 0x4000, &most).to_peer().payload.len(),
+        most.len()
+    );
 }
 
 /// T-83: a client behind 6to4 gets no allocation, so no channel either; the check stands in ChannelBind as well.
 #[test]
 fn a_tunnelled_client_gets_no_channel() {
     let mut sim = Sim::new();
-    let mut client =
-        Client { five_tuple: five_tuple(Transport::Udp, "[2002:808:808::1]:4000"), ..sim.client(1) };
+    let mut client = Client {
+        five_tuple: five_tuple(Transport::Udp, "[2002:808:808::1]:4000"),
+        ..sim.client(1)
+    };
     let refused = sim.request(&mut client, Method::Allocate, |w| w.requested_transport(17));
     assert_eq!(refused.code(), Some(403));
     assert_eq!(sim.bind(&mut client, 0x4000, addr(PEER)), Some(437));

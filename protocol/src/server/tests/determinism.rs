@@ -7,7 +7,10 @@ use super::sim::{Choices, Sim, addr};
 use crate::wire::Method;
 
 fn transcript(seed: u8) -> Vec<u8> {
-    let mut sim = Sim::with(Choices { seed, ..Choices::default() });
+    let mut sim = Sim::with(Choices {
+        seed,
+        ..Choices::default()
+    });
     let mut transcript = Vec::new();
     for round in 0..500_u16 {
         for number in 1..=20_u8 {

@@ -16,20 +16,36 @@ fn two_allocations_can_be_each_others_peers() {
     assert_eq!(sim.permit(&mut a, &[at_b]), None);
     let message = super::sim::channel_message(0x4000, b"x");
     assert_eq!(sim.bind(&mut a, 0x4000, at_b), None);
-    let ClientVerdict::ToPeer { destination, peer, .. } = sim.table.from_client(&a.five_tuple, &message) else {
+    let ClientVerdict::ToPeer {
+        destination, peer, ..
+    } = sim.table.from_client(&a.five_tuple, &message)
+    else {
         panic!("not relayed");
     };
-    assert_eq!((destination, peer), (Destination::OwnRelayed, PeerAddr(at_b)));
+    assert_eq!(
+        (destination, peer),
+        (Destination::OwnRelayed, PeerAddr(at_b))
+    );
     let there = sim.table.relayed_at(at_b).unwrap();
     // B has no permission for A yet.
     let verdict = sim.table.from_peer(there, PeerAddr(at_a), 1);
     assert_eq!(verdict, PeerVerdict::Drop(DropReason::PeerNotPermitted));
     assert_eq!(sim.permit(&mut b, &[at_a]), None);
     let verdict = sim.table.from_peer(there, PeerAddr(at_a), 1);
-    assert_eq!(verdict, PeerVerdict::ToClient { client: b.five_tuple, framing: Framing::Indication });
+    assert_eq!(
+        verdict,
+        PeerVerdict::ToClient {
+            client: b.five_tuple,
+            framing: Framing::Indication
+        }
+    );
     // A port on the relayed address that holds no allocation is nobody's.
     assert_eq!(sim.table.relayed_at(addr("13.54.7.7:22")), None);
-    assert_eq!(sim.send(&a, at_a, b"x"), Outcome::Dropped(DropReason::ForbiddenPeer), "its own peer");
+    assert_eq!(
+        sim.send(&a, at_a, b"x"),
+        Outcome::Dropped(DropReason::ForbiddenPeer),
+        "its own peer"
+    );
 }
 
 /// T-84: a relayed address leads to one allocation only, and to none when it has ended.

@@ -23,8 +23,15 @@ fn binding_tells_the_observed_address() {
             let answer = sim.deliver(from, &bytes).answer();
             assert_eq!(answer.framed().class(), Class::Success);
             assert_eq!(answer.framed().transaction_id(), ID);
-            assert_eq!(answer.attributes().xor_mapped_address(), Some(Ok(addr(client))));
-            assert_eq!(answer.0.len(), if client.starts_with('[') { 44 } else { 32 }, "A-01");
+            assert_eq!(
+                answer.attributes().xor_mapped_address(),
+                Some(Ok(addr(client)))
+            );
+            assert_eq!(
+                answer.0.len(),
+                if client.starts_with('[') { 44 } else { 32 },
+                "A-01"
+            );
         }
     }
 }
@@ -50,7 +57,12 @@ fn a_fingerprint_is_answered_by_a_fingerprint() {
     let with = write(Class::Request, Method::Binding, ID, |w| w.fingerprint());
     assert!(sim.deliver(from, &with).answer().framed().has_fingerprint());
     let without = write(Class::Request, Method::Binding, ID, |_| {});
-    assert!(!sim.deliver(from, &without).answer().framed().has_fingerprint());
+    assert!(
+        !sim.deliver(from, &without)
+            .answer()
+            .framed()
+            .has_fingerprint()
+    );
 }
 
 /// S-14: a wrong FINGERPRINT is met with silence.
@@ -60,7 +72,10 @@ fn a_wrong_fingerprint_is_dropped() {
     let from = five_tuple(Transport::Udp, "198.51.100.3:4000");
     let mut bytes = write(Class::Request, Method::Binding, ID, |w| w.fingerprint());
     *bytes.last_mut().unwrap() ^= 1;
-    assert_eq!(sim.deliver(from, &bytes), Outcome::Dropped(DropReason::MalformedStun));
+    assert_eq!(
+        sim.deliver(from, &bytes),
+        Outcome::Dropped(DropReason::MalformedStun)
+    );
 }
 
 /// S-01, S-04, T-72, T-73: what is not STUN or ChannelData is dropped without an answer or state.
@@ -75,7 +90,10 @@ fn foreign_bytes_are_dropped() {
                 *byte = first;
             }
             let outcome = sim.deliver(from, &bytes);
-            assert!(matches!(outcome, Outcome::Dropped(_)), "{length} {first}: {outcome:?}");
+            assert!(
+                matches!(outcome, Outcome::Dropped(_)),
+                "{length} {first}: {outcome:?}"
+            );
         }
     }
     sim.assert_nothing_left();
@@ -87,19 +105,34 @@ fn misframed_messages_are_dropped() {
     let mut sim = Sim::new();
     let from = five_tuple(Transport::Udp, "198.51.100.3:4000");
     let good = write(Class::Request, Method::Binding, ID, |w| w.software("abc"));
-    let corrupt = [(4, 0x20), (3, 3), (3, 9), (3, 12), (21, 0xff), (22, 0xff), (23, 9)];
+    let corrupt = [
+        (4, 0x20),
+        (3, 3),
+        (3, 9),
+        (3, 12),
+        (21, 0xff),
+        (22, 0xff),
+        (23, 9),
+    ];
     for (place, value) in corrupt {
         let mut bytes = good.clone();
         bytes[place] = value;
         let outcome = sim.deliver(from, &bytes);
         // Byte 21 is the attribute's type: an unknown optional one is no error.
         if place != 21 {
-            assert_eq!(outcome, Outcome::Dropped(DropReason::MalformedStun), "{place}={value}");
+            assert_eq!(
+                outcome,
+                Outcome::Dropped(DropReason::MalformedStun),
+                "{place}={value}"
+            );
         }
     }
     let mut longer = good;
     longer.extend_from_slice(&[0; 4]);
-    assert_eq!(sim.deliver(from, &longer), Outcome::Dropped(DropReason::MalformedStun));
+    assert_eq!(
+        sim.deliver(from, &longer),
+        Outcome::Dropped(DropReason::MalformedStun)
+    );
 }
 
 /// S-05, S-06: unknown methods, impossible classes, responses and the server's own indications: silence.
@@ -115,13 +148,25 @@ fn what_no_client_sends_is_dropped() {
         (Class::Indication, Method::Data),
     ] {
         let bytes = write(class, method, ID, |_| {});
-        assert!(matches!(sim.deliver(from, &bytes), Outcome::Dropped(_)), "{class:?} {method:?}");
+        assert!(
+            matches!(sim.deliver(from, &bytes), Outcome::Dropped(_)),
+            "{class:?} {method:?}"
+        );
     }
     // Connect (RFC 6062), an unassigned method, Allocate as an indication.
-    for kind in [[0x00, 0x0a], [0x00, 0x0b], [0x00, 0x0c], [0x0f, 0x01], [0x00, 0x13]] {
+    for kind in [
+        [0x00, 0x0a],
+        [0x00, 0x0b],
+        [0x00, 0x0c],
+        [0x0f, 0x01],
+        [0x00, 0x13],
+    ] {
         let mut bytes = write(Class::Request, Method::Binding, ID, |_| {});
         bytes[..2].copy_from_slice(&kind);
-        assert!(matches!(sim.deliver(from, &bytes), Outcome::Dropped(_)), "{kind:?}");
+        assert!(
+            matches!(sim.deliver(from, &bytes), Outcome::Dropped(_)),
+            "{kind:?}"
+        );
     }
     sim.assert_nothing_left();
 }
@@ -151,8 +196,13 @@ fn unknown_required_attributes_are_listed() {
     let listed: vec::Vec<u16> = answer.attributes().unknown_attributes().unwrap().collect();
     assert_eq!(listed, [0x0003, 0x0027, 0x0026, 0x7777]);
     assert!(answer.0.len() <= bytes.len() + 32);
-    let optional = write(Class::Request, Method::Binding, ID, |w| w.raw(0xc001, b"xyz"));
-    assert_eq!(sim.deliver(from, &optional).answer().framed().class(), Class::Success);
+    let optional = write(Class::Request, Method::Binding, ID, |w| {
+        w.raw(0xc001, b"xyz")
+    });
+    assert_eq!(
+        sim.deliver(from, &optional).answer().framed().class(),
+        Class::Success
+    );
 }
 
 /// S-09: an unknown required attribute in an indication drops it.
@@ -177,19 +227,39 @@ fn an_indication_with_an_unknown_attribute_is_dropped() {
 /// connections, are not.
 #[test]
 fn unauthenticated_answers_are_bounded() {
-    let limits = Limits { unauthenticated_per_second: 10, ..Limits::default() };
-    let mut sim = Sim::with(Choices { limits, ..Choices::default() });
+    let limits = Limits {
+        unauthenticated_per_second: 10,
+        ..Limits::default()
+    };
+    let mut sim = Sim::with(Choices {
+        limits,
+        ..Choices::default()
+    });
     let bytes = write(Class::Request, Method::Binding, ID, |_| {});
     let count = |sim: &mut Sim, from| {
-        (0..200).filter(|_| matches!(sim.deliver(from, &bytes), Outcome::Answer(_))).count()
+        (0..200)
+            .filter(|_| matches!(sim.deliver(from, &bytes), Outcome::Answer(_)))
+            .count()
     };
-    assert_eq!(count(&mut sim, five_tuple(Transport::Udp, "198.51.100.9:1")), 20);
-    assert_eq!(count(&mut sim, five_tuple(Transport::Udp, "198.51.100.9:2")), 0);
-    assert_eq!(count(&mut sim, five_tuple(Transport::Tcp, "198.51.100.9:3")), 200);
+    assert_eq!(
+        count(&mut sim, five_tuple(Transport::Udp, "198.51.100.9:1")),
+        20
+    );
+    assert_eq!(
+        count(&mut sim, five_tuple(Transport::Udp, "198.51.100.9:2")),
+        0
+    );
+    assert_eq!(
+        count(&mut sim, five_tuple(Transport::Tcp, "198.51.100.9:3")),
+        200
+    );
     sim.advance(Duration::from_secs(60));
     let mut client = sim.client(9);
     sim.allocate(&mut client);
-    assert_eq!(count(&mut sim, five_tuple(Transport::Udp, "198.51.100.9:4")), 200);
+    assert_eq!(
+        count(&mut sim, five_tuple(Transport::Udp, "198.51.100.9:4")),
+        200
+    );
 }
 
 /// S-42: every answer repeats the method and the transaction id of its request.
@@ -207,6 +277,9 @@ fn answers_repeat_method_and_transaction() {
         let id = sim.transaction();
         let bytes = write(Class::Request, method, id, |_| {});
         let answer = sim.deliver(from, &bytes).answer();
-        assert_eq!((answer.framed().method(), answer.framed().transaction_id()), (method, id));
+        assert_eq!(
+            (answer.framed().method(), answer.framed().transaction_id()),
+            (method, id)
+        );
     }
 }

@@ -16,7 +16,12 @@ fn tell(sim: &mut Sim, error: IcmpError) -> Option<Answer> {
 }
 
 fn v4(kind: u8, code: u8) -> IcmpError {
-    IcmpError { peer: addr("8.8.8.8:5000"), kind, code, mtu: 1400 }
+    IcmpError {
+        peer: addr("8.8.8.8:5000"),
+        kind,
+        code,
+        mtu: 1400,
+    }
 }
 
 fn allocated(family: u8, peer: &str) -> (Sim, Client) {
@@ -39,17 +44,41 @@ fn an_icmp_error_is_told_to_the_client() {
     assert_eq!(sim.bind(&mut client, 0x4000, addr("8.8.8.8:5000")), None);
     for (kind, code, data) in [(3, 3, 0), (3, 4, 1400), (11, 0, 0)] {
         let told = tell(&mut sim, v4(kind, code)).unwrap();
-        assert_eq!((told.framed().class(), told.framed().method()), (Class::Indication, Method::Data));
-        assert_eq!(told.attributes().xor_peer_address(), Some(Ok(addr("8.8.8.8:5000"))));
-        assert_eq!(told.attributes().icmp(), Some(Ok(Icmp { kind, code, data })));
+        assert_eq!(
+            (told.framed().class(), told.framed().method()),
+            (Class::Indication, Method::Data)
+        );
+        assert_eq!(
+            told.attributes().xor_peer_address(),
+            Some(Ok(addr("8.8.8.8:5000")))
+        );
+        assert_eq!(
+            told.attributes().icmp(),
+            Some(Ok(Icmp { kind, code, data }))
+        );
         assert_eq!(told.attributes().data(), None);
     }
     let (mut sim, _) = allocated(2, "[2606:4700::1]:5000");
     for (kind, data) in [(1, 0), (2, 1400), (3, 0)] {
-        let error = IcmpError { peer: addr("[2606:4700::1]:0"), kind, code: 0, mtu: 1400 };
+        let error = IcmpError {
+            peer: addr("[2606:4700::1]:0"),
+            kind,
+            code: 0,
+            mtu: 1400,
+        };
         let told = tell(&mut sim, error).unwrap();
-        assert_eq!(told.attributes().icmp(), Some(Ok(Icmp { kind, code: 0, data })));
-        assert_eq!(told.attributes().xor_peer_address(), Some(Ok(addr("[2606:4700::1]:0"))));
+        assert_eq!(
+            told.attributes().icmp(),
+            Some(Ok(Icmp {
+                kind,
+                code: 0,
+                data
+            }))
+        );
+        assert_eq!(
+            told.attributes().xor_peer_address(),
+            Some(Ok(addr("[2606:4700::1]:0")))
+        );
     }
 }
 
@@ -60,11 +89,17 @@ fn other_icmp_messages_are_not_told() {
     for kind in [0, 4, 5, 8, 12, 13] {
         assert!(tell(&mut sim, v4(kind, 0)).is_none(), "{kind}");
     }
-    let stranger = IcmpError { peer: addr("8.8.8.9:5000"), ..v4(3, 3) };
+    let stranger = IcmpError {
+        peer: addr("8.8.8.9:5000"),
+        ..v4(3, 3)
+    };
     assert!(tell(&mut sim, stranger).is_none());
     let (mut sim, _) = allocated(2, "[2606:4700::1]:5000");
     for kind in [0, 4, 128, 129] {
-        let error = IcmpError { peer: addr("[2606:4700::1]:5000"), ..v4(kind, 0) };
+        let error = IcmpError {
+            peer: addr("[2606:4700::1]:5000"),
+            ..v4(kind, 0)
+        };
         assert!(tell(&mut sim, error).is_none(), "{kind}");
     }
 }
@@ -78,9 +113,18 @@ fn icmp_errors_are_told_at_a_bounded_rate() {
     let id: RelayedId = *sim.sockets.keys().next().unwrap();
     let mut reply = Reply::new();
     let told = (0..1000)
-        .filter(|_| sim.server.handle_icmp(sim.now, id, v4(3, 3), &mut reply).is_some())
+        .filter(|_| {
+            sim.server
+                .handle_icmp(sim.now, id, v4(3, 3), &mut reply)
+                .is_some()
+        })
         .count();
     assert_eq!(told, 0);
     assert_eq!(sim.server.load(), before);
-    assert_eq!(sim.send(&client, addr("8.8.8.8:5000"), b"x").to_peer().payload, b"x");
+    assert_eq!(
+        sim.send(&client, addr("8.8.8.8:5000"), b"x")
+            .to_peer()
+            .payload,
+        b"x"
+    );
 }

@@ -13,6 +13,7 @@ mod determinism;
 mod forwarding;
 mod framing;
 mod icmp;
+mod model;
 
 mod permissions;
 mod refresh;

@@ -24,23 +24,44 @@ fn bad_peers_are_refused_in_order() {
         unauthenticated_per_second: 0,
         ..Limits::default()
     };
-    let mut sim = Sim::with(Choices { limits, ..Choices::default() });
+    let mut sim = Sim::with(Choices {
+        limits,
+        ..Choices::default()
+    });
     let mut client = sim.client(1);
     sim.allocate(&mut client);
     assert_eq!(sim.permit(&mut client, &[]), Some(400));
-    for value in [&[0_u8, 1, 0, 0, 1, 2, 3][..], &[0, 3, 0, 0, 1, 2, 3, 4], &[0, 2, 0, 0, 1, 2, 3, 4], &[]] {
+    for value in [
+        &[0_u8, 1, 0, 0, 1, 2, 3][..],
+        &[0, 3, 0, 0, 1, 2, 3, 4],
+        &[0, 2, 0, 0, 1, 2, 3, 4],
+        &[],
+    ] {
         let answer = sim.request(&mut client, Method::CreatePermission, |w| {
             w.xor_peer_address(addr("[2606:4700::1]:1"));
             w.raw(attribute::XOR_PEER_ADDRESS, value);
         });
         assert_eq!(answer.code(), Some(400), "{value:?}");
     }
-    assert_eq!(sim.permit(&mut client, &[addr("127.0.0.1:1"), addr("[2606:4700::1]:1")]), Some(443));
-    assert_eq!(sim.permit(&mut client, &[addr(PEER), addr("127.0.0.1:1")]), Some(403));
+    assert_eq!(
+        sim.permit(
+            &mut client,
+            &[addr("127.0.0.1:1"), addr("[2606:4700::1]:1")]
+        ),
+        Some(443)
+    );
+    assert_eq!(
+        sim.permit(&mut client, &[addr(PEER), addr("127.0.0.1:1")]),
+        Some(403)
+    );
     let three = [addr("8.8.8.1:1"), addr("8.8.8.2:1"), addr("8.8.8.3:1")];
     assert_eq!(sim.permit(&mut client, &three), Some(508));
     assert_eq!(sim.permit(&mut client, &three[..2]), None);
-    assert_eq!(sim.permit(&mut client, &three[1..2]), None, "what is held can be refreshed");
+    assert_eq!(
+        sim.permit(&mut client, &three[1..2]),
+        None,
+        "what is held can be refreshed"
+    );
     assert_eq!(sim.permit(&mut client, &three[2..]), Some(508));
 }
 
@@ -50,10 +71,19 @@ fn one_bad_peer_prevents_all() {
     let mut sim = Sim::new();
     let mut client = sim.client(1);
     let relayed = sim.allocate(&mut client);
-    assert_eq!(sim.permit(&mut client, &[addr(PEER), addr("10.0.0.1:5000")]), Some(403));
-    assert!(matches!(sim.send(&client, addr(PEER), b"x"), Outcome::Dropped(DropReason::NoPermission)));
+    assert_eq!(
+        sim.permit(&mut client, &[addr(PEER), addr("10.0.0.1:5000")]),
+        Some(403)
+    );
+    assert!(matches!(
+        sim.send(&client, addr(PEER), b"x"),
+        Outcome::Dropped(DropReason::NoPermission)
+    ));
     assert!(silent_peer(&sim.from_peer(addr(PEER), relayed)));
-    assert_eq!(sim.permit(&mut client, &[addr(PEER), addr("9.9.9.9:1")]), None);
+    assert_eq!(
+        sim.permit(&mut client, &[addr(PEER), addr("9.9.9.9:1")]),
+        None
+    );
     assert_eq!(sim.server.load().permissions, 2);
 }
 
@@ -69,7 +99,9 @@ fn a_dual_allocation_takes_both_families() {
     assert_eq!(answer.code(), None);
     let v6 = addr("[2606:4700::1]:5000");
     assert_eq!(sim.permit(&mut client, &[addr(PEER), v6]), None);
-    let [a, b] = answer.relayed()[..] else { panic!("two addresses") };
+    let [a, b] = answer.relayed()[..] else {
+        panic!("two addresses")
+    };
     assert_eq!(sim.send(&client, addr(PEER), b"x").to_peer().from, a);
     assert_eq!(sim.send(&client, v6, b"x").to_peer().from, b);
 }
@@ -92,10 +124,16 @@ fn a_permission_lives_300_seconds() {
     sim.advance(Duration::from_millis(299_900));
     assert!(passes(&mut sim, PEER));
     // Data does not refresh it (T-51).
-    assert!(matches!(sim.send(&client, addr(PEER), b"x"), Outcome::ToPeer(_)));
+    assert!(matches!(
+        sim.send(&client, addr(PEER), b"x"),
+        Outcome::ToPeer(_)
+    ));
     sim.advance(Duration::from_millis(600));
     assert!(!passes(&mut sim, PEER));
-    assert!(matches!(sim.send(&client, addr(PEER), b"x"), Outcome::Dropped(DropReason::NoPermission)));
+    assert!(matches!(
+        sim.send(&client, addr(PEER), b"x"),
+        Outcome::Dropped(DropReason::NoPermission)
+    ));
 
     assert_eq!(sim.permit(&mut client, &[addr(PEER)]), None);
     sim.advance(Duration::from_secs(240));
@@ -112,10 +150,16 @@ fn a_send_indication_is_relayed_or_dropped() {
     let mut sim = Sim::new();
     let mut client = sim.client(1);
     let relayed = sim.allocate(&mut client);
-    assert!(matches!(sim.send(&client, addr(PEER), b"x"), Outcome::Dropped(DropReason::NoPermission)));
+    assert!(matches!(
+        sim.send(&client, addr(PEER), b"x"),
+        Outcome::Dropped(DropReason::NoPermission)
+    ));
     assert_eq!(sim.permit(&mut client, &[addr(PEER)]), None);
     let out = sim.send(&client, addr(PEER), b"hello").to_peer();
-    assert_eq!((out.from, out.peer, &out.payload[..]), (relayed, addr(PEER), &b"hello"[..]));
+    assert_eq!(
+        (out.from, out.peer, &out.payload[..]),
+        (relayed, addr(PEER), &b"hello"[..])
+    );
     assert!(!out.dont_fragment);
     assert_eq!(sim.send(&client, addr(PEER), b"").to_peer().payload, b"");
     for missing in 0..2 {
@@ -137,7 +181,12 @@ fn a_send_indication_is_relayed_or_dropped() {
         w.xor_peer_address(addr(PEER));
         w.data(b"x");
     });
-    assert!(sim.deliver(client.five_tuple, &bytes).to_peer().dont_fragment, "T-67");
+    assert!(
+        sim.deliver(client.five_tuple, &bytes)
+            .to_peer()
+            .dont_fragment,
+        "T-67"
+    );
 }
 
 /// a Send indication to a closed port is dropped although its address is permitted.
@@ -149,7 +198,11 @@ fn a_send_to_a_closed_port_is_dropped() {
     assert_eq!(sim.permit(&mut client, &[addr(PEER)]), None);
     for port in [0, 53, 123, 1900, 11_211] {
         let peer = SocketAddr::new(addr(PEER).ip(), port);
-        assert_eq!(sim.send(&client, peer, b"x"), Outcome::Dropped(DropReason::ForbiddenPeer), "{port}");
+        assert_eq!(
+            sim.send(&client, peer, b"x"),
+            Outcome::Dropped(DropReason::ForbiddenPeer),
+            "{port}"
+        );
     }
 }
 
@@ -159,8 +212,9 @@ fn permissions_are_bounded() {
     let mut sim = Sim::new();
     let mut client = sim.client(1);
     sim.allocate(&mut client);
-    let many: Vec<SocketAddr> =
-        (0..65_u8).map(|n| SocketAddr::new(Ipv4Addr::new(8, 8, 4, n).into(), 5000)).collect();
+    let many: Vec<SocketAddr> = (0..65_u8)
+        .map(|n| SocketAddr::new(Ipv4Addr::new(8, 8, 4, n).into(), 5000))
+        .collect();
     assert_eq!(sim.permit(&mut client, &many), Some(508));
     assert_eq!(sim.permit(&mut client, &many[..64]), None);
     assert_eq!(sim.server.load().permissions, 64);
@@ -175,7 +229,16 @@ fn data_is_bound_to_its_five_tuple() {
     sim.allocate(&mut first);
     sim.allocate(&mut second);
     assert_eq!(sim.bind(&mut first, 0x4000, addr(PEER)), None);
-    assert!(matches!(sim.channel(&first, 0x4000, b"x"), Outcome::ToPeer(_)));
-    assert!(matches!(sim.channel(&second, 0x4000, b"x"), Outcome::Dropped(DropReason::UnboundChannel)));
-    assert!(matches!(sim.send(&second, addr(PEER), b"x"), Outcome::Dropped(DropReason::NoPermission)));
+    assert!(matches!(
+        sim.channel(&first, 0x4000, b"x"),
+        Outcome::ToPeer(_)
+    ));
+    assert!(matches!(
+        sim.channel(&second, 0x4000, b"x"),
+        Outcome::Dropped(DropReason::UnboundChannel)
+    ));
+    assert!(matches!(
+        sim.send(&second, addr(PEER), b"x"),
+        Outcome::Dropped(DropReason::NoPermission)
+    ));
 }

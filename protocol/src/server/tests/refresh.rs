@@ -13,9 +13,18 @@ fn a_refresh_sets_the_lifetime() {
     let mut sim = Sim::new();
     let mut client = sim.client(1);
     sim.allocate(&mut client);
-    for (asked, granted) in [(None, 600), (Some(100), 600), (Some(1800), 1800), (Some(u32::MAX), 3600)] {
+    for (asked, granted) in [
+        (None, 600),
+        (Some(100), 600),
+        (Some(1800), 1800),
+        (Some(u32::MAX), 3600),
+    ] {
         let answer = sim.refresh(&mut client, asked);
-        assert_eq!((answer.code(), answer.lifetime()), (None, granted), "{asked:?}");
+        assert_eq!(
+            (answer.code(), answer.lifetime()),
+            (None, granted),
+            "{asked:?}"
+        );
     }
     let answer = sim.refresh(&mut client, Some(0));
     assert_eq!((answer.code(), answer.lifetime()), (None, 0));
@@ -61,7 +70,9 @@ fn a_refresh_of_another_family_is_refused() {
         let answer = sim.request(&mut client, Method::Refresh, |w| w.requested_family(family));
         assert_eq!(answer.code(), code, "{family}");
     }
-    let bad = sim.request(&mut client, Method::Refresh, |w| w.raw(attribute::LIFETIME, &[0; 3]));
+    let bad = sim.request(&mut client, Method::Refresh, |w| {
+        w.raw(attribute::LIFETIME, &[0; 3])
+    });
     assert_eq!(bad.code(), Some(400));
 }
 
@@ -93,7 +104,10 @@ fn each_family_has_its_own_life() {
     assert_eq!((ended.code(), ended.lifetime()), (None, 0));
     assert_eq!(sim.channel(&client, 0x4001, b"x").to_peer().peer, v6);
     let gone = sim.channel(&client, 0x4000, b"x");
-    assert_eq!(gone, super::sim::Outcome::Dropped(DropReason::UnboundChannel));
+    assert_eq!(
+        gone,
+        super::sim::Outcome::Dropped(DropReason::UnboundChannel)
+    );
     let again = sim.request(&mut client, Method::Refresh, |w| w.requested_family(1));
     assert_eq!(again.code(), Some(443));
     assert_eq!(sim.permit(&mut client, &[v4]), Some(443));

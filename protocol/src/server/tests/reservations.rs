@@ -23,7 +23,10 @@ fn by_token(sim: &mut Sim, client: &mut Client, token: [u8; 8]) -> Answer {
 /// T-23: EVEN-PORT without R gives an even port, no token, and leaves the odd sibling free.
 #[test]
 fn an_even_port_reserves_nothing_by_itself() {
-    let mut sim = Sim::with(Choices { ports: 50_000..=50_001, ..Choices::default() });
+    let mut sim = Sim::with(Choices {
+        ports: 50_000..=50_001,
+        ..Choices::default()
+    });
     let mut client = sim.client(1);
     let answer = even(&mut sim, &mut client, false);
     assert_eq!(answer.relayed()[0].port(), 50_000);
@@ -51,7 +54,11 @@ fn a_reserved_port_is_held_open_for_its_token() {
     assert_eq!(second.relayed()[0].port(), first.port() + 1);
     assert_eq!(second.relayed()[0].ip(), first.ip());
     let mut third = sim.client(3);
-    assert_eq!(by_token(&mut sim, &mut third, answer.token()).code(), Some(508), "single use");
+    assert_eq!(
+        by_token(&mut sim, &mut third, answer.token()).code(),
+        Some(508),
+        "single use"
+    );
     sim.advance(Duration::from_secs(700));
     sim.assert_nothing_left();
 }
@@ -81,10 +88,16 @@ fn a_token_serves_its_user_only() {
 /// nothing is left open.
 #[test]
 fn a_pair_is_had_whole_or_not_at_all() {
-    let mut sim = Sim::with(Choices { ports: 50_000..=50_003, ..Choices::default() });
+    let mut sim = Sim::with(Choices {
+        ports: 50_000..=50_003,
+        ..Choices::default()
+    });
     sim.in_use = [50_001].into();
     let mut client = sim.client(1);
-    assert_eq!(even(&mut sim, &mut client, true).relayed()[0].port(), 50_002);
+    assert_eq!(
+        even(&mut sim, &mut client, true).relayed()[0].port(),
+        50_002
+    );
     let mut second = sim.client(2);
     assert_eq!(even(&mut sim, &mut second, true).code(), Some(508));
     assert_eq!(sim.sockets.len(), 2);
@@ -95,8 +108,15 @@ fn a_pair_is_had_whole_or_not_at_all() {
 /// A-08, T-28: mixes of EVEN-PORT with and without R leave exactly the ports that there were.
 #[test]
 fn mixed_reservations_leak_no_port() {
-    let limits = Limits { unauthenticated_per_second: 0, ..Limits::default() };
-    let mut sim = Sim::with(Choices { ports: 50_000..=50_063, limits, ..Choices::default() });
+    let limits = Limits {
+        unauthenticated_per_second: 0,
+        ..Limits::default()
+    };
+    let mut sim = Sim::with(Choices {
+        ports: 50_000..=50_063,
+        limits,
+        ..Choices::default()
+    });
     let free = sim.server.load().ports_free;
     for round in 0..50_u8 {
         for number in 1..=20 {
@@ -119,9 +139,17 @@ fn mixed_reservations_leak_no_port() {
 /// T-24: a token works at another worker: the socket moves, and the port comes back to its owner at the end.
 #[test]
 fn a_token_works_at_another_worker() {
-    let mut owner = Sim::with(Choices { worker: 0, ports: 50_000..=50_099, ..Choices::default() });
-    let mut taker =
-        Sim::with(Choices { worker: 1, ports: 50_100..=50_199, seed: 2, ..Choices::default() });
+    let mut owner = Sim::with(Choices {
+        worker: 0,
+        ports: 50_000..=50_099,
+        ..Choices::default()
+    });
+    let mut taker = Sim::with(Choices {
+        worker: 1,
+        ports: 50_100..=50_199,
+        seed: 2,
+        ..Choices::default()
+    });
     let mut client = owner.client(1);
     let answer = even(&mut owner, &mut client, true);
     let (token, reserved) = (answer.token(), answer.relayed()[0].port() + 1);
@@ -133,8 +161,15 @@ fn a_token_works_at_another_worker() {
         w.requested_transport(17);
         w.reservation_token(token);
     });
-    assert_eq!(taker.deliver(second.five_tuple, &bytes), super::sim::Outcome::Silence);
-    assert_eq!(taker.deliver(second.five_tuple, &bytes), super::sim::Outcome::Silence, "a retransmission waits");
+    assert_eq!(
+        taker.deliver(second.five_tuple, &bytes),
+        super::sim::Outcome::Silence
+    );
+    assert_eq!(
+        taker.deliver(second.five_tuple, &bytes),
+        super::sim::Outcome::Silence,
+        "a retransmission waits"
+    );
     let (name_there, asked, token, user) = taker.claims.pop().unwrap();
     assert_eq!(asked, 0);
 
@@ -143,10 +178,15 @@ fn a_token_works_at_another_worker() {
     assert_eq!(socket.port(), reserved);
     taker.sockets.insert(name_there, socket);
     let mut reply = Reply::new();
-    let to = taker.server.reservation_claimed(taker.now, name_there, Some(port), &mut reply);
+    let to = taker
+        .server
+        .reservation_claimed(taker.now, name_there, Some(port), &mut reply);
     taker.pump();
     assert_eq!(to, Some(second.five_tuple));
-    assert_eq!(Answer(reply.as_bytes().to_vec()).relayed()[0].port(), reserved);
+    assert_eq!(
+        Answer(reply.as_bytes().to_vec()).relayed()[0].port(),
+        reserved
+    );
 
     assert_eq!(taker.refresh(&mut second, Some(0)).code(), None);
     assert_eq!(taker.returned, [port]);
@@ -160,7 +200,10 @@ fn a_token_works_at_another_worker() {
 /// T-15, T-24: a claim that fails is 508; a socket that comes for a client that has gone is given back.
 #[test]
 fn a_claim_may_fail_or_come_too_late() {
-    let mut sim = Sim::with(Choices { worker: 1, ..Choices::default() });
+    let mut sim = Sim::with(Choices {
+        worker: 1,
+        ..Choices::default()
+    });
     let mut client = sim.client(1).over(crate::address::Transport::Tcp);
     client.nonce = super::allocate::nonce(&mut sim, &client);
     for late in [false, true] {
@@ -169,18 +212,32 @@ fn a_claim_may_fail_or_come_too_late() {
             w.requested_transport(17);
             w.reservation_token([0; 8]);
         });
-        assert_eq!(sim.deliver(client.five_tuple, &bytes), super::sim::Outcome::Silence);
+        assert_eq!(
+            sim.deliver(client.five_tuple, &bytes),
+            super::sim::Outcome::Silence
+        );
         let (name, ..) = sim.claims.pop().unwrap();
         let mut reply = Reply::new();
         if late {
             sim.server.connection_closed(sim.now, client.five_tuple);
-            let port = crate::server::RelayedPort { address: 0, port: 50_001, owner: 0 };
-            assert_eq!(sim.server.reservation_claimed(sim.now, name, Some(port), &mut reply), None);
-            sim.sockets.insert(name, super::sim::addr("13.54.7.7:50001"));
+            let port = crate::server::RelayedPort {
+                address: 0,
+                port: 50_001,
+                owner: 0,
+            };
+            assert_eq!(
+                sim.server
+                    .reservation_claimed(sim.now, name, Some(port), &mut reply),
+                None
+            );
+            sim.sockets
+                .insert(name, super::sim::addr("13.54.7.7:50001"));
             sim.pump();
             assert_eq!(sim.returned, [port]);
         } else {
-            let to = sim.server.reservation_claimed(sim.now, name, None, &mut reply);
+            let to = sim
+                .server
+                .reservation_claimed(sim.now, name, None, &mut reply);
             assert_eq!(to, Some(client.five_tuple));
             assert_eq!(Answer(reply.as_bytes().to_vec()).code(), Some(508));
         }

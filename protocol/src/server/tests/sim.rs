@@ -13,9 +13,7 @@ use crate::credentials::{
     Directory, Hashes, HmacHash, LongTermKey, NonceKey, Nonces, PasswordAlgorithm, Realm,
     SharedSecret, StaticKeys, StaticUser, mint,
 };
-use crate::forward::{
-    AllocationId, ClientVerdict, DropReason, PeerVerdict, RelayedId, RouteTable,
-};
+use crate::forward::{AllocationId, ClientVerdict, DropReason, PeerVerdict, RelayedId, RouteTable};
 use crate::server::{
     BindError, Effect, EndCause, Event, Limits, LocalQuota, OwnAddresses, PeerPolicy, PeerRules,
     RelayedIp, RelayedPort, Reply, Server, Settings, Verdict,
@@ -28,8 +26,7 @@ pub(super) const SECRET: &[u8] = b"a secret of more than thirty-two bytes";
 pub(super) const START: u64 = 1_700_000_000;
 
 pub(super) const RELAYED_V4: IpAddr = IpAddr::V4(Ipv4Addr::new(13, 54, 7, 7));
-pub(super) const RELAYED_V6: IpAddr =
-    IpAddr::V6(Ipv6Addr::new(0x2406, 0xda1c, 0, 0, 0, 0, 0, 7));
+pub(super) const RELAYED_V6: IpAddr = IpAddr::V6(Ipv6Addr::new(0x2406, 0xda1c, 0, 0, 0, 0, 0, 7));
 
 /// What a scenario may choose about its server.
 pub(super) struct Choices {
@@ -51,7 +48,10 @@ impl Default for Choices {
             relayed: vec![RELAYED_V4, RELAYED_V6],
             ports: 50_000..=50_999,
             channels: ChannelRange::Rfc8656,
-            limits: Limits { unauthenticated_per_second: 0, ..Limits::default() },
+            limits: Limits {
+                unauthenticated_per_second: 0,
+                ..Limits::default()
+            },
             per_user: 100,
             total: 1000,
             static_user: None,
@@ -87,8 +87,15 @@ impl Sim {
 
     pub(super) fn with(choices: Choices) -> Self {
         let realm = Realm::new(REALM).unwrap();
-        let secret =
-            SharedSecret::new("k1", SECRET, Hashes { sha1: true, sha256: true }).unwrap();
+        let secret = SharedSecret::new(
+            "k1",
+            SECRET,
+            Hashes {
+                sha1: true,
+                sha256: true,
+            },
+        )
+        .unwrap();
         let users = choices.static_user.map(|(name, password)| {
             StaticUser::new(name, StaticKeys::derive(name, &realm, password).unwrap()).unwrap()
         });
@@ -97,8 +104,14 @@ impl Sim {
             directory: Directory::new(realm, vec![secret], users.into_iter().collect(), max_ttl),
             nonces: Nonces::new(NonceKey::new([9; 32]), None, Duration::from_secs(600)),
             peers: PeerPolicy::new(
-                PeerRules { relayed_ports: choices.ports.clone(), ..PeerRules::default() },
-                OwnAddresses { relayed: choices.relayed.clone(), ..OwnAddresses::default() },
+                PeerRules {
+                    relayed_ports: choices.ports.clone(),
+                    ..PeerRules::default()
+                },
+                OwnAddresses {
+                    relayed: choices.relayed.clone(),
+                    ..OwnAddresses::default()
+                },
             ),
             limits: choices.limits,
             channels: choices.channels,
@@ -106,7 +119,10 @@ impl Sim {
             relayed: choices
                 .relayed
                 .iter()
-                .map(|&ip| RelayedIp { bind: ip, advertised: ip })
+                .map(|&ip| RelayedIp {
+                    bind: ip,
+                    advertised: ip,
+                })
                 .collect(),
             ports: choices.ports,
             worker: choices.worker,
@@ -156,8 +172,9 @@ impl Sim {
     pub(super) fn deliver(&mut self, from: FiveTuple, datagram: &[u8]) -> Outcome {
         match self.table.from_client(&from, datagram) {
             ClientVerdict::Control => {
-                let verdict =
-                    self.server.handle_message(self.now, from, datagram, &mut self.reply);
+                let verdict = self
+                    .server
+                    .handle_message(self.now, from, datagram, &mut self.reply);
                 let mut answer =
                     (verdict == Verdict::Reply).then(|| self.reply.as_bytes().to_vec());
                 if let Some((to, later)) = self.pump() {
@@ -171,10 +188,21 @@ impl Sim {
                     (None, Verdict::Wait | Verdict::Reply) => Outcome::Silence,
                 }
             }
-            ClientVerdict::ToPeer { relayed, peer, payload, dont_fragment, .. } => {
+            ClientVerdict::ToPeer {
+                relayed,
+                peer,
+                payload,
+                dont_fragment,
+                ..
+            } => {
                 let from = self.sockets[&relayed];
                 let payload = datagram[payload].to_vec();
-                Outcome::ToPeer(Relayed { from, peer: peer.0, payload, dont_fragment })
+                Outcome::ToPeer(Relayed {
+                    from,
+                    peer: peer.0,
+                    payload,
+                    dont_fragment,
+                })
             }
             ClientVerdict::Drop(reason) => Outcome::Dropped(reason),
         }
@@ -199,22 +227,34 @@ impl Sim {
                     } else if self.in_use.contains(&bind.port()) {
                         Err(BindError::InUse)
                     } else {
-                        assert!(!self.sockets.values().any(|&held| held == bind), "a port twice");
+                        assert!(
+                            !self.sockets.values().any(|&held| held == bind),
+                            "a port twice"
+                        );
                         self.sockets.insert(relayed, bind);
                         Ok(())
                     };
-                    let to =
-                        self.server.relayed_bound(self.now, relayed, outcome, &mut self.reply);
+                    let to = self
+                        .server
+                        .relayed_bound(self.now, relayed, outcome, &mut self.reply);
                     if let Some(to) = to {
                         answer = Some((to, self.reply.as_bytes().to_vec()));
                     }
                 }
                 Effect::UnbindRelayed { relayed } => {
-                    assert!(self.sockets.remove(&relayed).is_some(), "closing what is open");
+                    assert!(
+                        self.sockets.remove(&relayed).is_some(),
+                        "closing what is open"
+                    );
                 }
                 Effect::AddRoute(route) => self.table.add(&route),
                 Effect::RemoveRoute(route) => self.table.remove(&route),
-                Effect::ClaimReservation { relayed, owner, token, user } => {
+                Effect::ClaimReservation {
+                    relayed,
+                    owner,
+                    token,
+                    user,
+                } => {
                     self.claims.push((relayed, owner, token, user));
                 }
                 Effect::ReturnPort(port) => self.returned.push(port),
@@ -228,7 +268,9 @@ impl Sim {
         self.events
             .iter()
             .filter_map(|event| match event {
-                Event::AllocationEnded { allocation, cause, .. } => Some((*allocation, *cause)),
+                Event::AllocationEnded {
+                    allocation, cause, ..
+                } => Some((*allocation, *cause)),
                 Event::AllocationCreated { .. } => None,
             })
             .collect()
@@ -313,7 +355,10 @@ impl Sim {
         assert_eq!(self.server.residue(), [0; 5]);
         assert!(self.sockets.is_empty() && self.table.is_empty());
         let load = self.server.load();
-        assert_eq!((load.allocations, load.ports_used, load.ports_quarantined), (0, 0, 0));
+        assert_eq!(
+            (load.allocations, load.ports_used, load.ports_quarantined),
+            (0, 0, 0)
+        );
     }
 }
 
@@ -367,7 +412,10 @@ impl Answer {
     }
 
     pub(super) fn relayed(&self) -> Vec<SocketAddr> {
-        self.attributes().xor_relayed_addresses().map(Result::unwrap).collect()
+        self.attributes()
+            .xor_relayed_addresses()
+            .map(Result::unwrap)
+            .collect()
     }
 
     pub(super) fn lifetime(&self) -> u32 {
@@ -461,8 +509,23 @@ pub(super) fn channel_message(number: u16, payload: &[u8]) -> Vec<u8> {
 }
 
 pub(super) fn credentials(user: &str, ttl: Duration) -> (String, String) {
-    let secret = SharedSecret::new("k1", SECRET, Hashes { sha1: true, sha256: true }).unwrap();
-    let made = mint(&secret, HmacHash::Sha256, user, ttl, UnixTime::from_secs(START)).unwrap();
+    let secret = SharedSecret::new(
+        "k1",
+        SECRET,
+        Hashes {
+            sha1: true,
+            sha256: true,
+        },
+    )
+    .unwrap();
+    let made = mint(
+        &secret,
+        HmacHash::Sha256,
+        user,
+        ttl,
+        UnixTime::from_secs(START),
+    )
+    .unwrap();
     (made.username, made.password)
 }
 
@@ -472,7 +535,11 @@ pub(super) fn five_tuple(transport: Transport, client: &str) -> FiveTuple {
         SocketAddr::V4(_) => "13.54.7.1:3478",
         SocketAddr::V6(_) => "[2406:da1c::1]:3478",
     };
-    FiveTuple { transport, client: ClientAddr(client), server: server.parse().unwrap() }
+    FiveTuple {
+        transport,
+        client: ClientAddr(client),
+        server: server.parse().unwrap(),
+    }
 }
 
 fn std_addr(number: u8) -> String {

@@ -22,20 +22,32 @@ fn a_successor_goes_on_with_an_allocation() {
     old.advance(Duration::from_secs(100));
     let states: Vec<_> = old.server.snapshot(old.now).collect();
 
-    let mut new = Sim::with(Choices { seed: 9, ..Choices::default() });
+    let mut new = Sim::with(Choices {
+        seed: 9,
+        ..Choices::default()
+    });
     new.now = old.now;
     let names = new.server.restore(new.now, &states[0]).unwrap();
     for (name, state) in names.iter().zip(&states[0].relayed) {
         new.sockets.insert(*name, state.bound);
     }
     new.pump();
-    assert_eq!(new.server.restore(new.now, &states[0]), Err(RestoreError::Taken));
+    assert_eq!(
+        new.server.restore(new.now, &states[0]),
+        Err(RestoreError::Taken)
+    );
     assert_eq!(new.server.snapshot(new.now).collect::<Vec<_>>(), states);
     let out = new.channel(&client, 0x4000, b"x").to_peer();
     assert_eq!((out.from, out.peer), (relayed[0], peer));
     assert_eq!(new.refresh(&mut client, None).code(), None);
     new.advance(Duration::from_millis(200_100));
-    assert!(matches!(new.channel(&client, 0x4000, b"x"), super::sim::Outcome::Dropped(_)), "the permission's 300 s");
+    assert!(
+        matches!(
+            new.channel(&client, 0x4000, b"x"),
+            super::sim::Outcome::Dropped(_)
+        ),
+        "the permission's 300 s"
+    );
     new.advance(Duration::from_secs(500));
     new.assert_nothing_left();
 }
@@ -47,11 +59,20 @@ fn what_does_not_fit_is_not_restored() {
     let mut client = old.client(1);
     old.allocate(&mut client);
     let state = old.server.snapshot(old.now).next().unwrap();
-    let mut elsewhere = Sim::with(Choices { ports: 60_000..=60_001, ..Choices::default() });
+    let mut elsewhere = Sim::with(Choices {
+        ports: 60_000..=60_001,
+        ..Choices::default()
+    });
     let outcome = elsewhere.server.restore(elsewhere.now, &state);
     assert_eq!(outcome, Err(RestoreError::RelayedAddress));
-    let mut full = Sim::with(Choices { total: 0, ..Choices::default() });
-    assert_eq!(full.server.restore(full.now, &state), Err(RestoreError::Quota));
+    let mut full = Sim::with(Choices {
+        total: 0,
+        ..Choices::default()
+    });
+    assert_eq!(
+        full.server.restore(full.now, &state),
+        Err(RestoreError::Quota)
+    );
     let mut odd = state;
     odd.algorithm = 9;
     assert_eq!(full.server.restore(full.now, &odd), Err(RestoreError::Key));
