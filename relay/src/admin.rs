@@ -29,7 +29,8 @@ use tokio::sync::oneshot;
 
 use crate::clock::Clock;
 use crate::counters::Totals;
-use crate::metrics::{Metrics, SharedPhase};
+use crate::metrics::Metrics;
+use crate::phase::SharedPhase;
 use crate::worker::{Message, Outbox, Report};
 
 pub use bounded::{AdminListener, Bounded, Timed};
@@ -92,14 +93,9 @@ pub struct DrainOrder {
 }
 
 impl Admin {
-    /// The phase: a draining relay that has no allocation left is drained.
+    /// Where the relay is.
     pub fn phase(&self) -> Phase {
-        let phase = self.phase.read();
-        if phase == Phase::Draining && self.totals.allocations() == 0 {
-            Phase::Drained
-        } else {
-            phase
-        }
+        self.phase.read(&self.totals)
     }
 
     fn order(&self, order: Option<DrainOrder>) -> Result<(), StatusCode> {
@@ -109,7 +105,7 @@ impl Admin {
         {
             return Err(StatusCode::CONFLICT);
         }
-        match self.phase.read() {
+        match self.phase() {
             Phase::Ready | Phase::Draining | Phase::Drained => {}
             Phase::Launching | Phase::Lost => return Err(StatusCode::SERVICE_UNAVAILABLE),
         }
@@ -118,7 +114,7 @@ impl Admin {
         } else {
             Phase::Ready
         };
-        if self.phase.read() != phase {
+        if self.phase() != phase {
             tracing::info!(phase = phase.as_str(), "phase changed");
         }
         for outbox in &self.outboxes {

@@ -5,53 +5,21 @@
 //!
 //! Every label value comes from a closed enum. Addresses and user names are never labels (security.md A-27).
 
+mod front;
+
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU8, Ordering};
 
 use prometheus::core::{Collector, Desc};
 use prometheus::proto::{LabelPair, Metric, MetricFamily, MetricType};
 use prometheus::{Encoder, Registry, TextEncoder};
 use taciturn_protocol::forward::DropReason;
-use taciturn_protocol::status::Phase;
 
 use crate::counters::{Flow, METHODS, OUTCOMES, Totals};
+use crate::listener::FrontCounters;
 use crate::net::SendFailure;
+use crate::phase::SharedPhase;
 use crate::stream::CloseReason;
-
-/// The phases that a relay says of itself.
-const PHASES: [Phase; 4] = [
-    Phase::Launching,
-    Phase::Ready,
-    Phase::Draining,
-    Phase::Drained,
-];
-
-/// The relay's phase, shared by the control threads.
-#[derive(Debug)]
-pub struct SharedPhase(AtomicU8);
-
-impl SharedPhase {
-    /// A relay that is starting.
-    pub const fn launching() -> Self {
-        Self(AtomicU8::new(0))
-    }
-
-    /// The relay has come to `phase`.
-    pub fn set(&self, phase: Phase) {
-        let index = PHASES.iter().position(|each| *each == phase).unwrap_or(0);
-        self.0
-            .store(u8::try_from(index).unwrap_or(0), Ordering::Release);
-    }
-
-    /// Where the relay is.
-    pub fn read(&self) -> Phase {
-        PHASES
-            .get(usize::from(self.0.load(Ordering::Acquire)))
-            .copied()
-            .unwrap_or(Phase::Launching)
-    }
-}
 
 /// Everything that a scrape shows.
 #[derive(Clone, Debug)]
@@ -61,9 +29,13 @@ pub struct Metrics {
 
 impl Metrics {
     /// Metrics over these counters.
-    pub fn new(totals: Totals, phase: Arc<SharedPhase>) -> Result<Self, prometheus::Error> {
+    pub fn new(
+        totals: Totals,
+        front: Arc<FrontCounters>,
+        phase: Arc<SharedPhase>,
+    ) -> Result<Self, prometheus::Error> {
         let registry = Registry::new();
-        registry.register(Box::new(Fold::new(totals, phase)?))?;
+        registry.register(Box::new(Fold::new(totals, front, phase)?))?;
         Ok(Self { registry })
     }
 
@@ -78,6 +50,7 @@ impl Metrics {
 /// Reads the counters of all workers at scrape time.
 struct Fold {
     totals: Totals,
+    front: Arc<FrontCounters>,
     phase: Arc<SharedPhase>,
     descriptions: Vec<Desc>,
 }
@@ -92,9 +65,14 @@ struct Family {
 }
 
 impl Fold {
-    fn new(totals: Totals, phase: Arc<SharedPhase>) -> Result<Self, prometheus::Error> {
+    fn new(
+        totals: Totals,
+        front: Arc<FrontCounters>,
+        phase: Arc<SharedPhase>,
+    ) -> Result<Self, prometheus::Error> {
         let mut fold = Self {
             totals,
+            front,
             phase,
             descriptions: Vec::new(),
         };
@@ -136,6 +114,7 @@ impl Fold {
             self.phase_family(),
         ];
         families.extend(self.packet_families());
+        families.extend(front::families(&self.front));
         families.extend([
             counter(
                 "taciturn_relay_kernel_dropped_packets_total",
@@ -162,13 +141,13 @@ impl Fold {
     }
 
     fn phase_family(&self) -> Family {
-        let current = self.phase.read();
+        let current = self.phase.read(&self.totals);
         Family {
             name: "taciturn_relay_phase",
             help: "1 for the phase that the relay is in.",
             kind: MetricType::GAUGE,
             labels: &["phase"],
-            samples: PHASES
+            samples: SharedPhase::ALL
                 .iter()
                 .map(|phase| (vec![phase.as_str()], u64::from(*phase == current)))
                 .collect(),
@@ -177,13 +156,6 @@ impl Fold {
 
     fn packet_families(&self) -> [Family; 6] {
         let totals = &self.totals;
-        let labelled = |name, help, labels, samples| Family {
-            name,
-            help,
-            kind: MetricType::COUNTER,
-            labels,
-            samples,
-        };
         let codes = (0..METHODS.len())
             .flat_map(|method| (0..OUTCOMES.len()).map(move |outcome| (method, outcome)));
         [
@@ -278,6 +250,21 @@ fn gauge(name: &'static str, help: &'static str, value: u64) -> Family {
         kind: MetricType::GAUGE,
         labels: &[],
         samples: vec![(Vec::new(), value)],
+    }
+}
+
+fn labelled(
+    name: &'static str,
+    help: &'static str,
+    labels: &'static [&'static str],
+    samples: Vec<(Vec<&'static str>, u64)>,
+) -> Family {
+    Family {
+        name,
+        help,
+        kind: MetricType::COUNTER,
+        labels,
+        samples,
     }
 }
 

@@ -34,9 +34,10 @@ use crate::counters::{Counters, Totals};
 use crate::listener::certificate::CertificateError;
 use crate::listener::tls::TlsError;
 use crate::listener::{Established, Front, Listener, ServeError};
-use crate::metrics::{Metrics, SharedPhase};
+use crate::metrics::Metrics;
 use crate::net;
 use crate::own_addresses;
+use crate::phase::SharedPhase;
 use crate::relayed::{self, RelayedAddresses, RelayedError};
 use crate::worker::{Inbox, Message, Outbox, Worker};
 
@@ -160,36 +161,28 @@ impl Relay {
             clock,
         };
         let prepared = build::workers(&shared)?.prepare(slices, udp, inboxes)?;
-        let front_settings = build::front(&config, clock)?;
-
+        let front = build::front(&config, clock)?;
+        let runtime = control_runtime()?;
+        let front = Front::new(front.limits, front.tls, deliver(outboxes.clone()));
         let phase = Arc::new(SharedPhase::launching());
         let totals = Totals::new(counters);
-        let metrics = Metrics::new(totals.clone(), Arc::clone(&phase))?;
-        let ports = config.relayed.ports.len() * addresses.pairs().len();
+        let metrics = Metrics::new(
+            totals.clone(),
+            Arc::clone(front.counters()),
+            Arc::clone(&phase),
+        )?;
         let admin = Arc::new(Admin {
             phase: Arc::clone(&phase),
             totals,
             metrics,
             outboxes: outboxes.clone(),
-            capacity: Capacity {
-                allocations: config.limits.allocations as usize,
-                ports,
-                connections: config.limits.connections as usize,
-                workers,
-            },
+            capacity: capacity(&config, &addresses, workers),
             zone_id: config.sovereignty.zone_id.clone(),
             boot_id: build::boot_id()?,
             clock,
             drain: Mutex::new(None),
             sequence: AtomicU64::new(0),
         });
-
-        let runtime = control_runtime()?;
-        let front = Front::new(
-            front_settings.limits,
-            front_settings.tls,
-            deliver(outboxes.clone()),
-        );
         let mut relay = Self {
             listeners,
             admin_address: admin_socket.tcp_address(),
@@ -356,6 +349,15 @@ async fn stop_signal() -> io::Result<&'static str> {
         _ = terminate.recv() => "SIGTERM",
         _ = interrupt.recv() => "SIGINT",
     })
+}
+
+fn capacity(config: &Config, addresses: &RelayedAddresses, workers: usize) -> Capacity {
+    Capacity {
+        allocations: config.limits.allocations as usize,
+        ports: config.relayed.ports.len() * addresses.pairs().len(),
+        connections: config.limits.connections as usize,
+        workers,
+    }
 }
 
 /// Each new connection goes to the worker that has the fewest, ties in turn.
