@@ -15,12 +15,17 @@ use ahash::RandomState;
 use hashbrown::HashMap;
 
 use crate::address::{ChannelNumber, ChannelRange, Family, FiveTuple, PeerAddr, RelayedAddr};
+use crate::time::Instant;
 use crate::wire::{FirstByte, channel_data, indication};
 
 pub use drop_reason::DropReason;
+pub use meter::MeterId;
 pub use ports::PortSet;
 
+use meter::Meters;
+
 mod drop_reason;
+mod meter;
 mod ports;
 #[cfg(test)]
 mod tests;
@@ -56,6 +61,8 @@ pub enum Route {
         allocation: AllocationId,
         /// Its 5-tuple.
         client: FiveTuple,
+        /// The meter of its user, which all allocations of the user share.
+        meter: MeterId,
         /// The relayed socket.
         relayed: RelayedId,
         /// The address the socket is bound to.
@@ -178,6 +185,7 @@ struct AllocationRoutes {
     relayed: [Option<(RelayedId, RelayedAddr)>; 2],
     permissions: Vec<PermissionRoute>,
     channels: Vec<ChannelRoute>,
+    meter: MeterId,
     traffic: Traffic,
 }
 
@@ -211,6 +219,7 @@ pub struct RouteTable {
     // Indexed by `RelayedId`.
     by_relayed: Vec<Option<AllocationId>>,
     by_address: HashMap<SocketAddr, RelayedId, RandomState>,
+    meters: Meters,
     rules: PortRules,
     channels: ChannelRange,
 }
@@ -225,9 +234,16 @@ impl RouteTable {
             by_client: HashMap::with_hasher(hasher()),
             by_relayed: Vec::new(),
             by_address: HashMap::with_hasher(hasher()),
+            meters: Meters::default(),
             rules,
             channels,
         }
+    }
+
+    /// Sets how many bits of payload a user may have relayed in a second, both directions together; 0 lifts the limit
+    /// (RFC 8656 §5). Each worker counts what passes through it.
+    pub const fn limit_bandwidth(&mut self, bits_per_second: u64) {
+        self.meters.limit(bits_per_second);
     }
 
     /// Replaces the port rules; they hold from the next packet on.
@@ -239,14 +255,19 @@ impl RouteTable {
 
     /// Judges a datagram, or a frame of a stream without its padding, from a client.
     #[inline]
-    pub fn from_client(&mut self, client: &FiveTuple, datagram: &[u8]) -> ClientVerdict {
+    pub fn from_client(
+        &mut self,
+        now: Instant,
+        client: &FiveTuple,
+        datagram: &[u8],
+    ) -> ClientVerdict {
         let Some(&first) = datagram.first() else {
             return ClientVerdict::Drop(DropReason::Empty);
         };
         match FirstByte::classify(first, self.channels) {
-            FirstByte::ChannelData => self.channel_data(client, datagram),
+            FirstByte::ChannelData => self.channel_data(now, client, datagram),
             FirstByte::Stun if datagram.starts_with(&SEND_INDICATION) => {
-                self.send_indication(client, datagram)
+                self.send_indication(now, client, datagram)
             }
             FirstByte::Stun => ClientVerdict::Control,
             FirstByte::Dtls | FirstByte::Other => ClientVerdict::Drop(DropReason::UnknownProtocol),
@@ -254,11 +275,11 @@ impl RouteTable {
     }
 
     #[inline]
-    fn channel_data(&mut self, client: &FiveTuple, datagram: &[u8]) -> ClientVerdict {
+    fn channel_data(&mut self, now: Instant, client: &FiveTuple, datagram: &[u8]) -> ClientVerdict {
         let Ok(message) = channel_data::parse(datagram) else {
             return ClientVerdict::Drop(DropReason::MalformedChannelData);
         };
-        let Some(allocation) = self.allocation_of(client) else {
+        let Some((allocation, meters)) = self.allocation_of(client) else {
             return ClientVerdict::Drop(DropReason::NoAllocation);
         };
         let Some(channel) = allocation
@@ -277,6 +298,9 @@ impl RouteTable {
             return ClientVerdict::Drop(DropReason::NoRelayedAddress);
         };
         let length = message.payload.len();
+        if !meters.admit(allocation.meter, now, length) {
+            return ClientVerdict::Drop(DropReason::Bandwidth);
+        }
         allocation.traffic.to_peer_packets += 1;
         allocation.traffic.to_peer_bytes += length as u64;
         ClientVerdict::ToPeer {
@@ -289,7 +313,12 @@ impl RouteTable {
     }
 
     #[inline]
-    fn send_indication(&mut self, client: &FiveTuple, datagram: &[u8]) -> ClientVerdict {
+    fn send_indication(
+        &mut self,
+        now: Instant,
+        client: &FiveTuple,
+        datagram: &[u8],
+    ) -> ClientVerdict {
         let Ok(message) = indication::parse_send(datagram) else {
             return ClientVerdict::Drop(DropReason::MalformedSend);
         };
@@ -297,7 +326,7 @@ impl RouteTable {
         if !self.rules.allow(peer.0) {
             return ClientVerdict::Drop(DropReason::ForbiddenPeer);
         }
-        let Some(allocation) = self.allocation_of(client) else {
+        let Some((allocation, meters)) = self.allocation_of(client) else {
             return ClientVerdict::Drop(DropReason::NoAllocation);
         };
         let Some(destination) = allocation.permitted(peer.0.ip()) else {
@@ -311,6 +340,9 @@ impl RouteTable {
         }
         let length = message.data.len();
         let start = offset_within(datagram, message.data);
+        if !meters.admit(allocation.meter, now, length) {
+            return ClientVerdict::Drop(DropReason::Bandwidth);
+        }
         allocation.traffic.to_peer_packets += 1;
         allocation.traffic.to_peer_bytes += length as u64;
         ClientVerdict::ToPeer {
@@ -324,8 +356,14 @@ impl RouteTable {
 
     /// Judges a datagram of `length` bytes that came from `peer` to a relayed socket.
     #[inline]
-    pub fn from_peer(&mut self, relayed: RelayedId, peer: PeerAddr, length: usize) -> PeerVerdict {
-        let Some(allocation) = self.allocation_at(relayed) else {
+    pub fn from_peer(
+        &mut self,
+        now: Instant,
+        relayed: RelayedId,
+        peer: PeerAddr,
+        length: usize,
+    ) -> PeerVerdict {
+        let Some((allocation, meters)) = self.allocation_at(relayed) else {
             return PeerVerdict::Drop(DropReason::NoAllocation);
         };
         let framing = match allocation.channels.iter().find(|c| c.peer == peer) {
@@ -334,6 +372,9 @@ impl RouteTable {
             None if allocation.permitted(peer.0.ip()).is_some() => Framing::Indication,
             Some(_) | None => return PeerVerdict::Drop(DropReason::PeerNotPermitted),
         };
+        if !meters.admit(allocation.meter, now, length) {
+            return PeerVerdict::Drop(DropReason::Bandwidth);
+        }
         allocation.traffic.to_client_packets += 1;
         allocation.traffic.to_client_bytes += length as u64;
         PeerVerdict::ToClient {
@@ -343,15 +384,23 @@ impl RouteTable {
     }
 
     #[inline]
-    fn allocation_of(&mut self, client: &FiveTuple) -> Option<&mut AllocationRoutes> {
+    fn allocation_of(
+        &mut self,
+        client: &FiveTuple,
+    ) -> Option<(&mut AllocationRoutes, &mut Meters)> {
         let id = *self.by_client.get(client)?;
-        self.allocations.get_mut(id.0 as usize)?.as_mut()
+        let routes = self.allocations.get_mut(id.0 as usize)?.as_mut()?;
+        Some((routes, &mut self.meters))
     }
 
     #[inline]
-    fn allocation_at(&mut self, relayed: RelayedId) -> Option<&mut AllocationRoutes> {
+    fn allocation_at(
+        &mut self,
+        relayed: RelayedId,
+    ) -> Option<(&mut AllocationRoutes, &mut Meters)> {
         let id = (*self.by_relayed.get(relayed.0 as usize)?)?;
-        self.allocations.get_mut(id.0 as usize)?.as_mut()
+        let routes = self.allocations.get_mut(id.0 as usize)?.as_mut()?;
+        Some((routes, &mut self.meters))
     }
 
     // ---- the hot path ends ----
@@ -377,16 +426,19 @@ impl RouteTable {
             Route::Relayed {
                 allocation,
                 client,
+                meter,
                 relayed,
                 bound,
                 advertised,
             } => {
+                self.meters.prepare(meter);
                 let slot = slot_at(&mut self.allocations, allocation.0);
                 let routes = slot.get_or_insert_with(|| AllocationRoutes {
                     client,
                     relayed: [None; 2],
                     permissions: Vec::new(),
                     channels: Vec::new(),
+                    meter,
                     traffic: Traffic::default(),
                 });
                 routes.relayed[half(Family::of(&bound))] = Some((relayed, advertised));
@@ -439,6 +491,7 @@ impl RouteTable {
                 relayed,
                 bound,
                 advertised,
+                ..
             } => {
                 *slot_at(&mut self.by_relayed, relayed.0) = None;
                 self.by_address.remove(&bound);

@@ -34,6 +34,7 @@ use crate::wire::{Class, Framed, Method};
 use allocation::Allocation;
 use budget::AnswerBudget;
 use expiry::{Deadlines, Expiring};
+use meters::Meters;
 use pending::{Pending, SocketUse};
 use port_pool::PortPool;
 use reservation::Reservation;
@@ -59,6 +60,7 @@ mod drain;
 mod effect;
 mod expiry;
 mod icmp;
+mod meters;
 pub mod peers;
 mod pending;
 mod port_pool;
@@ -92,6 +94,7 @@ pub struct Server {
     // What each relayed socket is for; its key is the `RelayedId`.
     sockets: Slab<SocketUse>,
     pools: Vec<PortPool>,
+    meters: Meters,
     deadlines: Deadlines,
     effects: VecDeque<Effect>,
 }
@@ -113,6 +116,7 @@ impl Server {
         let pending_by_client = HashMap::with_hasher(hasher());
         let sources = HashMap::with_hasher(hasher());
         let reservations = HashMap::with_hasher(hasher());
+        let meters = Meters::new(hasher());
         let budget_seed = [
             random.next_u64(),
             random.next_u64(),
@@ -138,6 +142,7 @@ impl Server {
             reservations,
             sockets: Slab::new(),
             pools,
+            meters,
             deadlines: Deadlines::default(),
             effects: VecDeque::new(),
         }
@@ -263,7 +268,7 @@ impl Server {
             self.sockets.len(),
             self.pending.len() + self.pending_by_client.len(),
             self.reservations.len(),
-            self.allocations.len() + self.by_client.len() + self.sources.len(),
+            self.allocations.len() + self.by_client.len() + self.sources.len() + self.meters.len(),
         ]
     }
 

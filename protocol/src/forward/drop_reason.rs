@@ -47,6 +47,8 @@ drop_reasons! {
     NoRelayedAddress = "no_relayed_address",
     /// Data to a peer that the peer policy forbids.
     ForbiddenPeer = "forbidden_peer",
+    /// Data beyond what its user may have relayed in a second.
+    Bandwidth = "bandwidth",
     /// Data to a relayed address of this relay that holds no allocation.
     NoSuchRelayed = "no_such_relayed",
     /// Data from a peer without a permission.

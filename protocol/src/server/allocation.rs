@@ -10,7 +10,7 @@ use super::expiry::Expiring;
 use super::{Server, budget};
 use crate::address::{ChannelNumber, Family, FiveTuple, PeerAddr, RelayedAddr};
 use crate::credentials::{LongTermKey, UserName};
-use crate::forward::{AllocationId, Destination, RelayedId, Route};
+use crate::forward::{AllocationId, Destination, MeterId, RelayedId, Route};
 use crate::time::{Instant, Now};
 use crate::wire::TransactionId;
 
@@ -19,6 +19,7 @@ use crate::wire::TransactionId;
 pub(super) struct Allocation {
     pub(super) client: FiveTuple,
     pub(super) user: UserName,
+    pub(super) meter: MeterId,
     pub(super) key: LongTermKey,
     pub(super) created: Instant,
     /// The Allocate that made it, to know its retransmissions (T-10).
@@ -87,10 +88,16 @@ impl Allocation {
 }
 
 impl Relayed {
-    pub(super) const fn route(&self, allocation: AllocationId, client: FiveTuple) -> Route {
+    pub(super) const fn route(
+        &self,
+        allocation: AllocationId,
+        client: FiveTuple,
+        meter: MeterId,
+    ) -> Route {
         Route::Relayed {
             allocation,
             client,
+            meter,
             relayed: self.id,
             bound: self.bound,
             advertised: self.advertised,
@@ -168,6 +175,7 @@ impl Server {
             }
         }
         self.quota.release(&allocation.user);
+        self.meters.give_back(&allocation.user);
     }
 
     /// Removes one relayed address with the permissions and channels of its family (T-82, T-84).
@@ -178,7 +186,7 @@ impl Server {
         let Some(gone) = allocation.relayed[half(family)].take() else {
             return;
         };
-        let client = allocation.client;
+        let (client, meter) = (allocation.client, allocation.meter);
         let (deadlines, effects) = (&mut self.deadlines, &mut self.effects);
         allocation.channels.retain(|channel| {
             let stays = Family::of(&channel.peer.0) != family;
@@ -212,7 +220,7 @@ impl Server {
             stays
         });
         deadlines.stop(gone.expires_at, Expiring::Relayed(id, family));
-        effects.push_back(Effect::RemoveRoute(gone.route(id, client)));
+        effects.push_back(Effect::RemoveRoute(gone.route(id, client, meter)));
         self.close_socket(now, gone.id, gone.port);
     }
 }

@@ -269,8 +269,10 @@ impl Server {
             .reserved
             .map(|reserved| self.reserve(now, reserved, &pending.user));
         let client = pending.client;
+        let meter = self.meters.take(&pending.user);
         self.install(Allocation {
             client,
+            meter,
             user: pending.user,
             key: pending.key,
             created: now.instant,
@@ -318,8 +320,11 @@ impl Server {
                 relayed.expires_at,
                 Expiring::Relayed(id, Family::of(&relayed.bound)),
             );
-            self.effects
-                .push_back(Effect::AddRoute(relayed.route(id, client)));
+            self.effects.push_back(Effect::AddRoute(relayed.route(
+                id,
+                client,
+                allocation.meter,
+            )));
         }
         entry.insert(allocation);
         id

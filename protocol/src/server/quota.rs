@@ -90,7 +90,7 @@ impl Quota for LocalQuota {
 
 /// Whom a user name stands for: of a time-limited name `expiry:id` the id, since the expiry differs with each
 /// credential of one user; else the whole name.
-fn subject(name: &[u8]) -> &[u8] {
+pub(super) fn subject(name: &[u8]) -> &[u8] {
     match name.iter().position(|&b| b == b':') {
         Some(colon)
             if colon > 0

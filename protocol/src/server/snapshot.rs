@@ -197,8 +197,10 @@ impl Server {
                 expires_at,
             });
         }
+        let meter = self.meters.take(&user);
         let id = self.install(Allocation {
             client: state.client,
+            meter,
             user,
             key,
             created: Instant::from_nanos(now.instant.as_nanos().saturating_sub(nanos(state.age))),

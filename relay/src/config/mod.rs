@@ -215,9 +215,11 @@ pub struct Limits {
     pub channels_per_allocation: u32,
     /// Answers to unauthenticated requests a second, for each source prefix (/32 or /64); 0 lifts the limit.
     pub unauthenticated_per_second: u32,
+    /// Payload bits a second of one user name, both directions together, on each worker; 0 lifts the limit.
+    pub bits_per_second_per_user: u64,
     /// The longest lifetime that is granted to an allocation at a time; 600 to 3600 seconds.
     pub max_lifetime: Duration,
-    /// How old an allocation may become, however often it is refreshed.
+    /// How old an allocation may be and still be refreshed with credentials that have expired.
     pub allocation_max_age: Duration,
     /// Established TCP and TLS connections of the whole relay.
     pub connections: u32,

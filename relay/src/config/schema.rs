@@ -40,6 +40,7 @@ pub const SCHEMA: &[SectionSchema] = &[
             "permissions-per-allocation",
             "channels-per-allocation",
             "unauthenticated-per-second",
+            "bits-per-second-per-user",
             "max-lifetime",
             "allocation-max-age",
             "connections",

@@ -162,6 +162,7 @@ fn limits(top: &Section<'_>) -> Limits {
         |key, range, default| section.and_then(|section| section.read(key, duration(range))).unwrap_or(default);
     let unauthenticated =
         section.and_then(|section| section.read("unauthenticated-per-second", integer(0..=1_000_000)));
+    let bits = section.and_then(|section| section.read("bits-per-second-per-user", integer(0..=1_000_000_000_000)));
     // One whole frame of a stream must fit, or nothing would ever be sent: 65535 bytes and a header.
     let queue = section.and_then(|section| section.read("queue-bytes", integer(65_600..=1_073_741_824)));
     Limits {
@@ -170,6 +171,7 @@ fn limits(top: &Section<'_>) -> Limits {
         permissions_per_allocation: count("permissions-per-allocation", 65_535, 64),
         channels_per_allocation: count("channels-per-allocation", 16_384, 32),
         unauthenticated_per_second: unauthenticated.unwrap_or(10),
+        bits_per_second_per_user: bits.unwrap_or(0),
         max_lifetime: period("max-lifetime", 10 * MINUTE..=HOUR, HOUR),
         allocation_max_age: period("allocation-max-age", 10 * MINUTE..=365 * DAY, DAY),
         connections: count("connections", MANY, 10_000),

@@ -98,15 +98,17 @@ impl Built<'_> {
             .map(|(number, (((ports, listeners), inbox), counters))| {
                 let worker = u8::try_from(number).unwrap_or(u8::MAX);
                 let quota = Box::new(self.quota.clone());
+                let mut routes = RouteTable::new(
+                    seed()?,
+                    self.shared.policy.port_rules(),
+                    self.shared.config.channel_numbers,
+                );
+                routes.limit_bandwidth(self.shared.config.limits.bits_per_second_per_user);
                 let parts = Parts {
                     worker,
                     listeners,
                     server: Server::new(self.settings(worker, ports), quota, random()?),
-                    routes: RouteTable::new(
-                        seed()?,
-                        self.shared.policy.port_rules(),
-                        self.shared.config.channel_numbers,
-                    ),
+                    routes,
                     inbox,
                     outboxes: self.shared.outboxes.to_vec(),
                     owners: Arc::clone(&self.owners),

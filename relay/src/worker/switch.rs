@@ -77,7 +77,7 @@ impl Switch {
             client: taciturn_protocol::address::ClientAddr(datagram.from),
             server: listener.server(datagram.to),
         };
-        match self.routes.from_client(&from, datagram.bytes) {
+        match self.routes.from_client(now.instant, &from, datagram.bytes) {
             ClientVerdict::ToPeer {
                 relayed,
                 peer,
@@ -108,7 +108,7 @@ impl Switch {
     /// A frame from a client over TCP or TLS.
     #[inline]
     pub(super) fn stream_frame(&mut self, now: Now, from: &FiveTuple, frame: &[u8]) {
-        match self.routes.from_client(from, frame) {
+        match self.routes.from_client(now.instant, from, frame) {
             ClientVerdict::ToPeer {
                 relayed,
                 peer,
@@ -152,7 +152,7 @@ impl Switch {
             return self.counters.dropped(DropReason::Truncated);
         }
         let peer = PeerAddr(datagram.from);
-        match self.routes.from_peer(relayed, peer, datagram.bytes.len()) {
+        match self.routes.from_peer(now.instant, relayed, peer, datagram.bytes.len()) {
             PeerVerdict::ToClient { client, framing } => {
                 let traffic_class = self.marking(datagram.traffic_class);
                 let carried = Carried {
@@ -349,11 +349,11 @@ impl Switch {
     ) {
         let len = carried.bytes.len();
         let mut peer = PeerAddr(from);
-        let mut verdict = self.routes.from_peer(to, peer, len);
+        let mut verdict = self.routes.from_peer(now.instant, to, peer, len);
         if from != from_bound && matches!(verdict, PeerVerdict::Drop(_)) {
             // A client that was told the bound address, behind the NAT that hides it, has its permission for that.
             peer = PeerAddr(from_bound);
-            verdict = self.routes.from_peer(to, peer, len);
+            verdict = self.routes.from_peer(now.instant, to, peer, len);
         }
         match verdict {
             PeerVerdict::ToClient { client, framing } => {

@@ -1,6 +1,8 @@
 //! Both parties on one relay, and what the table remembers.
 
-use super::sim::{Choices, Outcome, Sim, addr};
+use core::time::Duration;
+
+use super::sim::{Choices, Client, Outcome, Sim, addr, credentials};
 use crate::address::PeerAddr;
 use crate::forward::{ClientVerdict, Destination, DropReason, Framing, PeerVerdict, Traffic};
 
@@ -18,7 +20,9 @@ fn two_allocations_can_be_each_others_peers() {
     assert_eq!(sim.bind(&mut a, 0x4000, at_b), None);
     let ClientVerdict::ToPeer {
         destination, peer, ..
-    } = sim.table.from_client(&a.five_tuple, &message)
+    } = sim
+        .table
+        .from_client(sim.now.instant, &a.five_tuple, &message)
     else {
         panic!("not relayed");
     };
@@ -28,10 +32,14 @@ fn two_allocations_can_be_each_others_peers() {
     );
     let there = sim.table.relayed_at(at_b).unwrap();
     // B has no permission for A yet.
-    let verdict = sim.table.from_peer(there, PeerAddr(at_a), 1);
+    let verdict = sim
+        .table
+        .from_peer(sim.now.instant, there, PeerAddr(at_a), 1);
     assert_eq!(verdict, PeerVerdict::Drop(DropReason::PeerNotPermitted));
     assert_eq!(sim.permit(&mut b, &[at_a]), None);
-    let verdict = sim.table.from_peer(there, PeerAddr(at_a), 1);
+    let verdict = sim
+        .table
+        .from_peer(sim.now.instant, there, PeerAddr(at_a), 1);
     assert_eq!(
         verdict,
         PeerVerdict::ToClient {
@@ -80,4 +88,34 @@ fn traffic_is_counted_by_direction() {
         to_client_bytes: 100,
     };
     assert_eq!(sim.table.traffic(id), Some(expected));
+}
+
+/// T-81: a user's payload beyond the limit is dropped, over all its allocations together; control messages, and other
+/// users, are not touched.
+#[test]
+fn a_users_bandwidth_is_limited() {
+    let mut sim = Sim::new();
+    sim.table.limit_bandwidth(8_000);
+    let mut first = sim.client(1);
+    let mut second = sim.client(2);
+    let mut other = Client::new(3, &credentials("bob", Duration::from_secs(3600)));
+    for client in [&mut first, &mut second, &mut other] {
+        sim.allocate(client);
+        assert_eq!(sim.bind(client, 0x4000, addr("8.8.8.8:5000")), None);
+    }
+    let relayed = |sim: &mut Sim, client: &Client| {
+        (0..100)
+            .filter(|_| matches!(sim.channel(client, 0x4000, &[0; 100]), Outcome::ToPeer(_)))
+            .count()
+    };
+    // 1000 bytes a second, a second's worth at once.
+    assert_eq!(relayed(&mut sim, &first), 11);
+    assert_eq!(
+        sim.channel(&second, 0x4000, &[0; 100]),
+        Outcome::Dropped(DropReason::Bandwidth)
+    );
+    assert_eq!(relayed(&mut sim, &other), 11);
+    assert_eq!(sim.refresh(&mut first, None).code(), None);
+    sim.advance(Duration::from_secs(1));
+    assert_eq!(relayed(&mut sim, &first) + relayed(&mut sim, &second), 10);
 }

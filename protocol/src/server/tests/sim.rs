@@ -170,7 +170,7 @@ impl Sim {
 
     /// A datagram from a client, by the path that a worker takes. The answer, if there is one.
     pub(super) fn deliver(&mut self, from: FiveTuple, datagram: &[u8]) -> Outcome {
-        match self.table.from_client(&from, datagram) {
+        match self.table.from_client(self.now.instant, &from, datagram) {
             ClientVerdict::Control => {
                 let verdict = self
                     .server
@@ -210,7 +210,9 @@ impl Sim {
 
     pub(super) fn from_peer(&mut self, peer: SocketAddr, at: SocketAddr) -> PeerVerdict {
         match self.sockets.iter().find(|(_, bound)| **bound == at) {
-            Some((&id, _)) => self.table.from_peer(id, PeerAddr(peer), 100),
+            Some((&id, _)) => self
+                .table
+                .from_peer(self.now.instant, id, PeerAddr(peer), 100),
             None => PeerVerdict::Drop(DropReason::NoAllocation),
         }
     }
