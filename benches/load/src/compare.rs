@@ -1,4 +1,4 @@
-//! Two servers, one after the other on the same core, under the same rows; medians and ratios.
+//! Two servers on the same core, in turn under the same rows; medians and ratios.
 //!
 //! Responsible for the order of the runs and for which core does what. Not responsible for how a server is started (see
 //! `servers`), what a row is (see `rows`), or how the result is shown (see `table`).
@@ -15,7 +15,7 @@ use crate::server_use::Server;
 use anyhow::{Context, Result, bail};
 use rows::{Effort, Row};
 use serde_json::Value;
-use servers::{Kind, Workbench};
+use servers::{Kind, Running, Workbench};
 use std::path::PathBuf;
 use std::time::Duration;
 use table::{Comparison, Measured};
@@ -100,21 +100,19 @@ pub(crate) fn run(options: &Options) -> Result<Outcome> {
         effort,
         &rows,
     )?;
+    let kinds = [options.baseline, options.candidate];
     for round in 0..options.rounds {
+        eprintln!("round {} of {}", round + 1, options.rounds);
         // Alternate who goes first: a machine that warms up or slows down favours neither.
-        for position in 0..2 {
-            let side = (position + round) % 2;
-            let kind = [options.baseline, options.candidate][side];
-            eprintln!(
-                "round {} of {}: {}",
-                round + 1,
-                options.rounds,
-                kind.label()
-            );
-            measure(&bench, kind, &rows, effort, |row, measured| {
-                comparison.add(row, side, measured)
-            })?;
-        }
+        let order = if round % 2 == 0 { [0, 1] } else { [1, 0] };
+        measure(
+            &bench,
+            kinds,
+            order,
+            &rows,
+            effort,
+            |row, side, measured| comparison.add(row, side, measured),
+        )?;
     }
     let text = comparison.to_markdown();
     machine::print(&text)?;
@@ -144,13 +142,15 @@ pub(crate) fn run(options: &Options) -> Result<Outcome> {
     })
 }
 
-/// One server through all rows. Memory rows get a process of their own, which has done nothing before.
+/// Both servers through all rows, row by row: the two runs of a row are seconds apart, so that a drift of the machine
+/// touches both. The one whose turn it is not sleeps. Memory rows get processes of their own, which have done nothing before.
 fn measure(
     bench: &Workbench,
-    kind: Kind,
+    kinds: [Kind; 2],
+    order: [usize; 2],
     rows: &[Row],
     effort: Effort,
-    mut add: impl FnMut(usize, Measured),
+    mut add: impl FnMut(usize, usize, Measured),
 ) -> Result<()> {
     for fresh in [true, false] {
         let chosen: Vec<usize> = (0..rows.len())
@@ -159,25 +159,38 @@ fn measure(
         if chosen.is_empty() {
             continue;
         }
-        machine::pin_if_possible(SERVER_CORE)?;
-        let running = bench.start(kind);
-        machine::pin_if_possible(GENERATOR_CORE)?;
-        let running = running.with_context(|| format!("cannot start {}", kind.label()))?;
-        let observed = Server::new(running.pid())?;
+        let servers = [start(bench, kinds[0])?, start(bench, kinds[1])?];
         for row in chosen {
-            let measured = match rows[row].run(&running, effort, &observed) {
-                Ok((report, sound)) => Measured {
-                    report,
-                    failure: (!sound).then(|| "unsound: see the counts".to_owned()),
-                },
-                Err(error) => Measured {
-                    report: Value::Null,
-                    failure: Some(format!("{error:#}")),
-                },
-            };
-            eprintln!("  {:<16} {}", rows[row].name, table::one_line(&measured));
-            add(row, measured);
+            for side in order {
+                let (running, observed) = &servers[side];
+                let measured = match rows[row].run(running, effort, observed) {
+                    Ok((report, sound)) => Measured {
+                        report,
+                        failure: (!sound).then(|| "unsound: see the counts".to_owned()),
+                    },
+                    Err(error) => Measured {
+                        report: Value::Null,
+                        failure: Some(format!("{error:#}")),
+                    },
+                };
+                eprintln!(
+                    "  {:<16} {:<9} {}",
+                    rows[row].name,
+                    kinds[side].label(),
+                    table::one_line(&measured)
+                );
+                add(row, side, measured);
+            }
         }
     }
     Ok(())
+}
+
+fn start(bench: &Workbench, kind: Kind) -> Result<(Running, Server)> {
+    machine::pin_if_possible(SERVER_CORE)?;
+    let running = bench.start(kind);
+    machine::pin_if_possible(GENERATOR_CORE)?;
+    let running = running.with_context(|| format!("cannot start {}", kind.label()))?;
+    let observed = Server::new(running.pid())?;
+    Ok((running, observed))
 }

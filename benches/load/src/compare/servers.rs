@@ -104,7 +104,7 @@ impl Workbench {
             Kind::Coturn => self.coturn_command(plain, tls),
             Kind::Taciturn => self.taciturn_command(plain, tls, admin)?,
         };
-        let log = self.directory.join(format!("{}.log", kind.label()));
+        let log = self.directory.join(format!("{}.log", plain.port()));
         let output = File::create(&log)?;
         let child = command
             .stdin(Stdio::null())
@@ -157,8 +157,14 @@ impl Workbench {
             .arg(format!("--max-port={highest}"))
             .arg(format!("--cert={}", self.path("certificate.pem")))
             .arg(format!("--pkey={}", self.path("key.pem")))
-            .arg(format!("--pidfile={}", self.path("coturn.pid")))
-            .arg(format!("--userdb={}", self.path("coturn.db")));
+            .arg(format!(
+                "--pidfile={}",
+                self.path(&format!("{}.pid", plain.port()))
+            ))
+            .arg(format!(
+                "--userdb={}",
+                self.path(&format!("{}.db", plain.port()))
+            ));
         command
     }
 
@@ -168,7 +174,7 @@ impl Workbench {
         tls: SocketAddr,
         admin: SocketAddr,
     ) -> Result<Command> {
-        let path = self.directory.join("relay.toml");
+        let path = self.directory.join(format!("{}.toml", plain.port()));
         write_private(&path, &self.taciturn_config(plain, tls, admin))?;
         let mut command = Command::new(&self.taciturn);
         command.arg("relay").arg("--config").arg(path);

@@ -147,7 +147,7 @@ impl Comparison {
         writeln!(out, "- command: `{}`", made.command)?;
         writeln!(
             out,
-            "- {} rounds in alternation, medians; {} s a run after {} s of warm-up; server on core 0, generator on core 1, loopback\n",
+            "- {} rounds, row by row in alternation; medians, and medians of each round's ratio; {} s a run after {} s of warm-up; server on core 0, generator on core 1, loopback\n",
             self.rounds,
             self.effort.duration.as_secs_f64(),
             self.effort.warm_up.as_secs_f64()
@@ -292,18 +292,29 @@ pub(crate) fn one_line(measured: &Measured) -> String {
     }
 }
 
+/// A figure of a run that counts.
+fn value(measured: &Measured, figure: Figure) -> Option<f64> {
+    if measured.failure.is_some() {
+        return None;
+    }
+    measured.report.pointer(figure.pointer)?.as_f64()
+}
+
 fn median(side: &[Measured], figure: Figure) -> Option<f64> {
-    let mut values: Vec<f64> = side
-        .iter()
-        .filter(|measured| measured.failure.is_none())
-        .filter_map(|measured| measured.report.pointer(figure.pointer)?.as_f64())
-        .collect();
+    middle(
+        side.iter()
+            .filter_map(|measured| value(measured, figure))
+            .collect(),
+    )
+}
+
+fn middle(mut values: Vec<f64>) -> Option<f64> {
     values.sort_by(f64::total_cmp);
-    let middle = values.len() / 2;
+    let half = values.len() / 2;
     match values.len() {
         0 => None,
-        odd if odd % 2 == 1 => Some(values[middle]),
-        _ => Some(f64::midpoint(values[middle - 1], values[middle])),
+        odd if odd % 2 == 1 => Some(values[half]),
+        _ => Some(f64::midpoint(values[half - 1], values[half])),
     }
 }
 
@@ -314,13 +325,16 @@ fn median_text(side: &[Measured], figure: Figure) -> String {
     )
 }
 
+/// The median over rounds of candidate / baseline. Rounds are paired, as the two runs of a round are seconds apart.
 fn ratio_text(sides: &[Vec<Measured>; 2], figure: Figure) -> String {
-    match (median(&sides[0], figure), median(&sides[1], figure)) {
-        (Some(baseline), Some(candidate)) if baseline > 0.0 => {
-            format!("{:.2}", candidate / baseline)
-        }
-        _ => "-".to_owned(),
-    }
+    let ratios = sides[0]
+        .iter()
+        .zip(&sides[1])
+        .filter_map(|(baseline, candidate)| {
+            let (baseline, candidate) = (value(baseline, figure)?, value(candidate, figure)?);
+            (baseline > 0.0).then(|| candidate / baseline)
+        });
+    middle(ratios.collect()).map_or_else(|| "-".to_owned(), |ratio| format!("{ratio:.2}"))
 }
 
 fn loss_text(side: &[Measured]) -> String {
@@ -349,17 +363,17 @@ mod tests {
     }
 
     #[test]
-    fn medians_and_ratios_skip_failed_runs() {
+    fn medians_and_paired_ratios_skip_failed_runs() {
         let failed = Measured {
             report: Value::Null,
             failure: Some("refused".to_owned()),
         };
         let sides = [
             vec![run(2000.0), run(1000.0), run(9000.0), failed],
-            vec![run(900.0), run(1100.0)],
+            vec![run(1000.0), run(800.0), run(1800.0), run(1.0)],
         ];
         assert_eq!(median(&sides[0], CPU), Some(2000.0));
-        assert_eq!(median(&sides[1], CPU), Some(1000.0));
+        assert_eq!(median(&sides[1], CPU), Some(900.0));
         assert_eq!(ratio_text(&sides, CPU), "0.50");
         assert_eq!(loss_text(&sides[1]), "0.50");
     }
