@@ -39,20 +39,38 @@ pub(crate) fn load(file: &Path) -> anyhow::Result<Config> {
 }
 
 fn summary(config: &Config) -> Vec<(&'static str, String)> {
-    let listeners: Vec<String> =
-        config.listeners.iter().map(|l| format!("{} {}", l.transport.as_str(), l.address)).collect();
+    let listeners: Vec<String> = config
+        .listeners
+        .iter()
+        .map(|l| format!("{} {}", l.transport.as_str(), l.address))
+        .collect();
     let relayed: Vec<String> = config
         .relayed
         .addresses
         .iter()
-        .map(|a| a.advertise.map_or_else(|| a.bind.to_string(), |seen| format!("{} (seen as {seen})", a.bind)))
+        .map(|a| {
+            a.advertise.map_or_else(
+                || a.bind.to_string(),
+                |seen| format!("{} (seen as {seen})", a.bind),
+            )
+        })
         .collect();
-    let ports = format!("ports {}-{}", config.relayed.ports.start(), config.relayed.ports.end());
+    let ports = format!(
+        "ports {}-{}",
+        config.relayed.ports.start(),
+        config.relayed.ports.end()
+    );
     let secrets: Vec<&str> = config.secrets.iter().map(|secret| secret.id()).collect();
     let users: Vec<&str> = config.users.iter().map(|user| user.name.as_str()).collect();
     let tls = config.tls.as_ref().map_or_else(
         || "none".to_owned(),
-        |tls| format!("profile {}, {}", tls.profile.as_str(), tls.certificate_file.display()),
+        |tls| {
+            format!(
+                "profile {}, {}",
+                tls.profile.as_str(),
+                tls.certificate_file.display()
+            )
+        },
     );
     let admin = match &config.admin.address {
         AdminAddress::Tcp(address) => address.to_string(),
@@ -70,5 +88,9 @@ fn summary(config: &Config) -> Vec<(&'static str, String)> {
 }
 
 fn or_none(names: &[&str]) -> String {
-    if names.is_empty() { "none".to_owned() } else { names.join(", ") }
+    if names.is_empty() {
+        "none".to_owned()
+    } else {
+        names.join(", ")
+    }
 }

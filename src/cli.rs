@@ -169,8 +169,11 @@ pub(crate) struct OutputOptions {
 
 /// Reads a duration as the configuration writes it; at least a second, as credentials count in seconds.
 fn parse_ttl(text: &str) -> Result<Duration, String> {
-    let malformed = || "write a whole number and a unit: s, m, h or d, such as 90s, 10m, 1h or 7d".to_owned();
-    let split = text.find(|c: char| !c.is_ascii_digit()).ok_or_else(malformed)?;
+    let malformed =
+        || "write a whole number and a unit: s, m, h or d, such as 90s, 10m, 1h or 7d".to_owned();
+    let split = text
+        .find(|c: char| !c.is_ascii_digit())
+        .ok_or_else(malformed)?;
     let (number, unit) = text.split_at(split);
     let number: u64 = number.parse().map_err(|_| malformed())?;
     let seconds = match unit {
@@ -201,9 +204,18 @@ mod tests {
     fn a_ttl_is_digits_and_one_unit() {
         assert_eq!(parse_ttl("1h"), Ok(Duration::from_secs(3600)));
         assert_eq!(parse_ttl("90s"), Ok(Duration::from_secs(90)));
-        for wrong in
-            ["", "1", "h", "0s", "-1h", "1.5h", "1h30m", "1 h", "99999999999999999999s", "18446744073709551615d"]
-        {
+        for wrong in [
+            "",
+            "1",
+            "h",
+            "0s",
+            "-1h",
+            "1.5h",
+            "1h30m",
+            "1 h",
+            "99999999999999999999s",
+            "18446744073709551615d",
+        ] {
             assert!(parse_ttl(wrong).is_err(), "{wrong:?}");
         }
     }

@@ -16,7 +16,9 @@ use taciturn_protocol::credentials::{Hashes, HmacHash, Realm, SharedSecret, Stat
 use taciturn_protocol::time::UnixTime;
 use zeroize::Zeroizing;
 
-use crate::cli::{CredentialsCommand, HashName, KeyOptions, MintOptions, OutputOptions, SecretOptions};
+use crate::cli::{
+    CredentialsCommand, HashName, KeyOptions, MintOptions, OutputOptions, SecretOptions,
+};
 
 /// The most that is read of a secret or a password: longer is a wrong file.
 const MAX_INPUT_BYTES: u64 = 64 * 1024;
@@ -31,17 +33,21 @@ pub(crate) fn run(command: CredentialsCommand, out: &mut dyn Write) -> anyhow::R
 
 fn mint_credentials(options: &MintOptions, out: &mut dyn Write) -> anyhow::Result<()> {
     let file = options.secret_file.display();
-    let bytes = read_secret(&options.secret_file).with_context(|| format!("cannot read the secret {file}"))?;
+    let bytes = read_secret(&options.secret_file)
+        .with_context(|| format!("cannot read the secret {file}"))?;
     let remedy = "make one with: taciturn credentials secret --out FILE";
-    let secret =
-        SharedSecret::new("file", &bytes, Hashes::BOTH).with_context(|| format!("{file} is refused ({remedy})"))?;
+    let secret = SharedSecret::new("file", &bytes, Hashes::BOTH)
+        .with_context(|| format!("{file} is refused ({remedy})"))?;
     let hash = match options.hash {
         HashName::Sha1 => HmacHash::Sha1,
         HashName::Sha256 => HmacHash::Sha256,
     };
-    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).context("the clock is before 1970")?;
+    let now = SystemTime::now()
+        .duration_since(SystemTime::UNIX_EPOCH)
+        .context("the clock is before 1970")?;
     let now = UnixTime::from_secs(now.as_secs());
-    let credentials = mint(&secret, hash, &options.user, options.ttl, now).context("cannot mint for this user")?;
+    let credentials = mint(&secret, hash, &options.user, options.ttl, now)
+        .context("cannot mint for this user")?;
     if options.json {
         let object = serde_json::json!({
             "username": credentials.username,
@@ -60,7 +66,9 @@ fn mint_credentials(options: &MintOptions, out: &mut dyn Write) -> anyhow::Resul
 /// The secret as the relay reads it: the file's bytes without one final line end.
 fn read_secret(path: &Path) -> io::Result<Zeroizing<Vec<u8>>> {
     let mut bytes = Zeroizing::new(Vec::new());
-    File::open(path)?.take(MAX_INPUT_BYTES).read_to_end(&mut bytes)?;
+    File::open(path)?
+        .take(MAX_INPUT_BYTES)
+        .read_to_end(&mut bytes)?;
     if bytes.ends_with(b"\n") {
         bytes.pop();
         if bytes.ends_with(b"\r") {
@@ -71,18 +79,27 @@ fn read_secret(path: &Path) -> io::Result<Zeroizing<Vec<u8>>> {
 }
 
 fn make_key(options: &KeyOptions, out: &mut dyn Write) -> anyhow::Result<()> {
-    let realm = Realm::new(&options.realm).with_context(|| format!("the realm {:?} is refused", options.realm))?;
-    if options.user.is_empty() || options.user.chars().any(char::is_control) || options.user.trim() != options.user {
+    let realm = Realm::new(&options.realm)
+        .with_context(|| format!("the realm {:?} is refused", options.realm))?;
+    if options.user.is_empty()
+        || options.user.chars().any(char::is_control)
+        || options.user.trim() != options.user
+    {
         bail!("the user's name is empty, begins or ends with a space, or holds control characters");
     }
     let password = read_password()?;
     if password.is_empty() {
         bail!("the password is empty");
     }
-    let keys = StaticKeys::derive(&options.user, &realm, &password).context("the password is refused")?;
+    let keys =
+        StaticKeys::derive(&options.user, &realm, &password).context("the password is refused")?;
     let mut text = Zeroizing::new(String::new());
     text.push_str("# A user's keys, as good as the password: keep this file private.\n");
-    text.push_str(&format!("user: {}\nrealm: {}\n", options.user, realm.as_str()));
+    text.push_str(&format!(
+        "user: {}\nrealm: {}\n",
+        options.user,
+        realm.as_str()
+    ));
     text.push_str(&keys.to_text());
     write_out(&options.output, text.as_bytes(), out)
 }
@@ -94,8 +111,12 @@ fn read_password() -> anyhow::Result<Zeroizing<String>> {
         return read_line(&stdin).context("cannot read the password");
     }
     let hidden = Hidden::begin().context("cannot hide the password on this terminal")?;
-    let first = hidden.ask("password: ", &stdin).context("cannot read the password")?;
-    let again = hidden.ask("once more: ", &stdin).context("cannot read the password")?;
+    let first = hidden
+        .ask("password: ", &stdin)
+        .context("cannot read the password")?;
+    let again = hidden
+        .ask("once more: ", &stdin)
+        .context("cannot read the password")?;
     if first != again {
         bail!("the two passwords differ");
     }
@@ -149,8 +170,14 @@ fn make_secret(options: &SecretOptions, out: &mut dyn Write) -> anyhow::Result<(
 }
 
 fn write_out(options: &OutputOptions, bytes: &[u8], out: &mut dyn Write) -> anyhow::Result<()> {
-    let Some(path) = &options.out else { return Ok(out.write_all(bytes)?) };
-    let written = if options.force { replace_private(path, bytes) } else { create_private(path, bytes) };
+    let Some(path) = &options.out else {
+        return Ok(out.write_all(bytes)?);
+    };
+    let written = if options.force {
+        replace_private(path, bytes)
+    } else {
+        create_private(path, bytes)
+    };
     match written {
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
             bail!("{} exists (--force replaces it)", path.display())
@@ -161,7 +188,11 @@ fn write_out(options: &OutputOptions, bytes: &[u8], out: &mut dyn Write) -> anyh
 
 /// Writes a new file that only its owner can read; an existing one is left as it is.
 fn create_private(path: &Path, bytes: &[u8]) -> io::Result<()> {
-    let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
+    let mut file = OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .mode(0o600)
+        .open(path)?;
     let written = file.write_all(bytes).and_then(|()| file.sync_all());
     if written.is_err() {
         // Half a key would be worse than none; the error that is reported is the first one.
@@ -172,7 +203,10 @@ fn create_private(path: &Path, bytes: &[u8]) -> io::Result<()> {
 
 /// Puts a new file in the place of an old one at once, so that a reader sees the whole of either.
 fn replace_private(path: &Path, bytes: &[u8]) -> io::Result<()> {
-    let mut name = path.file_name().ok_or(io::ErrorKind::InvalidInput)?.to_owned();
+    let mut name = path
+        .file_name()
+        .ok_or(io::ErrorKind::InvalidInput)?
+        .to_owned();
     name.push(format!(".{}.new", std::process::id()));
     let beside = path.with_file_name(name);
     create_private(&beside, bytes)?;

@@ -44,5 +44,7 @@ fn run(command: Command) -> anyhow::Result<()> {
 
 /// Whether the reader of our output has seen enough (`taciturn ... | head`).
 fn is_closed_pipe(error: &anyhow::Error) -> bool {
-    error.downcast_ref::<io::Error>().is_some_and(|error| error.kind() == io::ErrorKind::BrokenPipe)
+    error
+        .downcast_ref::<io::Error>()
+        .is_some_and(|error| error.kind() == io::ErrorKind::BrokenPipe)
 }

@@ -5,9 +5,17 @@
 use std::process::Command;
 
 fn run(arguments: &[&str]) -> (Option<i32>, String, String) {
-    let output = Command::new(env!("CARGO_BIN_EXE_taciturn")).args(arguments).env("COLUMNS", "100").output().unwrap();
+    let output = Command::new(env!("CARGO_BIN_EXE_taciturn"))
+        .args(arguments)
+        .env("COLUMNS", "100")
+        .output()
+        .unwrap();
     let text = |bytes| String::from_utf8(bytes).unwrap();
-    (output.status.code(), text(output.stdout), text(output.stderr))
+    (
+        output.status.code(),
+        text(output.stdout),
+        text(output.stderr),
+    )
 }
 
 #[test]
@@ -26,7 +34,10 @@ fn every_command_explains_itself_and_its_exit_codes() {
         assert_eq!(code, Some(0));
         assert!(help.contains("Usage: taciturn"), "{help}");
         assert!(help.contains("Exit codes:"), "{help}");
-        assert!(help.lines().all(|line| line.chars().count() <= 100), "{help}");
+        assert!(
+            help.lines().all(|line| line.chars().count() <= 100),
+            "{help}"
+        );
     }
 }
 
@@ -34,7 +45,11 @@ fn every_command_explains_itself_and_its_exit_codes() {
 fn the_first_page_names_every_command() {
     let (_, help, _) = run(&["--help"]);
     for command in ["relay", "check-config", "demo", "credentials"] {
-        assert!(help.lines().any(|line| line.trim_start().starts_with(command)), "{command} in {help}");
+        assert!(
+            help.lines()
+                .any(|line| line.trim_start().starts_with(command)),
+            "{command} in {help}"
+        );
     }
 }
 
@@ -43,9 +58,27 @@ fn a_wrong_command_line_has_its_own_exit_code() {
     for wrong in [
         &["relay"][..],
         &["credentials", "mint", "--user", "a"],
-        &["credentials", "mint", "--secret-file", "f", "--user", "a", "--ttl", "1"],
+        &[
+            "credentials",
+            "mint",
+            "--secret-file",
+            "f",
+            "--user",
+            "a",
+            "--ttl",
+            "1",
+        ],
         &["credentials", "secret", "--force"],
-        &["credentials", "key", "--user", "a", "--realm", "b", "--password", "c"],
+        &[
+            "credentials",
+            "key",
+            "--user",
+            "a",
+            "--realm",
+            "b",
+            "--password",
+            "c",
+        ],
         &["demon"],
     ] {
         assert_eq!(run(wrong).0, Some(2), "{wrong:?}");

@@ -9,7 +9,8 @@ use std::time::Duration;
 use proptest::prelude::*;
 use taciturn_protocol::wire::{Class, Method, TransactionId, Writer};
 use taciturn_relay::config::{
-    AdminAddress, Config, ConfigErrors, Dscp, FileRead, ListenerTransport, MAX_REALM_BYTES, SCHEMA, parse,
+    AdminAddress, Config, ConfigErrors, Dscp, FileRead, ListenerTransport, MAX_REALM_BYTES, SCHEMA,
+    parse,
 };
 
 const DOCUMENTED: &str = include_str!("../configs/relay.toml");
@@ -20,11 +21,16 @@ const LISTENER: &str = "[[listener]]\ntransport = \"udp\"\naddress = \"127.0.0.1
 
 /// The files that tests name; all the others do not exist.
 fn read(path: &Path) -> io::Result<FileRead> {
-    let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+    let name = path
+        .file_name()
+        .and_then(|name| name.to_str())
+        .unwrap_or_default();
     let certified = || rcgen::generate_simple_self_signed(["turn.example.org".to_owned()]).unwrap();
     let key = "md5:8493fbc53ba582fb4c044c456bdc40eb\n";
     let text = match name {
-        "secret.key" | "nonce.key" | "nonce-old.key" | "open.key" => "0123456789abcdef0123456789abcdef\n".to_owned(),
+        "secret.key" | "nonce.key" | "nonce-old.key" | "open.key" => {
+            "0123456789abcdef0123456789abcdef\n".to_owned()
+        }
         "31.key" => "0123456789abcdef0123456789abcde\n".to_owned(),
         "gateway-1.key" => format!("# keys\nuser: gateway-1\nrealm: turn.example.org\n{key}"),
         "other-realm.key" => format!("user: gateway-1\nrealm: turn.example.net\n{key}"),
@@ -35,7 +41,10 @@ fn read(path: &Path) -> io::Result<FileRead> {
         "empty.pem" => String::new(),
         _ => return Err(io::ErrorKind::NotFound.into()),
     };
-    Ok(FileRead { bytes: text.into_bytes().into(), open_to_others: name == "open.key" })
+    Ok(FileRead {
+        bytes: text.into_bytes().into(),
+        open_to_others: name == "open.key",
+    })
 }
 
 fn parsed(text: &str) -> Result<Config, ConfigErrors> {
@@ -64,7 +73,10 @@ fn each_documented_value_is_the_default() {
     assert_eq!(documented.admin, default.admin);
     assert_eq!(documented.sovereignty, default.sovereignty);
     assert_eq!(documented.log, default.log);
-    assert_eq!(documented.files, [PathBuf::from("relay.toml"), PathBuf::from("secret.key")]);
+    assert_eq!(
+        documented.files,
+        [PathBuf::from("relay.toml"), PathBuf::from("secret.key")]
+    );
 }
 
 /// Every key of the schema, with `#` before it or not, and nothing that the schema lacks.
@@ -73,7 +85,10 @@ fn every_key_is_documented_and_its_example_is_valid() {
     let mut section = "";
     let mut documented: Vec<(String, String)> = Vec::new();
     for line in DOCUMENTED.lines() {
-        let line = line.strip_prefix('#').filter(|rest| !rest.starts_with(' ')).unwrap_or(line);
+        let line = line
+            .strip_prefix('#')
+            .filter(|rest| !rest.starts_with(' '))
+            .unwrap_or(line);
         if let Some(header) = line.strip_prefix('[') {
             section = header.trim_matches(['[', ']']);
         } else if let Some((key, _)) = line.split_once(" = ") {
@@ -83,19 +98,29 @@ fn every_key_is_documented_and_its_example_is_valid() {
     for schema in SCHEMA {
         for key in schema.keys {
             let pair = (schema.name.to_owned(), (*key).to_owned());
-            assert!(documented.contains(&pair), "[{}] {key} is not documented", schema.name);
+            assert!(
+                documented.contains(&pair),
+                "[{}] {key} is not documented",
+                schema.name
+            );
         }
     }
 
     let examples: String = DOCUMENTED
         .lines()
-        .map(|line| line.strip_prefix('#').filter(|rest| !rest.starts_with(' ')).unwrap_or(line))
+        .map(|line| {
+            line.strip_prefix('#')
+                .filter(|rest| !rest.starts_with(' '))
+                .unwrap_or(line)
+        })
         .filter(|line| !line.starts_with("value = "))
         .flat_map(|line| [line, "\n"])
         .collect();
     let config = parsed(&examples).unwrap();
     assert_eq!(config.users[0].name, "gateway-1");
-    assert!(config.tls.is_some() && config.nonce.key.is_some() && config.nonce.previous_key.is_some());
+    assert!(
+        config.tls.is_some() && config.nonce.key.is_some() && config.nonce.previous_key.is_some()
+    );
     assert_eq!(config.sovereignty.allowed_zone_ids.len(), 6);
 }
 
@@ -112,15 +137,29 @@ fn values_arrive_as_they_are_written() {
     assert_eq!(config.software.as_deref(), Some("s"));
     assert_eq!(config.dscp, Dscp::Fixed(46));
     assert_eq!(config.listeners[0].transport, ListenerTransport::Udp);
-    let pairs: Vec<_> =
-        config.relayed.addresses.iter().map(|a| (a.bind.to_string(), a.advertise.map(|a| a.to_string()))).collect();
+    let pairs: Vec<_> = config
+        .relayed
+        .addresses
+        .iter()
+        .map(|a| (a.bind.to_string(), a.advertise.map(|a| a.to_string())))
+        .collect();
     let pair = |bind: &str, seen: Option<&str>| (bind.to_owned(), seen.map(str::to_owned));
-    assert_eq!(pairs, [pair("::", None), pair("10.0.0.1", Some("192.0.2.1")), pair("10.0.0.2", Some("192.0.2.2"))],);
+    assert_eq!(
+        pairs,
+        [
+            pair("::", None),
+            pair("10.0.0.1", Some("192.0.2.1")),
+            pair("10.0.0.2", Some("192.0.2.2"))
+        ],
+    );
     assert_eq!(config.relayed.ports, 50000..=50001);
     assert_eq!(config.peers.allow[1].to_string(), "10.9.9.9/32");
     assert_eq!(config.peers.denied_ports, [1..=1, 7..=9]);
     assert!(config.peers.allow_loopback);
-    assert_eq!(config.admin.address, AdminAddress::Unix("/run/a.sock".into()));
+    assert_eq!(
+        config.admin.address,
+        AdminAddress::Unix("/run/a.sock".into())
+    );
     assert_eq!(config.limits.queue_age, Duration::from_millis(500));
 }
 
@@ -135,14 +174,26 @@ fn refused(line: &str, said: &str) {
 /// A-32: config typos fail closed: the exact line, the key and the remedy.
 #[test]
 fn a_typo_is_refused_with_its_line_key_and_remedy() {
-    refused("relm = \"a\"", "2: relm: is not a key of the configuration; did you mean realm?");
+    refused(
+        "relm = \"a\"",
+        "2: relm: is not a key of the configuration; did you mean realm?",
+    );
     refused(
         "limits.allocations_per_user = 5",
         "2: limits.allocations_per_user: is not a key of the configuration; did you mean allocations-per-user?",
     );
-    refused("ports = \"1\"", "2: ports: is not a key of the configuration; ports belongs in [relayed]");
-    refused("[limit]\nallocations = 5", "2: limit: is not a key of the configuration; did you mean limits?");
-    refused("workers = = 2", "2: is not TOML: extra `=`, expected nothing; mend the line");
+    refused(
+        "ports = \"1\"",
+        "2: ports: is not a key of the configuration; ports belongs in [relayed]",
+    );
+    refused(
+        "[limit]\nallocations = 5",
+        "2: limit: is not a key of the configuration; did you mean limits?",
+    );
+    refused(
+        "workers = = 2",
+        "2: is not TOML: extra `=`, expected nothing; mend the line",
+    );
     refused(
         "workers = \"2\"",
         "2: workers = \"2\": must be a whole number, found a string; write a whole number without quotes, 0 to 256",
@@ -155,8 +206,14 @@ fn a_typo_is_refused_with_its_line_key_and_remedy() {
         "channel-numbers = \"rfc5389\"",
         "2: channel-numbers = \"rfc5389\": is not one of the known words; write \"rfc8656\" or \"rfc5766\"",
     );
-    refused("dscp = 64", "2: dscp = 64: must be \"copy\" or 0 to 63; write dscp = \"copy\", or e.g. dscp = 46");
-    refused("peers = 3", "2: peers: must be a section, found an integer; write [peers] and its keys below it");
+    refused(
+        "dscp = 64",
+        "2: dscp = 64: must be \"copy\" or 0 to 63; write dscp = \"copy\", or e.g. dscp = 46",
+    );
+    refused(
+        "peers = 3",
+        "2: peers: must be a section, found an integer; write [peers] and its keys below it",
+    );
 }
 
 /// A-32: config typos fail closed: a range that means nothing is never skipped.
@@ -165,11 +222,15 @@ fn an_address_range_that_means_nothing_is_refused() {
     let example = "write e.g. \"10.0.0.0/8\" or \"2001:db8::/32\"";
     refused(
         "peers.deny = [\"192.0.2.0/24\", \"10.0.0.0/33\"]",
-        &format!("2: peers.deny = \"10.0.0.0/33\": must have a prefix length of 0 to 32; {example}"),
+        &format!(
+            "2: peers.deny = \"10.0.0.0/33\": must have a prefix length of 0 to 32; {example}"
+        ),
     );
     refused(
         "peers.deny = [\"10.0.0-10.1\"]",
-        &format!("2: peers.deny = \"10.0.0-10.1\": is not an address or an address range; {example}"),
+        &format!(
+            "2: peers.deny = \"10.0.0-10.1\": is not an address or an address range; {example}"
+        ),
     );
     refused(
         "peers.allow = [\"\"]",
@@ -177,7 +238,9 @@ fn an_address_range_that_means_nothing_is_refused() {
     );
     refused(
         "peers.allow = [\"10.0.0.0/+8\"]",
-        &format!("2: peers.allow = \"10.0.0.0/+8\": must have a prefix length of 0 to 32; {example}"),
+        &format!(
+            "2: peers.allow = \"10.0.0.0/+8\": must have a prefix length of 0 to 32; {example}"
+        ),
     );
     refused(
         "peers.allow = [\n\"10.1.2.0/24\",\n\"10.1.2.3/8\"]",
@@ -200,15 +263,30 @@ fn an_address_range_that_means_nothing_is_refused() {
 
 #[test]
 fn ports_and_durations_have_their_limits() {
-    for ports in ["70000-80000", "1-2", "1023-2000", "5000", "6000-5000", "a-b", "-", ""] {
+    for ports in [
+        "70000-80000",
+        "1-2",
+        "1023-2000",
+        "5000",
+        "6000-5000",
+        "a-b",
+        "-",
+        "",
+    ] {
         let said = "ports must be a range \"low-high\" within 1024-65535; write e.g. ports = \"49152-65535\"";
-        refused(&format!("relayed.ports = {ports:?}"), &format!("2: relayed.ports = {ports:?}: {said}"));
+        refused(
+            &format!("relayed.ports = {ports:?}"),
+            &format!("2: relayed.ports = {ports:?}: {said}"),
+        );
     }
     refused(
         "peers.denied-ports = [70000]",
         "2: peers.denied-ports = 70000: is not a port or a range of ports within 0-65535; write e.g. 1900 or \"0-442\"",
     );
-    refused("nonce.lifetime = \"2h\"", "2: nonce.lifetime = \"2h\": must be within 1m to 1h; write e.g. \"1h\"");
+    refused(
+        "nonce.lifetime = \"2h\"",
+        "2: nonce.lifetime = \"2h\": must be within 1m to 1h; write e.g. \"1h\"",
+    );
     refused(
         "limits.max-lifetime = 600",
         "2: limits.max-lifetime = 600: must be a whole number with its unit between quotes; write e.g. \"1h\"; units are \
@@ -289,19 +367,34 @@ fn a_short_secret_is_refused_and_not_shown() {
         "realm = \"s3cr3t\" \"s3cr3t\"",
     ] {
         let errors = parsed(&minimal(text)).unwrap_err();
-        assert!(!format!("{errors}\n{errors:?}").contains("s3cr3t"), "{text}: {errors}");
+        assert!(
+            !format!("{errors}\n{errors:?}").contains("s3cr3t"),
+            "{text}: {errors}"
+        );
     }
     let config = parsed(&minimal("")).unwrap();
-    assert!(!format!("{config:?}").contains("0123456789abcdef"), "{config:?}");
+    assert!(
+        !format!("{config:?}").contains("0123456789abcdef"),
+        "{config:?}"
+    );
 }
 
 #[test]
 fn a_user_key_made_for_somebody_else_is_refused() {
     let make = "make it with: taciturn credentials key --user NAME --realm REALM --out FILE";
     for (file, said) in [
-        ("other-realm.key", "was made for the realm \"turn.example.net\", not \"turn.example.org\""),
-        ("other-user.key", "was made for the user \"gateway-2\", not \"gateway-1\""),
-        ("bad-hex.key", "does not hold a user's key: line 3 is not md5: with 32 or sha256: with 64 hexadecimal digits"),
+        (
+            "other-realm.key",
+            "was made for the realm \"turn.example.net\", not \"turn.example.org\"",
+        ),
+        (
+            "other-user.key",
+            "was made for the user \"gateway-2\", not \"gateway-1\"",
+        ),
+        (
+            "bad-hex.key",
+            "does not hold a user's key: line 3 is not md5: with 32 or sha256: with 64 hexadecimal digits",
+        ),
     ] {
         refused(
             &format!("[[user]]\nname = \"gateway-1\"\nkey-file = \"{file}\""),
@@ -327,8 +420,14 @@ fn a_certificate_file_without_a_certificate_is_refused() {
 
 #[test]
 fn all_errors_are_reported_at_once_in_the_order_of_the_file() {
-    let errors = parsed("workers = -1\nlog.level = \"loud\"\n[limits]\nqueue-bytes = 1\nconections = 5\n").unwrap_err();
-    let found: Vec<_> = errors.as_slice().iter().map(|error| (error.line, error.column, error.key.as_str())).collect();
+    let errors =
+        parsed("workers = -1\nlog.level = \"loud\"\n[limits]\nqueue-bytes = 1\nconections = 5\n")
+            .unwrap_err();
+    let found: Vec<_> = errors
+        .as_slice()
+        .iter()
+        .map(|error| (error.line, error.column, error.key.as_str()))
+        .collect();
     assert_eq!(
         found,
         [
@@ -347,7 +446,11 @@ fn all_errors_are_reported_at_once_in_the_order_of_the_file() {
 fn a_secret_that_everybody_can_read_is_warned_about() {
     let config = parsed(&minimal("[[secret]]\nid = \"o\"\nfile = \"open.key\"")).unwrap();
     assert_eq!(
-        config.warnings.iter().map(ToString::to_string).collect::<Vec<_>>(),
+        config
+            .warnings
+            .iter()
+            .map(ToString::to_string)
+            .collect::<Vec<_>>(),
         [
             "relay.toml:4: secret.file = \"open.key\": can be read or written by everybody on this machine; run chmod 600 on \
           it, as its owner or for the relay's user"
@@ -359,7 +462,12 @@ fn a_secret_that_everybody_can_read_is_warned_about() {
 #[test]
 fn the_longest_realm_leaves_the_largest_challenge_below_548_bytes() {
     let mut buffer = [0; 1500];
-    let mut writer = Writer::new(&mut buffer, Class::Error, Method::Allocate, TransactionId([7; 12]));
+    let mut writer = Writer::new(
+        &mut buffer,
+        Class::Error,
+        Method::Allocate,
+        TransactionId([7; 12]),
+    );
     writer.error_code(401, "Unauthorized");
     writer.realm(&[b'r'; MAX_REALM_BYTES]);
     writer.nonce(&[b'n'; taciturn_protocol::credentials::NONCE_LEN]);
@@ -381,7 +489,11 @@ fn fragments() -> impl Strategy<Value = String> {
     let keys: Vec<String> = SCHEMA
         .iter()
         .flat_map(|s| {
-            let header = if s.repeated { format!("[[{}]]\n", s.name) } else { format!("[{}]\n", s.name) };
+            let header = if s.repeated {
+                format!("[[{}]]\n", s.name)
+            } else {
+                format!("[{}]\n", s.name)
+            };
             s.keys.iter().map(|key| format!("{key} = ")).chain([header])
         })
         .collect();

@@ -20,7 +20,8 @@ struct Directory(PathBuf);
 
 impl Directory {
     fn new(test: &str) -> Self {
-        let path = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("credentials-{test}-{}", std::process::id()));
+        let path = Path::new(env!("CARGO_TARGET_TMPDIR"))
+            .join(format!("credentials-{test}-{}", std::process::id()));
         fs::create_dir_all(&path).unwrap();
         Self(path)
     }
@@ -75,7 +76,11 @@ fn fails(arguments: &[&str], input: &str) -> String {
 
 /// RFC 2104 written out, so that the relay's own HMAC is not its own witness. Keys of at most 64 bytes.
 fn hmac<D: Digest>(key: &[u8], text: &[u8]) -> Vec<u8> {
-    let padded = |pad: u8| -> Vec<u8> { (0..64).map(|i| key.get(i).copied().unwrap_or(0) ^ pad).collect() };
+    let padded = |pad: u8| -> Vec<u8> {
+        (0..64)
+            .map(|i| key.get(i).copied().unwrap_or(0) ^ pad)
+            .collect()
+    };
     let inner = D::digest([padded(0x36), text.to_vec()].concat());
     D::digest([padded(0x5c), inner.to_vec()].concat()).to_vec()
 }
@@ -83,12 +88,28 @@ fn hmac<D: Digest>(key: &[u8], text: &[u8]) -> Vec<u8> {
 /// H-07: both vectors of the independent computation that the other tests rely on.
 #[test]
 fn the_independent_computation_reproduces_the_vectors() {
-    let sha1 = |key: &str, name: &str| Base64::encode_string(&hmac::<Sha1>(key.as_bytes(), name.as_bytes()));
-    let sha256 = |key: &str, name: &str| Base64::encode_string(&hmac::<Sha256>(key.as_bytes(), name.as_bytes()));
-    assert_eq!(sha1("north", "1700000000:alice"), "Cd/49soE35ICqcJF/bCTn8Z4OyE=");
-    assert_eq!(sha256("north", "1700000000:alice"), "EuME0Xh0HllnbpbObfs8aBsd78Vr1EMwxArqbyCrGl8=");
-    assert_eq!(sha1("logen", "1433895918:506c13a0-c9d4"), "9sNv4+nPQz7HRnYivgKT2uWnXcg=");
-    assert_eq!(sha256("logen", "1433895918:506c13a0-c9d4"), "Xm3nncmLVlFIZ0EQvJhL4EbpddO5kWpYH0nFBjqqDgk=");
+    let sha1 = |key: &str, name: &str| {
+        Base64::encode_string(&hmac::<Sha1>(key.as_bytes(), name.as_bytes()))
+    };
+    let sha256 = |key: &str, name: &str| {
+        Base64::encode_string(&hmac::<Sha256>(key.as_bytes(), name.as_bytes()))
+    };
+    assert_eq!(
+        sha1("north", "1700000000:alice"),
+        "Cd/49soE35ICqcJF/bCTn8Z4OyE="
+    );
+    assert_eq!(
+        sha256("north", "1700000000:alice"),
+        "EuME0Xh0HllnbpbObfs8aBsd78Vr1EMwxArqbyCrGl8="
+    );
+    assert_eq!(
+        sha1("logen", "1433895918:506c13a0-c9d4"),
+        "9sNv4+nPQz7HRnYivgKT2uWnXcg="
+    );
+    assert_eq!(
+        sha256("logen", "1433895918:506c13a0-c9d4"),
+        "Xm3nncmLVlFIZ0EQvJhL4EbpddO5kWpYH0nFBjqqDgk="
+    );
 }
 
 /// H-01: the username is `expiry:id`, the password base64(HMAC(secret, username)).
@@ -96,9 +117,27 @@ fn the_independent_computation_reproduces_the_vectors() {
 fn a_minted_credential_is_the_expiry_and_its_hmac() {
     let directory = Directory::new("mint");
     let file = directory.file("secret.key", &format!("{SECRET}\n"));
-    let before = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs();
-    let printed = succeeds(&["credentials", "mint", "--secret-file", &file, "--user", "alice", "--ttl", "10m"], "");
-    let after = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs();
+    let before = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .unwrap()
+        .as_secs();
+    let printed = succeeds(
+        &[
+            "credentials",
+            "mint",
+            "--secret-file",
+            &file,
+            "--user",
+            "alice",
+            "--ttl",
+            "10m",
+        ],
+        "",
+    );
+    let after = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .unwrap()
+        .as_secs();
 
     let (username, credential) = printed.trim_end().split_once('\n').unwrap();
     let username = username.strip_prefix("username: ").unwrap();
@@ -106,7 +145,10 @@ fn a_minted_credential_is_the_expiry_and_its_hmac() {
     let (expiry, user) = username.split_once(':').unwrap();
     assert_eq!(user, "alice");
     assert!((before + 600..=after + 600).contains(&expiry.parse().unwrap()));
-    assert_eq!(credential, Base64::encode_string(&hmac::<Sha256>(SECRET.as_bytes(), username.as_bytes())));
+    assert_eq!(
+        credential,
+        Base64::encode_string(&hmac::<Sha256>(SECRET.as_bytes(), username.as_bytes()))
+    );
 }
 
 /// H-02: HMAC-SHA-256 is the default for new credentials, HMAC-SHA1 is there for interop.
@@ -114,7 +156,17 @@ fn a_minted_credential_is_the_expiry_and_its_hmac() {
 fn a_credential_is_minted_with_the_hash_that_is_asked_for() {
     let directory = Directory::new("hash");
     let file = directory.file("secret.key", SECRET);
-    let mint = ["credentials", "mint", "--secret-file", &file, "--user", "a\"b", "--json", "--hash", "sha1"];
+    let mint = [
+        "credentials",
+        "mint",
+        "--secret-file",
+        &file,
+        "--user",
+        "a\"b",
+        "--json",
+        "--hash",
+        "sha1",
+    ];
     let object: serde_json::Value = serde_json::from_str(&succeeds(&mint, "")).unwrap();
     let username = object["username"].as_str().unwrap();
     let expected = Base64::encode_string(&hmac::<Sha1>(SECRET.as_bytes(), username.as_bytes()));
@@ -129,10 +181,34 @@ fn a_credential_is_minted_with_the_hash_that_is_asked_for() {
 fn a_short_secret_mints_nothing_and_is_not_shown() {
     let directory = Directory::new("short");
     let file = directory.file("secret.key", "north\n");
-    let said = fails(&["credentials", "mint", "--secret-file", &file, "--user", "alice"], "");
-    assert!(said.contains("secret has 5 bytes, needs 32") && said.contains("taciturn credentials secret"), "{said}");
+    let said = fails(
+        &[
+            "credentials",
+            "mint",
+            "--secret-file",
+            &file,
+            "--user",
+            "alice",
+        ],
+        "",
+    );
+    assert!(
+        said.contains("secret has 5 bytes, needs 32")
+            && said.contains("taciturn credentials secret"),
+        "{said}"
+    );
     assert!(!said.contains("north"), "{said}");
-    let said = fails(&["credentials", "mint", "--secret-file", &directory.path("absent"), "--user", "alice"], "");
+    let said = fails(
+        &[
+            "credentials",
+            "mint",
+            "--secret-file",
+            &directory.path("absent"),
+            "--user",
+            "alice",
+        ],
+        "",
+    );
     assert!(said.contains("cannot read the secret"), "{said}");
 }
 
@@ -143,7 +219,10 @@ fn a_made_secret_is_private_random_and_never_overwritten_unasked() {
     succeeds(&["credentials", "secret", "--out", &path], "");
     let first = fs::read_to_string(&path).unwrap();
     assert_eq!(Base64::decode_vec(first.trim_end()).unwrap().len(), 32);
-    assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
+    assert_eq!(
+        fs::metadata(&path).unwrap().permissions().mode() & 0o777,
+        0o600
+    );
 
     let said = fails(&["credentials", "secret", "--out", &path], "");
     assert!(said.contains("exists (--force replaces it)"), "{said}");
@@ -152,26 +231,68 @@ fn a_made_secret_is_private_random_and_never_overwritten_unasked() {
     fs::set_permissions(&path, fs::Permissions::from_mode(0o644)).unwrap();
     succeeds(&["credentials", "secret", "--out", &path, "--force"], "");
     assert_ne!(fs::read_to_string(&path).unwrap(), first);
-    assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
-    assert_eq!(fs::read_dir(&directory.0).unwrap().count(), 1, "nothing is left beside it");
+    assert_eq!(
+        fs::metadata(&path).unwrap().permissions().mode() & 0o777,
+        0o600
+    );
+    assert_eq!(
+        fs::read_dir(&directory.0).unwrap().count(),
+        1,
+        "nothing is left beside it"
+    );
 
-    succeeds(&["credentials", "mint", "--secret-file", &path, "--user", "alice"], "");
+    succeeds(
+        &[
+            "credentials",
+            "mint",
+            "--secret-file",
+            &path,
+            "--user",
+            "alice",
+        ],
+        "",
+    );
 }
 
 /// The key of RFC 8489 §9.2.2: MD5 of `user:realm:pass`.
 #[test]
 fn a_key_is_made_from_the_password_on_standard_input_and_does_not_hold_it() {
     let directory = Directory::new("key");
-    let printed = succeeds(&["credentials", "key", "--user", "user", "--realm", "realm"], "pass\n");
-    assert!(printed.contains("\nuser: user\nrealm: realm\nmd5:8493fbc53ba582fb4c044c456bdc40eb\nsha256:"), "{printed}");
+    let printed = succeeds(
+        &["credentials", "key", "--user", "user", "--realm", "realm"],
+        "pass\n",
+    );
+    assert!(
+        printed
+            .contains("\nuser: user\nrealm: realm\nmd5:8493fbc53ba582fb4c044c456bdc40eb\nsha256:"),
+        "{printed}"
+    );
     assert!(!printed.contains("pass\n"), "{printed}");
 
     let path = directory.path("user.key");
-    succeeds(&["credentials", "key", "--user", "user", "--realm", "realm", "--out", &path], "pass");
+    succeeds(
+        &[
+            "credentials",
+            "key",
+            "--user",
+            "user",
+            "--realm",
+            "realm",
+            "--out",
+            &path,
+        ],
+        "pass",
+    );
     assert_eq!(fs::read_to_string(&path).unwrap(), printed);
-    assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
+    assert_eq!(
+        fs::metadata(&path).unwrap().permissions().mode() & 0o777,
+        0o600
+    );
 
-    let said = fails(&["credentials", "key", "--user", "user", "--realm", "realm"], "\n");
+    let said = fails(
+        &["credentials", "key", "--user", "user", "--realm", "realm"],
+        "\n",
+    );
     assert!(said.contains("the password is empty"), "{said}");
 }
 
@@ -179,7 +300,19 @@ fn a_key_is_made_from_the_password_on_standard_input_and_does_not_hold_it() {
 fn a_good_configuration_is_summarised() {
     let directory = Directory::new("good");
     let key = directory.path("gateway-1.key");
-    succeeds(&["credentials", "key", "--user", "gateway-1", "--realm", "turn.example.org", "--out", &key], "pass\n");
+    succeeds(
+        &[
+            "credentials",
+            "key",
+            "--user",
+            "gateway-1",
+            "--realm",
+            "turn.example.org",
+            "--out",
+            &key,
+        ],
+        "pass\n",
+    );
     directory.file("secret.key", SECRET);
     let config = directory.file(
         "relay.toml",
@@ -211,7 +344,10 @@ fn a_bad_configuration_is_refused_with_every_error() {
         "realm = \"turn.example.org\"\n[[listener]]\ntransport = \"udp\"\naddress = \"127.0.0.1:0\"\n\
          [[secret]]\nid = \"n\"\nvalue = \"north\"\n[peers]\ndeny = [\"10.0.0.0/33\"]\n",
     );
-    for command in [vec!["check-config", &config], vec!["relay", "--config", &config]] {
+    for command in [
+        vec!["check-config", &config],
+        vec!["relay", "--config", &config],
+    ] {
         let said = fails(&command, "");
         let lines: Vec<&str> = said.lines().collect();
         assert_eq!(
@@ -239,8 +375,19 @@ fn the_documented_configuration_is_good_once_its_secret_is_made() {
     let directory = Directory::new("documented");
     let config = directory.file("relay.toml", include_str!("../configs/relay.toml"));
     let said = fails(&["check-config", &config], "");
-    assert!(said.contains("secret.file = \"secret.key\": cannot be read"), "{said}");
-    succeeds(&["credentials", "secret", "--out", &directory.path("secret.key")], "");
+    assert!(
+        said.contains("secret.file = \"secret.key\": cannot be read"),
+        "{said}"
+    );
+    succeeds(
+        &[
+            "credentials",
+            "secret",
+            "--out",
+            &directory.path("secret.key"),
+        ],
+        "",
+    );
     succeeds(&["check-config", &config], "");
 }
 
@@ -253,5 +400,8 @@ fn a_careless_file_mode_is_a_warning_on_standard_error() {
     let output = taciturn(&["check-config", &config], "");
     assert_eq!(output.status.code(), Some(0));
     let said = String::from_utf8(output.stderr).unwrap();
-    assert!(said.starts_with("warning: ") && said.contains("can be read or written by everybody"), "{said}");
+    assert!(
+        said.starts_with("warning: ") && said.contains("can be read or written by everybody"),
+        "{said}"
+    );
 }

@@ -4,7 +4,7 @@
 //! (`metrics`, `taciturn_protocol::status`), nor for when a drain ends.
 //!
 //! It is reached by programs on this host only, and still trusts none of them with time or memory: a connection lives for
-//! a minute, bodies are small, and there is a bound on connections (security.md A-40). A request whose Host is a name is
+//! a minute, bodies are small, and there is a bound on connections. A request whose Host is a name is
 //! refused, so that a web page cannot reach it by rebinding a name of its own to loopback.
 
 mod bounded;

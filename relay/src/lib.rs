@@ -1,22 +1,31 @@
-//! Placeholder.
+//! The relay daemon: it moves packets, and leaves every decision about them to `taciturn_protocol`.
+//!
+//! ```text
+//!  config -> run -> worker (one thread per core): net, stream, switch <-> protocol::server, protocol::forward
+//!                -> listener (control runtime): TCP, TLS handshakes -> worker
+//!                -> admin, metrics (control runtime): read what workers count
+//! ```
+//!
+//! Responsible for sockets, clocks, threads, files and logs. Not responsible for what TURN demands, which is pure code in
+//! another crate, nor for fleets.
 
-pub mod config;
-pub mod net;
-pub mod listener;
-pub mod stream;
 // The client that the integration tests use serves the unit tests of `worker` too.
 #[cfg(test)]
 extern crate self as taciturn_relay;
 
 pub mod admin;
 pub mod clock;
+pub mod config;
 pub mod counters;
 pub mod events;
+pub mod listener;
 pub mod metrics;
+pub mod net;
 pub mod own_addresses;
 pub mod phase;
 pub mod probe;
 pub mod quota;
 pub mod relayed;
 pub mod run;
+pub mod stream;
 pub mod worker;

@@ -3,7 +3,7 @@
 //! Responsible for names, labels and help texts; it adds the workers' counters up when a scrape asks. Not responsible for
 //! counting (`counters`): nothing on the packet path knows that Prometheus exists.
 //!
-//! Every label value comes from a closed enum. Addresses and user names are never labels (security.md A-27).
+//! Every label value comes from a closed enum. Addresses and user names are never labels.
 
 mod front;
 

@@ -1,4 +1,4 @@
-//! The addresses of the relay and its host, which no client may reach through it (security.md ).
+//! The addresses of the relay and its host, which no client may reach through it.
 //!
 //! Responsible for collecting them at start. Not responsible for judging a peer by them (`server::peers`).
 

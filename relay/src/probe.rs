@@ -52,7 +52,9 @@ pub struct Login {
 
 impl std::fmt::Debug for Login {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Login").field("realm", &self.realm).finish_non_exhaustive()
+        f.debug_struct("Login")
+            .field("realm", &self.realm)
+            .finish_non_exhaustive()
     }
 }
 
@@ -81,7 +83,9 @@ pub enum ProbeError {
     #[error("not a server name that a certificate could have")]
     ServerName(#[source] InvalidDnsNameError),
     /// The TLS handshake failed.
-    #[error("the TLS handshake failed: the certificate is not trusted, or something in between intercepts TLS")]
+    #[error(
+        "the TLS handshake failed: the certificate is not trusted, or something in between intercepts TLS"
+    )]
     Tls(#[source] std::io::Error),
     /// The relay refused, or the client could not follow it.
     #[error("the relay refused: {0}")]
@@ -95,7 +99,12 @@ pub enum ProbeError {
 ///
 /// # Errors
 /// The first step that did not work.
-pub async fn check(target: &Target, login: &Login, count: u32, size: usize) -> Result<Report, ProbeError> {
+pub async fn check(
+    target: &Target,
+    login: &Login,
+    count: u32,
+    size: usize,
+) -> Result<Report, ProbeError> {
     let near = Caller::allocate(target, login).await?;
     let far = match Caller::allocate(target, login).await {
         Ok(far) => far,
@@ -119,7 +128,9 @@ struct Caller {
 
 impl Caller {
     async fn allocate(target: &Target, login: &Login) -> Result<Self, ProbeError> {
-        let conn = timeout(PATIENCE, connect(target)).await.map_err(|_| ProbeError::Silent)??;
+        let conn = timeout(PATIENCE, connect(target))
+            .await
+            .map_err(|_| ProbeError::Silent)??;
         let client = Client::new(TurnConfig {
             stun_serv_addr: target.server.to_string(),
             turn_serv_addr: target.server.to_string(),
@@ -134,9 +145,16 @@ impl Caller {
         .await
         .map_err(refused)?;
         client.listen().await.map_err(refused)?;
-        let relayed = timeout(PATIENCE, client.allocate()).await.map_err(|_| ProbeError::Silent)?.map_err(refused)?;
+        let relayed = timeout(PATIENCE, client.allocate())
+            .await
+            .map_err(|_| ProbeError::Silent)?
+            .map_err(refused)?;
         let address = relayed.local_addr().map_err(refused)?;
-        Ok(Self { client, relayed: Box::new(relayed), address })
+        Ok(Self {
+            client,
+            relayed: Box::new(relayed),
+            address,
+        })
     }
 
     /// Gives the allocation back. A relay that is gone has nothing to give back to.
@@ -146,16 +164,27 @@ impl Caller {
     }
 }
 
-async fn relay_between(near: &Caller, far: &Caller, count: u32, size: usize) -> Result<Report, ProbeError> {
+async fn relay_between(
+    near: &Caller,
+    far: &Caller,
+    count: u32,
+    size: usize,
+) -> Result<Report, ProbeError> {
     // Whoever sends first opens only its own side: this one is lost, and its permission stays.
-    far.relayed.send_to(b"open", near.address).await.map_err(refused)?;
+    far.relayed
+        .send_to(b"open", near.address)
+        .await
+        .map_err(refused)?;
     let clock = Clock::start();
     let mut times = Vec::new();
     for number in 0..count {
         let mut payload = vec![0xA5; size];
         payload[..4].copy_from_slice(&number.to_be_bytes());
         let sent_at = clock.now().instant;
-        near.relayed.send_to(&payload, far.address).await.map_err(refused)?;
+        near.relayed
+            .send_to(&payload, far.address)
+            .await
+            .map_err(refused)?;
         if !echoed(far, near, &payload).await? {
             continue;
         }
@@ -166,7 +195,11 @@ async fn relay_between(near: &Caller, far: &Caller, count: u32, size: usize) -> 
     if received == 0 {
         return Err(ProbeError::NothingRelayed);
     }
-    Ok(Report { sent: count, received, round_trip: times.get(times.len() / 2).copied() })
+    Ok(Report {
+        sent: count,
+        received,
+        round_trip: times.get(times.len() / 2).copied(),
+    })
 }
 
 /// Whether `payload` arrives at `far`, and from there back at `near`, byte for byte and from the right address.
@@ -174,14 +207,18 @@ async fn echoed(far: &Caller, near: &Caller, payload: &[u8]) -> Result<bool, Pro
     if !arrives(far, near.address, payload).await? {
         return Ok(false);
     }
-    far.relayed.send_to(payload, near.address).await.map_err(refused)?;
+    far.relayed
+        .send_to(payload, near.address)
+        .await
+        .map_err(refused)?;
     arrives(near, far.address, payload).await
 }
 
 async fn arrives(at: &Caller, from: SocketAddr, payload: &[u8]) -> Result<bool, ProbeError> {
     let mut buffer = vec![0; 65_536];
     loop {
-        let Ok(read) = timeout(Duration::from_secs(1), at.relayed.recv_from(&mut buffer)).await else {
+        let Ok(read) = timeout(Duration::from_secs(1), at.relayed.recv_from(&mut buffer)).await
+        else {
             return Ok(false);
         };
         let (length, sender) = read.map_err(refused)?;
@@ -203,7 +240,9 @@ async fn connect(target: &Target) -> Result<Arc<dyn Conn + Send + Sync>, ProbeEr
             Ok(Arc::new(socket))
         }
         Transport::Tcp => {
-            let stream = TcpStream::connect(target.server).await.map_err(ProbeError::Connect)?;
+            let stream = TcpStream::connect(target.server)
+                .await
+                .map_err(ProbeError::Connect)?;
             Ok(Arc::new(FramedConn::new(stream, target.server)))
         }
         Transport::Tls => {
@@ -213,10 +252,15 @@ async fn connect(target: &Target) -> Result<Arc<dyn Conn + Send + Sync>, ProbeEr
                 .map_err(|error| ProbeError::Tls(std::io::Error::other(error)))?
                 .with_root_certificates(Arc::clone(&target.roots))
                 .with_no_client_auth();
-            let name = ServerName::try_from(target.server_name.clone()).map_err(ProbeError::ServerName)?;
-            let stream = TcpStream::connect(target.server).await.map_err(ProbeError::Connect)?;
-            let stream =
-                TlsConnector::from(Arc::new(config)).connect(name, stream).await.map_err(ProbeError::Tls)?;
+            let name =
+                ServerName::try_from(target.server_name.clone()).map_err(ProbeError::ServerName)?;
+            let stream = TcpStream::connect(target.server)
+                .await
+                .map_err(ProbeError::Connect)?;
+            let stream = TlsConnector::from(Arc::new(config))
+                .connect(name, stream)
+                .await
+                .map_err(ProbeError::Tls)?;
             Ok(Arc::new(FramedConn::new(stream, target.server)))
         }
     }

@@ -2,7 +2,9 @@
 //!
 //! Both live in memory and end with the process. Not responsible for anybody's trust in them.
 
-use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair, KeyUsagePurpose};
+use rcgen::{
+    BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair, KeyUsagePurpose,
+};
 
 /// What the demo's TLS listeners show, and who vouches for it.
 pub(crate) struct TestAuthority {
@@ -19,14 +21,18 @@ pub(crate) struct TestAuthority {
 /// Makes both, for the names by which this machine calls itself.
 pub(crate) fn make() -> Result<TestAuthority, rcgen::Error> {
     let mut params = CertificateParams::default();
-    params.distinguished_name.push(DnType::CommonName, "Taciturn demo, this run only");
+    params
+        .distinguished_name
+        .push(DnType::CommonName, "Taciturn demo, this run only");
     params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
     params.key_usages = vec![KeyUsagePurpose::KeyCertSign];
     let authority = CertifiedIssuer::self_signed(params, KeyPair::generate()?)?;
 
     let names = ["localhost", "127.0.0.1", "::1"].map(str::to_owned);
     let mut params = CertificateParams::new(names)?;
-    params.distinguished_name.push(DnType::CommonName, "Taciturn demo relay");
+    params
+        .distinguished_name
+        .push(DnType::CommonName, "Taciturn demo relay");
     let key = KeyPair::generate()?;
     let certificate = params.signed_by(&key, &authority)?;
     Ok(TestAuthority {

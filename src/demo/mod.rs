@@ -39,15 +39,23 @@ pub(crate) struct Demo {
 impl Demo {
     /// Fresh credentials in the form that a browser takes.
     pub(crate) fn ice_servers(&self) -> anyhow::Result<serde_json::Value> {
-        let Credentials { username, password, .. } = self.mint()?;
+        let Credentials {
+            username, password, ..
+        } = self.mint()?;
         Ok(serde_json::json!({
             "iceServers": [{ "urls": self.urls, "username": username, "credential": password }]
         }))
     }
 
     fn mint(&self) -> anyhow::Result<Credentials> {
-        mint(&self.secret, HmacHash::Sha256, "demo", TTL, self.clock.now().unix)
-            .map_err(|error| anyhow::anyhow!("credentials cannot be minted: {error}"))
+        mint(
+            &self.secret,
+            HmacHash::Sha256,
+            "demo",
+            TTL,
+            self.clock.now().unix,
+        )
+        .map_err(|error| anyhow::anyhow!("credentials cannot be minted: {error}"))
     }
 }
 
@@ -115,8 +123,14 @@ fn ice_urls(relay: &Relay) -> Vec<String> {
 }
 
 async fn check_itself(relay: &Relay, demo: &Demo, authority: &TestAuthority) -> anyhow::Result<()> {
-    let Credentials { username, password, .. } = demo.mint()?;
-    let login = Login { username, password, realm: settings::REALM.to_owned() };
+    let Credentials {
+        username, password, ..
+    } = demo.mint()?;
+    let login = Login {
+        username,
+        password,
+        realm: settings::REALM.to_owned(),
+    };
     let mut roots = RootCertStore::empty();
     roots.add(CertificateDer::from(authority.authority_der.clone()))?;
     let roots = Arc::new(roots);
@@ -134,7 +148,9 @@ async fn check_itself(relay: &Relay, demo: &Demo, authority: &TestAuthority) -> 
         };
         let report = probe::check(&target, &login, 20, 200)
             .await
-            .with_context(|| format!("{} {} does not work", transport.as_str(), listener.address))?;
+            .with_context(|| {
+                format!("{} {} does not work", transport.as_str(), listener.address)
+            })?;
         let micros = report.round_trip.unwrap_or_default().as_micros();
         println(&format!(
             "  {:<4} {:<16} allocated twice, {}/{} payloads there and back, {micros} us",
@@ -160,7 +176,10 @@ fn summary(relay: &Relay) -> anyhow::Result<()> {
     let totals = relay.totals();
     let packets: u64 = Flow::all().map(|flow| totals.packets(flow)).sum();
     let bytes: u64 = Flow::all().map(|flow| totals.bytes(flow)).sum();
-    println(&format!("\nRelayed {packets} packets, {} kB of payload. Good-bye.", bytes / 1000))
+    println(&format!(
+        "\nRelayed {packets} packets, {} kB of payload. Good-bye.",
+        bytes / 1000
+    ))
 }
 
 /// Prints a line; a reader that has gone away ends the demo like any other.

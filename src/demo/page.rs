@@ -22,7 +22,9 @@ const PAGE: &str = include_str!("page/index.html");
 pub(crate) async fn serve(demo: Arc<Demo>, port: u16) -> anyhow::Result<SocketAddr> {
     let listener = match TcpListener::bind((Ipv4Addr::LOCALHOST, port)).await {
         Ok(listener) => listener,
-        Err(_) => TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.context("the page cannot be served")?,
+        Err(_) => TcpListener::bind((Ipv4Addr::LOCALHOST, 0))
+            .await
+            .context("the page cannot be served")?,
     };
     let address = listener.local_addr().context("the page cannot be served")?;
     let router = Router::new()
@@ -38,12 +40,20 @@ pub(crate) async fn serve(demo: Arc<Demo>, port: u16) -> anyhow::Result<SocketAd
 /// Any page that the visitor's browser has open can send requests here; only one served from here may read the
 /// answers, and a name that somebody points at loopback is refused.
 async fn only_by_own_name(request: Request, next: Next) -> Response {
-    let host = request.headers().get(header::HOST).and_then(|host| host.to_str().ok()).unwrap_or_default();
+    let host = request
+        .headers()
+        .get(header::HOST)
+        .and_then(|host| host.to_str().ok())
+        .unwrap_or_default();
     let name = host.rsplit_once(':').map_or(host, |(name, _)| name);
     if name == "127.0.0.1" || name == "localhost" {
         next.run(request).await
     } else {
-        (StatusCode::MISDIRECTED_REQUEST, "open this page as http://127.0.0.1\n").into_response()
+        (
+            StatusCode::MISDIRECTED_REQUEST,
+            "open this page as http://127.0.0.1\n",
+        )
+            .into_response()
     }
 }
 
@@ -57,5 +67,9 @@ async fn config(State(demo): State<Arc<Demo>>) -> Response {
 }
 
 async fn authority(State(demo): State<Arc<Demo>>) -> Response {
-    ([(header::CONTENT_TYPE, "application/x-pem-file")], demo.authority_pem.clone()).into_response()
+    (
+        [(header::CONTENT_TYPE, "application/x-pem-file")],
+        demo.authority_pem.clone(),
+    )
+        .into_response()
 }

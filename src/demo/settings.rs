@@ -26,18 +26,30 @@ pub(crate) enum Ports {
 /// 32 random bytes as text.
 pub(crate) fn random_secret() -> anyhow::Result<String> {
     let mut bytes = [0; 32];
-    getrandom::fill(&mut bytes).map_err(|error| anyhow::anyhow!("the system gives no random bytes: {error}"))?;
+    getrandom::fill(&mut bytes)
+        .map_err(|error| anyhow::anyhow!("the system gives no random bytes: {error}"))?;
     Ok(Base64::encode_string(&bytes))
 }
 
 /// The secret as the relay knows it.
 pub(crate) fn shared(secret: &str) -> anyhow::Result<SharedSecret> {
-    SharedSecret::new("demo", secret.as_bytes(), Hashes { sha1: true, sha256: true })
-        .map_err(|error| anyhow::anyhow!("{error}"))
+    SharedSecret::new(
+        "demo",
+        secret.as_bytes(),
+        Hashes {
+            sha1: true,
+            sha256: true,
+        },
+    )
+    .map_err(|error| anyhow::anyhow!("{error}"))
 }
 
 /// The configuration.
-pub(crate) fn config(ports: Ports, authority: &TestAuthority, secret: &str) -> anyhow::Result<Config> {
+pub(crate) fn config(
+    ports: Ports,
+    authority: &TestAuthority,
+    secret: &str,
+) -> anyhow::Result<Config> {
     let (plain, tls) = match ports {
         Ports::Usual => (3478, 5349),
         Ports::Any => (0, 0),
@@ -77,7 +89,11 @@ address = "127.0.0.1:0"
             Some("secret") => secret,
             Some(_) | None => return Err(io::ErrorKind::NotFound.into()),
         };
-        Ok(FileRead { bytes: zeroize::Zeroizing::new(bytes.as_bytes().to_vec()), open_to_others: false })
+        Ok(FileRead {
+            bytes: zeroize::Zeroizing::new(bytes.as_bytes().to_vec()),
+            open_to_others: false,
+        })
     };
-    config::parse(&text, Path::new("the demo's configuration"), &mut read).map_err(|errors| anyhow::anyhow!("{errors}"))
+    config::parse(&text, Path::new("the demo's configuration"), &mut read)
+        .map_err(|errors| anyhow::anyhow!("{errors}"))
 }

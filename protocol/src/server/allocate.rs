@@ -79,7 +79,7 @@ impl Server {
 
     /// §7.2 step 2: a 5-tuple holds one allocation. The request that made it is answered as before (T-10).
     fn repeat_or_mismatch(
-        &mut self,
+        &self,
         now: Now,
         from: FiveTuple,
         request: &Authorised<'_>,

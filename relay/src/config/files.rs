@@ -40,11 +40,18 @@ pub fn read_file(path: &Path) -> io::Result<FileRead> {
     let file = File::open(path)?;
     let mode = file.metadata()?.permissions().mode();
     let mut bytes = Zeroizing::new(Vec::new());
-    file.take(MAX_FILE_BYTES.saturating_add(1)).read_to_end(&mut bytes)?;
+    file.take(MAX_FILE_BYTES.saturating_add(1))
+        .read_to_end(&mut bytes)?;
     if u64::try_from(bytes.len()).is_ok_and(|length| length > MAX_FILE_BYTES) {
-        return Err(io::Error::new(io::ErrorKind::FileTooLarge, "longer than 1 MiB"));
+        return Err(io::Error::new(
+            io::ErrorKind::FileTooLarge,
+            "longer than 1 MiB",
+        ));
     }
-    Ok(FileRead { bytes, open_to_others: mode & 0o006 != 0 })
+    Ok(FileRead {
+        bytes,
+        open_to_others: mode & 0o006 != 0,
+    })
 }
 
 /// Reads the configuration itself.

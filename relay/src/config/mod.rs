@@ -337,6 +337,9 @@ pub fn parse(
     origin: &Path,
     read: &mut dyn FnMut(&Path) -> std::io::Result<FileRead>,
 ) -> Result<Config, ConfigErrors> {
-    let text = FileRead { bytes: zeroize::Zeroizing::new(text.as_bytes().to_vec()), open_to_others: false };
+    let text = FileRead {
+        bytes: zeroize::Zeroizing::new(text.as_bytes().to_vec()),
+        open_to_others: false,
+    };
     sections::parse(&text, origin, read)
 }

@@ -8,7 +8,10 @@ use std::path::PathBuf;
 use toml::de::DeValue;
 
 use super::section::{Field, Section, Wrong};
-use super::value::{address, boolean, merged, nat64_prefix, network, ports, relayed_ports, socket_address, text, word};
+use super::value::{
+    address, boolean, merged, nat64_prefix, network, ports, relayed_ports, socket_address, text,
+    word,
+};
 use super::{Admin, AdminAddress, Listener, ListenerTransport, Peers, Relayed, RelayedAddress};
 
 /// Ports that are no place for media, but reflect or obey: all below 1024 except 443, and known amplifiers above.
@@ -35,20 +38,41 @@ pub(super) fn listeners<'t>(top: &Section<'t>) -> Vec<(Listener, Field<'t>)> {
     ];
     let sections = top.each("listener");
     if sections.is_empty() && !top.has("listener") {
-        let remedy = "write [[listener]] with transport = \"udp\" and address = \"0.0.0.0:3478\" below it";
+        let remedy =
+            "write [[listener]] with transport = \"udp\" and address = \"0.0.0.0:3478\" below it";
         top.missing("listener", "is missing: a relay needs at least one", remedy);
     }
     let mut listeners: Vec<(Listener, Field<'t>)> = Vec::new();
     for section in sections {
-        let transport = section.require("transport", "write e.g. transport = \"udp\"", word(TRANSPORTS));
-        let address = section.require("address", "write e.g. address = \"0.0.0.0:3478\"", socket_address);
-        let (Some(transport), Some(address), Some(field)) = (transport, address, section.field("address")) else {
+        let transport = section.require(
+            "transport",
+            "write e.g. transport = \"udp\"",
+            word(TRANSPORTS),
+        );
+        let address = section.require(
+            "address",
+            "write e.g. address = \"0.0.0.0:3478\"",
+            socket_address,
+        );
+        let (Some(transport), Some(address), Some(field)) =
+            (transport, address, section.field("address"))
+        else {
             continue;
         };
         let listener = Listener { transport, address };
-        if let Some((first, _)) = listeners.iter().find(|(other, _)| same_port(*other, listener)) {
-            let problem = format!("is taken by another listener ({} {})", first.transport.as_str(), first.address);
-            field.refuse(Wrong::new(problem, "give each listener its own address or port"));
+        if let Some((first, _)) = listeners
+            .iter()
+            .find(|(other, _)| same_port(*other, listener))
+        {
+            let problem = format!(
+                "is taken by another listener ({} {})",
+                first.transport.as_str(),
+                first.address
+            );
+            field.refuse(Wrong::new(
+                problem,
+                "give each listener its own address or port",
+            ));
         }
         if transport.needs_certificate() && !top.has("tls") {
             let problem = format!("transport = \"{}\" needs a certificate", transport.as_str());
@@ -69,24 +93,41 @@ fn same_port(a: Listener, b: Listener) -> bool {
 pub(super) fn relayed(top: &Section<'_>) -> Relayed {
     let section = top.once("relayed");
     let all = 49152..=65535;
-    let ports = section.as_ref().and_then(|section| section.read("ports", relayed_ports)).unwrap_or(all);
+    let ports = section
+        .as_ref()
+        .and_then(|section| section.read("ports", relayed_ports))
+        .unwrap_or(all);
     let bound = section.as_ref().and_then(|section| {
         let bound = section.list("addresses", address)?;
         refuse_repeated(&bound);
         if let (true, Some(field)) = (bound.is_empty(), section.field("addresses")) {
-            field.refuse(Wrong::new("names no address", "write addresses = [\"0.0.0.0\"], or more"));
+            field.refuse(Wrong::new(
+                "names no address",
+                "write addresses = [\"0.0.0.0\"], or more",
+            ));
         }
         Some(bound.into_iter().map(|(address, _)| address).collect())
     });
     let bound: Vec<IpAddr> = bound.unwrap_or_else(|| vec![IpAddr::from([0, 0, 0, 0])]);
-    let advertised = section.as_ref().and_then(|section| section.list("advertise", advertised)).unwrap_or_default();
+    let advertised = section
+        .as_ref()
+        .and_then(|section| section.list("advertise", advertised))
+        .unwrap_or_default();
     refuse_unpaired(&bound, &advertised);
 
     let mut addresses: Vec<RelayedAddress> = Vec::with_capacity(bound.len());
     for bind in bound {
-        let before = addresses.iter().filter(|other| other.bind.is_ipv4() == bind.is_ipv4()).count();
-        let mut same = advertised.iter().filter(|(address, _)| address.is_ipv4() == bind.is_ipv4());
-        addresses.push(RelayedAddress { bind, advertise: same.nth(before).map(|(address, _)| *address) });
+        let before = addresses
+            .iter()
+            .filter(|other| other.bind.is_ipv4() == bind.is_ipv4())
+            .count();
+        let mut same = advertised
+            .iter()
+            .filter(|(address, _)| address.is_ipv4() == bind.is_ipv4());
+        addresses.push(RelayedAddress {
+            bind,
+            advertise: same.nth(before).map(|(address, _)| *address),
+        });
     }
     Relayed { addresses, ports }
 }
@@ -95,7 +136,10 @@ pub(super) fn relayed(top: &Section<'_>) -> Relayed {
 fn advertised(value: &DeValue<'_>) -> Result<IpAddr, Wrong> {
     let address = address(value)?;
     if address.is_unspecified() {
-        return Err(Wrong::new("is no address that peers could send to", "write the public address"));
+        return Err(Wrong::new(
+            "is no address that peers could send to",
+            "write the public address",
+        ));
     }
     Ok(address)
 }
@@ -106,10 +150,16 @@ fn refuse_repeated(addresses: &[(IpAddr, Field<'_>)]) {
         if before.iter().any(|(other, _)| other == address) {
             field.refuse(Wrong::new("is listed twice", "write it once"));
         } else if let Some((other, _)) = before.iter().find(|(other, _)| {
-            other.is_ipv4() == address.is_ipv4() && (other.is_unspecified() || address.is_unspecified())
+            other.is_ipv4() == address.is_ipv4()
+                && (other.is_unspecified() || address.is_unspecified())
         }) {
-            let problem = format!("stands beside {other} of the same family, and a wildcard stands for one of them");
-            field.refuse(Wrong::new(problem, "write the wildcard alone, or every address in full"));
+            let problem = format!(
+                "stands beside {other} of the same family, and a wildcard stands for one of them"
+            );
+            field.refuse(Wrong::new(
+                problem,
+                "write the wildcard alone, or every address in full",
+            ));
         }
     }
 }
@@ -118,16 +168,33 @@ fn refuse_repeated(addresses: &[(IpAddr, Field<'_>)]) {
 fn refuse_unpaired(bound: &[IpAddr], advertised: &[(IpAddr, Field<'_>)]) {
     for v4 in [true, false] {
         let family = if v4 { "IPv4" } else { "IPv6" };
-        let bound = bound.iter().filter(|address| address.is_ipv4() == v4).count();
-        let of_family: Vec<_> = advertised.iter().filter(|(address, _)| address.is_ipv4() == v4).collect();
-        let Some((_, last)) = of_family.last() else { continue };
+        let bound = bound
+            .iter()
+            .filter(|address| address.is_ipv4() == v4)
+            .count();
+        let of_family: Vec<_> = advertised
+            .iter()
+            .filter(|(address, _)| address.is_ipv4() == v4)
+            .collect();
+        let Some((_, last)) = of_family.last() else {
+            continue;
+        };
         if bound == 0 {
             let example = if v4 { "0.0.0.0" } else { "::" };
             let remedy = format!("add {example:?} to relayed.addresses, or take this away");
-            last.refuse(Wrong::new(format!("no {family} address is bound for it"), remedy));
+            last.refuse(Wrong::new(
+                format!("no {family} address is bound for it"),
+                remedy,
+            ));
         } else if bound != of_family.len() {
-            let problem = format!("{} advertised for {bound} bound {family} addresses", of_family.len());
-            last.refuse(Wrong::new(problem, "advertise one for each, in the same order, or none of that family"));
+            let problem = format!(
+                "{} advertised for {bound} bound {family} addresses",
+                of_family.len()
+            );
+            last.refuse(Wrong::new(
+                problem,
+                "advertise one for each, in the same order, or none of that family",
+            ));
         }
     }
 }
@@ -136,8 +203,12 @@ fn refuse_unpaired(bound: &[IpAddr], advertised: &[(IpAddr, Field<'_>)]) {
 pub(super) fn admin<'t>(top: &Section<'t>) -> (Admin, Option<Field<'t>>) {
     let default = || AdminAddress::Tcp(SocketAddr::from(([127, 0, 0, 1], 9641)));
     let section = top.once("admin");
-    let field = section.as_ref().and_then(|section| section.field("address"));
-    let address = field.and_then(|field| field.read(admin_address)).unwrap_or_else(default);
+    let field = section
+        .as_ref()
+        .and_then(|section| section.field("address"));
+    let address = field
+        .and_then(|field| field.read(admin_address))
+        .unwrap_or_else(default);
     (Admin { address }, field)
 }
 
@@ -148,7 +219,10 @@ fn admin_address(value: &DeValue<'_>) -> Result<AdminAddress, Wrong> {
         const LONGEST: usize = 107;
         if !path.starts_with('/') || path.len() > LONGEST || path.contains('\0') {
             let problem = format!("must name a file by its full path of at most {LONGEST} bytes");
-            return Err(Wrong::new(problem, "write e.g. \"unix:/run/taciturn/admin.sock\""));
+            return Err(Wrong::new(
+                problem,
+                "write e.g. \"unix:/run/taciturn/admin.sock\"",
+            ));
         }
         return Ok(AdminAddress::Unix(PathBuf::from(path)));
     }
@@ -156,33 +230,63 @@ fn admin_address(value: &DeValue<'_>) -> Result<AdminAddress, Wrong> {
     if !address.ip().is_loopback() {
         // Whoever reaches the admin API can drain the relay and end calls, and it has no authentication of its own yet.
         let problem = "is beyond loopback, where the admin API has no authentication";
-        return Err(Wrong::new(problem, "write \"127.0.0.1:9641\" or \"unix:/run/taciturn/admin.sock\""));
+        return Err(Wrong::new(
+            problem,
+            "write \"127.0.0.1:9641\" or \"unix:/run/taciturn/admin.sock\"",
+        ));
     }
     Ok(AdminAddress::Tcp(address))
 }
 
 /// A TCP listener on the admin API's port would starve one of the two.
-pub(super) fn refuse_admin_on_listener(admin: (&Admin, Option<Field<'_>>), listeners: &[(Listener, Field<'_>)]) {
-    let AdminAddress::Tcp(address) = &admin.0.address else { return };
-    let admin_listener = Listener { transport: ListenerTransport::Tcp, address: *address };
-    for (listener, field) in listeners.iter().filter(|(listener, _)| same_port(*listener, admin_listener)) {
+pub(super) fn refuse_admin_on_listener(
+    admin: (&Admin, Option<Field<'_>>),
+    listeners: &[(Listener, Field<'_>)],
+) {
+    let AdminAddress::Tcp(address) = &admin.0.address else {
+        return;
+    };
+    let admin_listener = Listener {
+        transport: ListenerTransport::Tcp,
+        address: *address,
+    };
+    for (listener, field) in listeners
+        .iter()
+        .filter(|(listener, _)| same_port(*listener, admin_listener))
+    {
         let problem = format!("is where the admin API listens ({})", listener.address);
-        admin.1.unwrap_or(*field).refuse(Wrong::new(problem, "give one of them another port"));
+        admin
+            .1
+            .unwrap_or(*field)
+            .refuse(Wrong::new(problem, "give one of them another port"));
     }
 }
 
 /// The `[peers]` section.
-pub(super) fn peers(top: &Section<'_>, listeners: &[(Listener, Field<'_>)], admin: &Admin) -> Peers {
+pub(super) fn peers(
+    top: &Section<'_>,
+    listeners: &[(Listener, Field<'_>)],
+    admin: &Admin,
+) -> Peers {
     let section = top.once("peers");
     let section = section.as_ref();
     let networks = |key| {
-        let list = section.and_then(|section| section.list(key, network)).unwrap_or_default();
+        let list = section
+            .and_then(|section| section.list(key, network))
+            .unwrap_or_default();
         list.into_iter().map(|(network, _)| network).collect()
     };
-    let prefixes = section.and_then(|section| section.list("nat64-prefixes", nat64_prefix)).unwrap_or_default();
+    let prefixes = section
+        .and_then(|section| section.list("nat64-prefixes", nat64_prefix))
+        .unwrap_or_default();
     let denied = section.and_then(|section| section.list("denied-ports", ports));
     let denied = denied.map_or_else(
-        || DENIED_PORTS.iter().map(|(low, high)| *low..=*high).collect(),
+        || {
+            DENIED_PORTS
+                .iter()
+                .map(|(low, high)| *low..=*high)
+                .collect()
+        },
         |list| list.into_iter().map(|(ports, _)| ports).collect(),
     );
     let allow_loopback = section.and_then(|section| section.field("allow-loopback"));
@@ -193,7 +297,8 @@ pub(super) fn peers(top: &Section<'_>, listeners: &[(Listener, Field<'_>)], admi
         allow: networks("allow"),
         deny: networks("deny"),
         denied_ports: merged(denied),
-        allow_loopback: allow_loopback.is_some_and(|field| matches!(field.read(boolean), Some(true))),
+        allow_loopback: allow_loopback
+            .is_some_and(|field| matches!(field.read(boolean), Some(true))),
         nat64_prefixes: prefixes.into_iter().map(|(prefix, _)| prefix).collect(),
     }
 }
@@ -203,8 +308,15 @@ fn refuse_loopback_in_public(field: Field<'_>, listeners: &[(Listener, Field<'_>
     if !field.is(true) {
         return;
     }
-    for (listener, _) in listeners.iter().filter(|(listener, _)| !listener.address.ip().is_loopback()) {
-        let which = format!("listener {} {}", listener.transport.as_str(), listener.address);
+    for (listener, _) in listeners
+        .iter()
+        .filter(|(listener, _)| !listener.address.ip().is_loopback())
+    {
+        let which = format!(
+            "listener {} {}",
+            listener.transport.as_str(),
+            listener.address
+        );
         refuse_public(field, &which);
     }
     if let AdminAddress::Tcp(address) = &admin.address
@@ -216,5 +328,8 @@ fn refuse_loopback_in_public(field: Field<'_>, listeners: &[(Listener, Field<'_>
 
 fn refuse_public(field: Field<'_>, which: &str) {
     let problem = format!("is for machines on their own, but {which} is beyond loopback");
-    field.refuse(Wrong::new(problem, "write allow-loopback = false, or listen on 127.0.0.1 and ::1 alone"));
+    field.refuse(Wrong::new(
+        problem,
+        "write allow-loopback = false, or listen on 127.0.0.1 and ::1 alone",
+    ));
 }

@@ -14,16 +14,27 @@ pub struct SectionSchema {
 }
 
 const fn once(name: &'static str, keys: &'static [&'static str]) -> SectionSchema {
-    SectionSchema { name, repeated: false, keys }
+    SectionSchema {
+        name,
+        repeated: false,
+        keys,
+    }
 }
 
 const fn repeated(name: &'static str, keys: &'static [&'static str]) -> SectionSchema {
-    SectionSchema { name, repeated: true, keys }
+    SectionSchema {
+        name,
+        repeated: true,
+        keys,
+    }
 }
 
 /// Every section and every key.
 pub const SCHEMA: &[SectionSchema] = &[
-    once("", &["realm", "workers", "channel-numbers", "software", "dscp"]),
+    once(
+        "",
+        &["realm", "workers", "channel-numbers", "software", "dscp"],
+    ),
     repeated("listener", &["transport", "address"]),
     once("relayed", &["addresses", "advertise", "ports"]),
     once("tls", &["certificate", "key", "profile"]),
@@ -31,7 +42,16 @@ pub const SCHEMA: &[SectionSchema] = &[
     repeated("user", &["name", "key-file"]),
     once("nonce", &["key-file", "previous-key-file", "lifetime"]),
     once("credentials", &["max-ttl"]),
-    once("peers", &["allow", "deny", "denied-ports", "allow-loopback", "nat64-prefixes"]),
+    once(
+        "peers",
+        &[
+            "allow",
+            "deny",
+            "denied-ports",
+            "allow-loopback",
+            "nat64-prefixes",
+        ],
+    ),
     once(
         "limits",
         &[
@@ -58,7 +78,10 @@ pub const SCHEMA: &[SectionSchema] = &[
 
 /// The keys of the section `name`; none when there is no such section.
 pub(super) fn keys_of(name: &str) -> &'static [&'static str] {
-    SCHEMA.iter().find(|section| section.name == name).map_or(&[], |section| section.keys)
+    SCHEMA
+        .iter()
+        .find(|section| section.name == name)
+        .map_or(&[], |section| section.keys)
 }
 
 /// What to do about the key `unknown` in the section `section`.
@@ -66,18 +89,31 @@ pub(super) fn remedy_for(section: &str, unknown: &str) -> String {
     if let Some(near) = nearest(unknown, names_in(section)) {
         return format!("did you mean {near}?");
     }
-    let elsewhere = SCHEMA.iter().find(|other| other.name != section && other.keys.contains(&unknown));
+    let elsewhere = SCHEMA
+        .iter()
+        .find(|other| other.name != section && other.keys.contains(&unknown));
     match elsewhere {
-        Some(other) if other.name.is_empty() => format!("{unknown} belongs before the first section"),
+        Some(other) if other.name.is_empty() => {
+            format!("{unknown} belongs before the first section")
+        }
         Some(other) => format!("{unknown} belongs in [{}]", other.name),
-        None => format!("write one of {}", names_in(section).collect::<Vec<_>>().join(", ")),
+        None => format!(
+            "write one of {}",
+            names_in(section).collect::<Vec<_>>().join(", ")
+        ),
     }
 }
 
 /// What may be written in a section: its keys, and at the top the sections too.
 fn names_in(section: &str) -> impl Iterator<Item = &'static str> {
-    let sections = SCHEMA.iter().filter(move |_| section.is_empty()).map(|section| section.name);
-    keys_of(section).iter().copied().chain(sections.filter(|name| !name.is_empty()))
+    let sections = SCHEMA
+        .iter()
+        .filter(move |_| section.is_empty())
+        .map(|section| section.name);
+    keys_of(section)
+        .iter()
+        .copied()
+        .chain(sections.filter(|name| !name.is_empty()))
 }
 
 /// The candidate that is at most a third of its length away, with `_` read as `-`.
@@ -124,9 +160,15 @@ mod tests {
         assert_eq!(distance("kitten", "sitting"), 3);
         assert_eq!(distance("", "abc"), 3);
         assert_eq!(remedy_for("", "relm"), "did you mean realm?");
-        assert_eq!(remedy_for("limits", "allocations_per_user"), "did you mean allocations-per-user?");
+        assert_eq!(
+            remedy_for("limits", "allocations_per_user"),
+            "did you mean allocations-per-user?"
+        );
         assert_eq!(remedy_for("limits", "ports"), "ports belongs in [relayed]");
-        assert_eq!(remedy_for("log", "realm"), "realm belongs before the first section");
+        assert_eq!(
+            remedy_for("log", "realm"),
+            "realm belongs before the first section"
+        );
         assert_eq!(remedy_for("log", "rotation"), "write one of format, level");
     }
 }

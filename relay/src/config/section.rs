@@ -22,7 +22,10 @@ pub(super) struct Wrong {
 
 impl Wrong {
     pub(super) fn new(problem: impl Into<String>, remedy: impl Into<String>) -> Self {
-        Self { problem: problem.into(), remedy: remedy.into() }
+        Self {
+            problem: problem.into(),
+            remedy: remedy.into(),
+        }
     }
 }
 
@@ -49,21 +52,48 @@ impl<'a> Document<'a> {
 
     /// `name` as seen from the configuration's directory.
     pub(super) fn resolve(&self, name: &str) -> PathBuf {
-        self.origin.parent().map_or_else(|| PathBuf::from(name), |directory| directory.join(name))
+        self.origin
+            .parent()
+            .map_or_else(|| PathBuf::from(name), |directory| directory.join(name))
     }
 
     /// Refuses something at `span` (its key and value already in words).
-    pub(super) fn refuse(&self, span: &Range<usize>, key: String, value: Option<String>, wrong: Wrong) {
-        self.errors.borrow_mut().push(self.error(span, key, value, wrong));
+    pub(super) fn refuse(
+        &self,
+        span: &Range<usize>,
+        key: String,
+        value: Option<String>,
+        wrong: Wrong,
+    ) {
+        self.errors
+            .borrow_mut()
+            .push(self.error(span, key, value, wrong));
     }
 
-    fn error(&self, span: &Range<usize>, key: String, value: Option<String>, wrong: Wrong) -> ConfigError {
+    fn error(
+        &self,
+        span: &Range<usize>,
+        key: String,
+        value: Option<String>,
+        wrong: Wrong,
+    ) -> ConfigError {
         let before = self.text.get(..span.start).unwrap_or(self.text);
         let line_start = before.rfind('\n').map_or(0, |end| end + 1);
-        let column = before.get(line_start..).map_or(0, |line| line.chars().count()) + 1;
+        let column = before
+            .get(line_start..)
+            .map_or(0, |line| line.chars().count())
+            + 1;
         let line = before.matches('\n').count() + 1;
         let Wrong { problem, remedy } = wrong;
-        ConfigError { file: self.origin.to_path_buf(), line, column, key, value, problem, remedy }
+        ConfigError {
+            file: self.origin.to_path_buf(),
+            line,
+            column,
+            key,
+            value,
+            problem,
+            remedy,
+        }
     }
 
     /// The text's tables; syntax errors are reported, one a line.
@@ -85,7 +115,12 @@ impl<'a> Document<'a> {
 
     /// The keys before the first section; reports unknown keys and sections.
     pub(super) fn top<'t>(&'t self, tables: &'t DeTable<'t>) -> Section<'t> {
-        let section = Section { document: self, name: "", table: tables, span: 0..0 };
+        let section = Section {
+            document: self,
+            name: "",
+            table: tables,
+            span: 0..0,
+        };
         section.report_unknown();
         section
     }
@@ -110,7 +145,12 @@ impl<'t> Section<'t> {
     pub(super) fn once(&self, name: &'static str) -> Option<Self> {
         let value = self.table.get(name)?;
         let DeValue::Table(table) = value.get_ref() else {
-            self.wrong_kind(name, value, "a section", &format!("write [{name}] and its keys below it"));
+            self.wrong_kind(
+                name,
+                value,
+                "a section",
+                &format!("write [{name}] and its keys below it"),
+            );
             return None;
         };
         Some(self.below(name, table, value.span()))
@@ -119,7 +159,9 @@ impl<'t> Section<'t> {
     /// Every `[[name]]` below this one, in the order of the file.
     pub(super) fn each(&self, name: &'static str) -> Vec<Self> {
         let remedy = format!("write [[{name}]] in double brackets, once for each");
-        let Some(value) = self.table.get(name) else { return Vec::new() };
+        let Some(value) = self.table.get(name) else {
+            return Vec::new();
+        };
         let DeValue::Array(entries) = value.get_ref() else {
             self.wrong_kind(name, value, "a list of sections", &remedy);
             return Vec::new();
@@ -135,15 +177,30 @@ impl<'t> Section<'t> {
     }
 
     fn below(&self, name: &'static str, table: &'t DeTable<'t>, span: Range<usize>) -> Self {
-        let section = Self { document: self.document, name, table, span };
+        let section = Self {
+            document: self.document,
+            name,
+            table,
+            span,
+        };
         section.report_unknown();
         section
     }
 
     /// No value is shown here: it may be a secret in the wrong place.
-    fn wrong_kind(&self, name: &'static str, value: &Spanned<DeValue<'_>>, wanted: &str, remedy: &str) {
-        let wrong = Wrong::new(format!("must be {wanted}, found {}", kind(value.get_ref())), remedy);
-        self.document.refuse(&value.span(), name.to_owned(), None, wrong);
+    fn wrong_kind(
+        &self,
+        name: &'static str,
+        value: &Spanned<DeValue<'_>>,
+        wanted: &str,
+        remedy: &str,
+    ) {
+        let wrong = Wrong::new(
+            format!("must be {wanted}, found {}", kind(value.get_ref())),
+            remedy,
+        );
+        self.document
+            .refuse(&value.span(), name.to_owned(), None, wrong);
     }
 
     fn report_unknown(&self) {
@@ -153,25 +210,46 @@ impl<'t> Section<'t> {
             if section || keys_of(self.name).contains(&name) {
                 continue;
             }
-            let wrong = Wrong::new("is not a key of the configuration", remedy_for(self.name, &printable(name)));
-            self.document.refuse(&key.span(), self.path(&printable(name)), None, wrong);
+            let wrong = Wrong::new(
+                "is not a key of the configuration",
+                remedy_for(self.name, &printable(name)),
+            );
+            self.document
+                .refuse(&key.span(), self.path(&printable(name)), None, wrong);
         }
     }
 
     fn path(&self, key: &str) -> String {
-        if self.name.is_empty() { key.to_owned() } else { format!("{}.{key}", self.name) }
+        if self.name.is_empty() {
+            key.to_owned()
+        } else {
+            format!("{}.{key}", self.name)
+        }
     }
 
     /// The value of `key`, when it is written.
     pub(super) fn field(&self, key: &'static str) -> Option<Field<'t>> {
-        debug_assert!(keys_of(self.name).contains(&key), "a key that the schema lacks could never be written");
+        debug_assert!(
+            keys_of(self.name).contains(&key),
+            "a key that the schema lacks could never be written"
+        );
         let value = self.table.get(key)?;
-        Some(Field { document: self.document, section: self.name, key, value })
+        Some(Field {
+            document: self.document,
+            section: self.name,
+            key,
+            value,
+        })
     }
 
     /// Reports that `key` is missing.
     pub(super) fn missing(&self, key: &str, problem: &str, remedy: &str) {
-        self.document.refuse(&self.span, self.path(key), None, Wrong::new(problem, remedy));
+        self.document.refuse(
+            &self.span,
+            self.path(key),
+            None,
+            Wrong::new(problem, remedy),
+        );
     }
 
     /// The value of `key`, judged by `parse`; `None` when it is not written or refused.
@@ -209,7 +287,11 @@ impl<'t> Section<'t> {
             return None;
         };
         let items = items.iter().map(|value| Field { value, ..field });
-        Some(items.filter_map(|item| Some((item.read(&parse)?, item))).collect())
+        Some(
+            items
+                .filter_map(|item| Some((item.read(&parse)?, item)))
+                .collect(),
+        )
     }
 }
 
@@ -224,8 +306,13 @@ pub(super) struct Field<'t> {
 
 impl<'t> Field<'t> {
     /// The value, judged by `parse`.
-    pub(super) fn read<T>(self, parse: impl FnOnce(&'t DeValue<'t>) -> Result<T, Wrong>) -> Option<T> {
-        parse(self.value.get_ref()).map_err(|wrong| self.refuse(wrong)).ok()
+    pub(super) fn read<T>(
+        self,
+        parse: impl FnOnce(&'t DeValue<'t>) -> Result<T, Wrong>,
+    ) -> Option<T> {
+        parse(self.value.get_ref())
+            .map_err(|wrong| self.refuse(wrong))
+            .ok()
     }
 
     /// Whether it is this boolean.
@@ -235,17 +322,27 @@ impl<'t> Field<'t> {
 
     /// Reports this value as wrong.
     pub(super) fn refuse(self, wrong: Wrong) {
-        self.document.refuse(&self.value.span(), self.path(), self.shown(), wrong);
+        self.document
+            .refuse(&self.value.span(), self.path(), self.shown(), wrong);
     }
 
     /// Reports this value as worth a look.
     pub(super) fn warn(self, wrong: Wrong) {
-        let warning = self.document.error(&self.value.span(), self.path(), self.shown(), wrong);
-        self.document.warnings.borrow_mut().push(ConfigWarning(warning));
+        let warning = self
+            .document
+            .error(&self.value.span(), self.path(), self.shown(), wrong);
+        self.document
+            .warnings
+            .borrow_mut()
+            .push(ConfigWarning(warning));
     }
 
     fn path(self) -> String {
-        if self.section.is_empty() { self.key.to_owned() } else { format!("{}.{}", self.section, self.key) }
+        if self.section.is_empty() {
+            self.key.to_owned()
+        } else {
+            format!("{}.{}", self.section, self.key)
+        }
     }
 
     /// The value in words; never a secret, nor anything that would flood a terminal.
@@ -281,6 +378,14 @@ pub(super) fn kind(value: &DeValue<'_>) -> &'static str {
 /// A key that may be anything, fit for one line of a terminal.
 fn printable(key: &str) -> String {
     const LONGEST: usize = 64;
-    let escaped: String = key.chars().take(LONGEST).flat_map(char::escape_debug).collect();
-    if key.chars().count() > LONGEST { format!("{escaped}...") } else { escaped }
+    let escaped: String = key
+        .chars()
+        .take(LONGEST)
+        .flat_map(char::escape_debug)
+        .collect();
+    if key.chars().count() > LONGEST {
+        format!("{escaped}...")
+    } else {
+        escaped
+    }
 }

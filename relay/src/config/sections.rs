@@ -52,31 +52,51 @@ pub(super) fn parse(
         }]));
     };
     let document = Document::new(text, origin);
-    let mut files = Files { read, origin_open_to_others: file.open_to_others };
-    let config = document.tables().and_then(|tables| assemble(&document.top(&tables), &mut files));
+    let mut files = Files {
+        read,
+        origin_open_to_others: file.open_to_others,
+    };
+    let config = document
+        .tables()
+        .and_then(|tables| assemble(&document.top(&tables), &mut files));
     match config {
-        Some(config) if document.errors.borrow().is_empty() => {
-            Ok(Config { files: document.files.into_inner(), warnings: document.warnings.into_inner(), ..config })
-        }
+        Some(config) if document.errors.borrow().is_empty() => Ok(Config {
+            files: document.files.into_inner(),
+            warnings: document.warnings.into_inner(),
+            ..config
+        }),
         _ => Err(ConfigErrors::new(document.errors.into_inner())),
     }
 }
 
 /// Every section is read whatever is wrong with the others, so that all errors are found at once.
 fn assemble(top: &Section<'_>, files: &mut Files<'_>) -> Option<Config> {
-    let realm = top.require("realm", "write your domain, e.g. realm = \"turn.example.org\"", realm);
-    let workers = top.read("workers", integer(0..=256)).and_then(NonZeroUsize::new);
+    let realm = top.require(
+        "realm",
+        "write your domain, e.g. realm = \"turn.example.org\"",
+        realm,
+    );
+    let workers = top
+        .read("workers", integer(0..=256))
+        .and_then(NonZeroUsize::new);
     let listeners = listeners(top);
     let (admin, admin_field) = admin(top);
     refuse_admin_on_listener((&admin, admin_field), &listeners);
     let secrets = secrets(top, files);
     let users = users(top, realm.as_ref(), files);
     if !top.has("secret") && !top.has("user") {
-        let remedy = "write [[secret]] with id and file; taciturn credentials secret --out FILE makes one";
-        top.missing("secret", "is missing: without a secret or a user nobody could be let in", remedy);
+        let remedy =
+            "write [[secret]] with id and file; taciturn credentials secret --out FILE makes one";
+        top.missing(
+            "secret",
+            "is missing: without a secret or a user nobody could be let in",
+            remedy,
+        );
     }
     Some(Config {
-        channel_numbers: top.read("channel-numbers", word(CHANNEL_NUMBERS)).unwrap_or_default(),
+        channel_numbers: top
+            .read("channel-numbers", word(CHANNEL_NUMBERS))
+            .unwrap_or_default(),
         software: top.read("software", software).flatten(),
         dscp: top.read("dscp", dscp).unwrap_or_default(),
         relayed: relayed(top),
@@ -88,7 +108,10 @@ fn assemble(top: &Section<'_>, files: &mut Files<'_>) -> Option<Config> {
         sovereignty: sovereignty(top),
         log: log(top),
         workers,
-        listeners: listeners.into_iter().map(|(listener, _)| listener).collect(),
+        listeners: listeners
+            .into_iter()
+            .map(|(listener, _)| listener)
+            .collect(),
         secrets,
         users,
         admin,
@@ -98,15 +121,20 @@ fn assemble(top: &Section<'_>, files: &mut Files<'_>) -> Option<Config> {
     })
 }
 
-const CHANNEL_NUMBERS: &[(&str, ChannelRange)] =
-    &[("rfc8656", ChannelRange::Rfc8656), ("rfc5766", ChannelRange::Rfc5766)];
+const CHANNEL_NUMBERS: &[(&str, ChannelRange)] = &[
+    ("rfc8656", ChannelRange::Rfc8656),
+    ("rfc5766", ChannelRange::Rfc5766),
+];
 
 fn realm(value: &DeValue<'_>) -> Result<Realm, Wrong> {
     let remedy = "write your domain, e.g. realm = \"turn.example.org\"";
     let written = text(value)?;
-    let realm = Realm::new(written).map_err(|error| Wrong::new(format!("is not a realm: {error}"), remedy))?;
+    let realm = Realm::new(written)
+        .map_err(|error| Wrong::new(format!("is not a realm: {error}"), remedy))?;
     if realm.as_str().len() > MAX_REALM_BYTES {
-        let problem = format!("has more than {MAX_REALM_BYTES} bytes, so that a 401 would not fit every path");
+        let problem = format!(
+            "has more than {MAX_REALM_BYTES} bytes, so that a 401 would not fit every path"
+        );
         return Err(Wrong::new(problem, remedy));
     }
     Ok(realm)
@@ -116,8 +144,12 @@ fn realm(value: &DeValue<'_>) -> Result<Realm, Wrong> {
 fn software(value: &DeValue<'_>) -> Result<Option<String>, Wrong> {
     let software = text(value)?;
     if software.len() > MAX_SOFTWARE_BYTES || software.chars().any(char::is_control) {
-        let problem = format!("must be at most {MAX_SOFTWARE_BYTES} bytes without control characters");
-        return Err(Wrong::new(problem, "shorten it, or write software = \"\" to say nothing"));
+        let problem =
+            format!("must be at most {MAX_SOFTWARE_BYTES} bytes without control characters");
+        return Err(Wrong::new(
+            problem,
+            "shorten it, or write software = \"\" to say nothing",
+        ));
     }
     Ok((!software.is_empty()).then(|| software.to_owned()))
 }
@@ -127,7 +159,12 @@ fn dscp(value: &DeValue<'_>) -> Result<Dscp, Wrong> {
         return Ok(Dscp::Copy);
     }
     let fixed = integer(0..=63u8)(value).map(Dscp::Fixed);
-    fixed.map_err(|_| Wrong::new("must be \"copy\" or 0 to 63", "write dscp = \"copy\", or e.g. dscp = 46"))
+    fixed.map_err(|_| {
+        Wrong::new(
+            "must be \"copy\" or 0 to 63",
+            "write dscp = \"copy\", or e.g. dscp = 46",
+        )
+    })
 }
 
 fn nonce(top: &Section<'_>, files: &mut Files<'_>) -> Nonce {
@@ -136,19 +173,31 @@ fn nonce(top: &Section<'_>, files: &mut Files<'_>) -> Nonce {
     let key = section.and_then(|section| nonce_key(section, "key-file", files));
     let previous_key = section.and_then(|section| nonce_key(section, "previous-key-file", files));
     if let Some(section) = section
-        && let (Some(previous), None) = (section.field("previous-key-file"), section.field("key-file"))
+        && let (Some(previous), None) = (
+            section.field("previous-key-file"),
+            section.field("key-file"),
+        )
     {
-        let wrong = Wrong::new("has no key-file that follows it", "write key-file too, or take this away");
+        let wrong = Wrong::new(
+            "has no key-file that follows it",
+            "write key-file too, or take this away",
+        );
         previous.refuse(wrong);
     }
     let lifetime = section.and_then(|section| section.read("lifetime", duration(MINUTE..=HOUR)));
-    Nonce { key, previous_key, lifetime: lifetime.unwrap_or(10 * MINUTE) }
+    Nonce {
+        key,
+        previous_key,
+        lifetime: lifetime.unwrap_or(10 * MINUTE),
+    }
 }
 
 fn credentials(top: &Section<'_>) -> CredentialLimits {
     let section = top.once("credentials");
     let max_ttl = section.and_then(|section| section.read("max-ttl", duration(MINUTE..=365 * DAY)));
-    CredentialLimits { max_ttl: max_ttl.unwrap_or(DAY) }
+    CredentialLimits {
+        max_ttl: max_ttl.unwrap_or(DAY),
+    }
 }
 
 fn limits(top: &Section<'_>) -> Limits {
@@ -156,15 +205,24 @@ fn limits(top: &Section<'_>) -> Limits {
     const MANY: u32 = 10_000_000;
     let section = top.once("limits");
     let section = section.as_ref();
-    let count =
-        |key, most, default| section.and_then(|section| section.read(key, integer(1..=most))).unwrap_or(default);
-    let period =
-        |key, range, default| section.and_then(|section| section.read(key, duration(range))).unwrap_or(default);
-    let unauthenticated =
-        section.and_then(|section| section.read("unauthenticated-per-second", integer(0..=1_000_000)));
-    let bits = section.and_then(|section| section.read("bits-per-second-per-user", integer(0..=1_000_000_000_000)));
+    let count = |key, most, default| {
+        section
+            .and_then(|section| section.read(key, integer(1..=most)))
+            .unwrap_or(default)
+    };
+    let period = |key, range, default| {
+        section
+            .and_then(|section| section.read(key, duration(range)))
+            .unwrap_or(default)
+    };
+    let unauthenticated = section
+        .and_then(|section| section.read("unauthenticated-per-second", integer(0..=1_000_000)));
+    let bits = section.and_then(|section| {
+        section.read("bits-per-second-per-user", integer(0..=1_000_000_000_000))
+    });
     // One whole frame of a stream must fit, or nothing would ever be sent: 65535 bytes and a header.
-    let queue = section.and_then(|section| section.read("queue-bytes", integer(65_600..=1_073_741_824)));
+    let queue =
+        section.and_then(|section| section.read("queue-bytes", integer(65_600..=1_073_741_824)));
     Limits {
         allocations_per_user: count("allocations-per-user", MANY, 100),
         allocations: count("allocations", MANY, 10_000),
@@ -176,36 +234,62 @@ fn limits(top: &Section<'_>) -> Limits {
         allocation_max_age: period("allocation-max-age", 10 * MINUTE..=365 * DAY, DAY),
         connections: count("connections", MANY, 10_000),
         half_open: count("half-open", MANY, 1000),
-        handshake_timeout: period("handshake-timeout", Duration::from_millis(100)..=MINUTE, 5 * SECOND),
+        handshake_timeout: period(
+            "handshake-timeout",
+            Duration::from_millis(100)..=MINUTE,
+            5 * SECOND,
+        ),
         idle_timeout: period("idle-timeout", SECOND..=DAY, MINUTE),
         queue_bytes: queue.unwrap_or(262_144),
-        queue_age: period("queue-age", Duration::from_millis(10)..=MINUTE, Duration::from_millis(500)),
+        queue_age: period(
+            "queue-age",
+            Duration::from_millis(10)..=MINUTE,
+            Duration::from_millis(500),
+        ),
     }
 }
 
 /// A zone that the relay cannot know to be allowed is refused like one that is not.
 fn sovereignty(top: &Section<'_>) -> Sovereignty {
-    let Some(section) = top.once("sovereignty") else { return Sovereignty::default() };
+    let Some(section) = top.once("sovereignty") else {
+        return Sovereignty::default();
+    };
     let zone = section.read("zone-id", zone_id);
-    let allowed = section.list("allowed-zone-ids", zone_id).unwrap_or_default();
+    let allowed = section
+        .list("allowed-zone-ids", zone_id)
+        .unwrap_or_default();
     let allowed: Vec<String> = allowed.into_iter().map(|(zone, _)| zone).collect();
     match (&zone, section.field("zone-id")) {
         (Some(zone), Some(field)) if !allowed.is_empty() && !allowed.contains(zone) => {
             let remedy = "run the relay in an allowed zone, or add this one to allowed-zone-ids";
-            field.refuse(Wrong::new(format!("is not among allowed-zone-ids ({})", allowed.join(", ")), remedy));
+            field.refuse(Wrong::new(
+                format!("is not among allowed-zone-ids ({})", allowed.join(", ")),
+                remedy,
+            ));
         }
         (None, None) if !allowed.is_empty() => {
             let remedy = "write the zone that this relay runs in, e.g. zone-id = \"apse2-az1\"";
-            section.missing("zone-id", "is missing, so that allowed-zone-ids could not be enforced", remedy);
+            section.missing(
+                "zone-id",
+                "is missing, so that allowed-zone-ids could not be enforced",
+                remedy,
+            );
         }
         _ => {}
     }
-    Sovereignty { zone_id: zone, allowed_zone_ids: allowed }
+    Sovereignty {
+        zone_id: zone,
+        allowed_zone_ids: allowed,
+    }
 }
 
 fn zone_id(value: &DeValue<'_>) -> Result<String, Wrong> {
     let zone = text(value)?;
-    if zone.is_empty() || zone.len() > 64 || !zone.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_')
+    if zone.is_empty()
+        || zone.len() > 64
+        || !zone
+            .bytes()
+            .all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_')
     {
         return Err(Wrong::new("is not a zone id", "write e.g. \"apse2-az1\""));
     }
@@ -224,7 +308,11 @@ fn log(top: &Section<'_>) -> Log {
     let section = top.once("log");
     let section = section.as_ref();
     Log {
-        format: section.and_then(|section| section.read("format", word(FORMATS))).unwrap_or_default(),
-        level: section.and_then(|section| section.read("level", word(LEVELS))).unwrap_or_default(),
+        format: section
+            .and_then(|section| section.read("format", word(FORMATS)))
+            .unwrap_or_default(),
+        level: section
+            .and_then(|section| section.read("level", word(LEVELS)))
+            .unwrap_or_default(),
     }
 }

@@ -42,13 +42,13 @@ impl Refusal {
     /// The word used in logs and metric labels.
     pub const fn as_str(self) -> &'static str {
         match self {
-            Self::ConnectionCap => "connection-cap",
-            Self::HalfOpenCap => "half-open-cap",
-            Self::HalfOpenOldest => "half-open-oldest",
-            Self::WrongProtocol => "wrong-protocol",
+            Self::ConnectionCap => "connection_cap",
+            Self::HalfOpenCap => "half_open_cap",
+            Self::HalfOpenOldest => "half_open_oldest",
+            Self::WrongProtocol => "wrong_protocol",
             Self::Deadline => "deadline",
             Self::Handshake => "handshake",
-            Self::ClosedEarly => "closed-early",
+            Self::ClosedEarly => "closed_early",
         }
     }
 
@@ -92,7 +92,7 @@ impl HandshakeFailure {
             Self::Version => "version",
             Self::Parameters => "parameters",
             Self::Alpn => "alpn",
-            Self::HelloTooLong => "hello-too-long",
+            Self::HelloTooLong => "hello_too_long",
             Self::Alert => "alert",
             Self::Protocol => "protocol",
         }

@@ -48,9 +48,9 @@ impl SendFailure {
     /// The word for logs and metric labels.
     pub const fn as_str(self) -> &'static str {
         match self {
-            Self::WouldBlock => "would-block",
-            Self::NoBuffers => "no-buffers",
-            Self::TooLarge => "too-large",
+            Self::WouldBlock => "would_block",
+            Self::NoBuffers => "no_buffers",
+            Self::TooLarge => "too_large",
             Self::Denied => "denied",
             Self::Refused => "refused",
             Self::Unreachable => "unreachable",

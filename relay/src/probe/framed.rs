@@ -30,7 +30,14 @@ struct Reader<S> {
 impl<S: AsyncRead + AsyncWrite> FramedConn<S> {
     pub(super) fn new(stream: S, server: SocketAddr) -> Self {
         let (half, writer) = tokio::io::split(stream);
-        Self { reader: Mutex::new(Reader { half, buffered: Vec::new() }), writer: Mutex::new(writer), server }
+        Self {
+            reader: Mutex::new(Reader {
+                half,
+                buffered: Vec::new(),
+            }),
+            writer: Mutex::new(writer),
+            server,
+        }
     }
 }
 
@@ -47,9 +54,12 @@ impl<S: AsyncRead + AsyncWrite + Send + Sync + 'static> Conn for FramedConn<S> {
     async fn recv_from(&self, buffer: &mut [u8]) -> Result<(usize, SocketAddr)> {
         let mut reader = self.reader.lock().await;
         loop {
-            let step = stream::next_frame(&reader.buffered, ChannelRange::Rfc8656).map_err(io::Error::other)?;
+            let step = stream::next_frame(&reader.buffered, ChannelRange::Rfc8656)
+                .map_err(io::Error::other)?;
             if let Step::Frame { len, total, .. } = step {
-                let room = buffer.get_mut(..len).ok_or_else(|| io::Error::other("frame longer than the buffer"))?;
+                let room = buffer
+                    .get_mut(..len)
+                    .ok_or_else(|| io::Error::other("frame longer than the buffer"))?;
                 room.copy_from_slice(&reader.buffered[..len]);
                 reader.buffered.drain(..total);
                 return Ok((len, self.server));
@@ -64,7 +74,9 @@ impl<S: AsyncRead + AsyncWrite + Send + Sync + 'static> Conn for FramedConn<S> {
     async fn send(&self, message: &[u8]) -> Result<usize> {
         let mut writer = self.writer.lock().await;
         writer.write_all(message).await?;
-        writer.write_all(&[0; 3][..message.len().next_multiple_of(4) - message.len()]).await?;
+        writer
+            .write_all(&[0; 3][..message.len().next_multiple_of(4) - message.len()])
+            .await?;
         writer.flush().await?;
         Ok(message.len())
     }

@@ -42,11 +42,11 @@ impl CloseReason {
     /// The word used in logs and metric labels.
     pub const fn as_str(self) -> &'static str {
         match self {
-            Self::PeerClosed => "peer-closed",
+            Self::PeerClosed => "peer_closed",
             Self::Reset => "reset",
-            Self::NotTurn => "not-turn",
-            Self::FrameTooLong => "frame-too-long",
-            Self::FrameDeadline => "frame-deadline",
+            Self::NotTurn => "not_turn",
+            Self::FrameTooLong => "frame_too_long",
+            Self::FrameDeadline => "frame_deadline",
             Self::Idle => "idle",
             Self::Tls => "tls",
             Self::Backlog => "backlog",

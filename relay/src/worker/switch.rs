@@ -152,7 +152,10 @@ impl Switch {
             return self.counters.dropped(DropReason::Truncated);
         }
         let peer = PeerAddr(datagram.from);
-        match self.routes.from_peer(now.instant, relayed, peer, datagram.bytes.len()) {
+        match self
+            .routes
+            .from_peer(now.instant, relayed, peer, datagram.bytes.len())
+        {
             PeerVerdict::ToClient { client, framing } => {
                 let traffic_class = self.marking(datagram.traffic_class);
                 let carried = Carried {

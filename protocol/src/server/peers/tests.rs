@@ -28,7 +28,7 @@ fn policy(rules: PeerRules) -> PeerPolicy {
     )
 }
 
-/// The nine encodings of security.md §2.2 A-05 beside the plain one.
+/// The nine encodings of A-05 beside the plain one.
 fn encodings(v4: Ipv4Addr) -> [Ipv6Addr; 9] {
     let [a, b, c, d] = v4.octets().map(u16::from);
     let (high, low) = (a << 8 | b, c << 8 | d);

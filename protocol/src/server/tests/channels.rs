@@ -137,11 +137,11 @@ fn a_channel_bind_refreshes_channel_and_permission() {
     assert_eq!(sim.bind(&mut client, 0x4000, addr(PEER)), None);
     sim.advance(Duration::from_secs(290));
     assert_eq!(
-        framing(&sim.from_peer(addr(PEER), relayed)),
+        framing(&sim.peer_sends(addr(PEER), relayed)),
         Some(Framing::Channel(number(0x4000)))
     );
     assert_eq!(
-        framing(&sim.from_peer(addr("8.8.8.8:9"), relayed)),
+        framing(&sim.peer_sends(addr("8.8.8.8:9"), relayed)),
         Some(Framing::Indication),
         "T-52"
     );
@@ -168,7 +168,7 @@ fn a_channel_lives_600_seconds_and_needs_its_permission() {
         sim.channel(&client, 0x4000, b"x"),
         Outcome::Dropped(DropReason::NoPermission)
     );
-    assert_eq!(framing(&sim.from_peer(addr(PEER), relayed)), None);
+    assert_eq!(framing(&sim.peer_sends(addr(PEER), relayed)), None);
     assert_eq!(sim.permit(&mut client, &[addr(PEER)]), None);
     assert!(matches!(
         sim.channel(&client, 0x4000, b"x"),
@@ -187,7 +187,7 @@ fn a_channel_lives_600_seconds_and_needs_its_permission() {
         Outcome::Dropped(DropReason::UnboundChannel)
     );
     assert_eq!(
-        framing(&sim.from_peer(addr(PEER), relayed)),
+        framing(&sim.peer_sends(addr(PEER), relayed)),
         Some(Framing::Indication),
         "the permission lives on"
     );
@@ -206,15 +206,22 @@ fn channel_data_is_relayed_by_its_length() {
     assert_eq!(sim.bind(&mut client, 0x4000, addr(PEER)), None);
     let good = channel_message(0x4000, b"hello");
     assert_eq!(
-        sim.deliver(client.five_tuple, &good).to_peer().payload,
+        sim.deliver(client.five_tuple, &good)
+            .relayed_payload()
+            .payload,
         b"hello"
     );
     let padded = [&good[..], &[1, 2, 3]].concat();
     assert_eq!(
-        sim.deliver(client.five_tuple, &padded).to_peer().payload,
+        sim.deliver(client.five_tuple, &padded)
+            .relayed_payload()
+            .payload,
         b"hello"
     );
-    assert_eq!(sim.channel(&client, 0x4000, b"").to_peer().payload, b"");
+    assert_eq!(
+        sim.channel(&client, 0x4000, b"").relayed_payload().payload,
+        b""
+    );
     let mut long = good;
     long[3] = 6;
     let outcome = sim.deliver(client.five_tuple, &long);
@@ -233,7 +240,10 @@ fn channel_data_is_relayed_by_its_length() {
     );
     let most = [7_u8; 65_503];
     assert_eq!(
-        sim.channel(&client, 0x4000, &most).to_peer().payload.len(),
+        sim.channel(&client, 0x4000, &most)
+            .relayed_payload()
+            .payload
+            .len(),
         most.len()
     );
 }

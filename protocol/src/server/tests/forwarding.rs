@@ -78,8 +78,8 @@ fn traffic_is_counted_by_direction() {
     sim.channel(&client, 0x4000, b"12345");
     sim.send(&client, addr("8.8.8.8:5000"), b"123");
     sim.channel(&client, 0x4001, b"dropped");
-    sim.from_peer(addr("8.8.8.8:5000"), relayed);
-    sim.from_peer(addr("8.8.8.9:5000"), relayed);
+    sim.peer_sends(addr("8.8.8.8:5000"), relayed);
+    sim.peer_sends(addr("8.8.8.9:5000"), relayed);
     let (id, ..) = sim.server.allocations().next().unwrap();
     let expected = Traffic {
         to_peer_packets: 2,

@@ -123,7 +123,7 @@ fn icmp_errors_are_told_at_a_bounded_rate() {
     assert_eq!(sim.server.load(), before);
     assert_eq!(
         sim.send(&client, addr("8.8.8.8:5000"), b"x")
-            .to_peer()
+            .relayed_payload()
             .payload,
         b"x"
     );

@@ -202,7 +202,7 @@ impl Reference {
     }
 
     /// How a peer's datagram reaches the client: by this channel, or by an indication.
-    fn from_peer(&self, client: usize, peer: SocketAddr) -> Option<Option<u16>> {
+    fn arrives(&self, client: usize, peer: SocketAddr) -> Option<Option<u16>> {
         let allocation = self.allocations.get(&client)?;
         let number = allocation
             .channels
@@ -316,7 +316,7 @@ impl Both {
                 else {
                     return;
                 };
-                let framing = match self.sim.from_peer(peer, relayed) {
+                let framing = match self.sim.peer_sends(peer, relayed) {
                     PeerVerdict::ToClient {
                         client: to,
                         framing,
@@ -329,7 +329,7 @@ impl Both {
                     }
                     PeerVerdict::Drop(_) => None,
                 };
-                assert_eq!(framing, self.reference.from_peer(client, peer));
+                assert_eq!(framing, self.reference.arrives(client, peer));
             }
         }
     }

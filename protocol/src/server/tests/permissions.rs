@@ -79,7 +79,7 @@ fn one_bad_peer_prevents_all() {
         sim.send(&client, addr(PEER), b"x"),
         Outcome::Dropped(DropReason::NoPermission)
     ));
-    assert!(silent_peer(&sim.from_peer(addr(PEER), relayed)));
+    assert!(silent_peer(&sim.peer_sends(addr(PEER), relayed)));
     assert_eq!(
         sim.permit(&mut client, &[addr(PEER), addr("9.9.9.9:1")]),
         None
@@ -102,8 +102,11 @@ fn a_dual_allocation_takes_both_families() {
     let [a, b] = answer.relayed()[..] else {
         panic!("two addresses")
     };
-    assert_eq!(sim.send(&client, addr(PEER), b"x").to_peer().from, a);
-    assert_eq!(sim.send(&client, v6, b"x").to_peer().from, b);
+    assert_eq!(
+        sim.send(&client, addr(PEER), b"x").relayed_payload().from,
+        a
+    );
+    assert_eq!(sim.send(&client, v6, b"x").relayed_payload().from, b);
 }
 
 /// T-44, T-45: a permission is for an address whatever its port, lives exactly 300 s, and is refreshed by
@@ -116,7 +119,7 @@ fn a_permission_lives_300_seconds() {
     sim.refresh(&mut client, Some(3600));
     assert_eq!(sim.permit(&mut client, &[addr("8.8.8.8:0")]), None);
     let passes = |sim: &mut Sim, peer: &str| {
-        let to = sim.from_peer(addr(peer), relayed);
+        let to = sim.peer_sends(addr(peer), relayed);
         matches!(to, PeerVerdict::ToClient { .. })
     };
     assert!(passes(&mut sim, PEER) && passes(&mut sim, "8.8.8.8:9"));
@@ -155,13 +158,16 @@ fn a_send_indication_is_relayed_or_dropped() {
         Outcome::Dropped(DropReason::NoPermission)
     ));
     assert_eq!(sim.permit(&mut client, &[addr(PEER)]), None);
-    let out = sim.send(&client, addr(PEER), b"hello").to_peer();
+    let out = sim.send(&client, addr(PEER), b"hello").relayed_payload();
     assert_eq!(
         (out.from, out.peer, &out.payload[..]),
         (relayed, addr(PEER), &b"hello"[..])
     );
     assert!(!out.dont_fragment);
-    assert_eq!(sim.send(&client, addr(PEER), b"").to_peer().payload, b"");
+    assert_eq!(
+        sim.send(&client, addr(PEER), b"").relayed_payload().payload,
+        b""
+    );
     for missing in 0..2 {
         let id = sim.transaction();
         let bytes = super::sim::write(crate::wire::Class::Indication, Method::Send, id, |w| {
@@ -183,7 +189,7 @@ fn a_send_indication_is_relayed_or_dropped() {
     });
     assert!(
         sim.deliver(client.five_tuple, &bytes)
-            .to_peer()
+            .relayed_payload()
             .dont_fragment,
         "T-67"
     );

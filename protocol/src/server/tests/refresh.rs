@@ -102,7 +102,10 @@ fn each_family_has_its_own_life() {
         w.lifetime(0);
     });
     assert_eq!((ended.code(), ended.lifetime()), (None, 0));
-    assert_eq!(sim.channel(&client, 0x4001, b"x").to_peer().peer, v6);
+    assert_eq!(
+        sim.channel(&client, 0x4001, b"x").relayed_payload().peer,
+        v6
+    );
     let gone = sim.channel(&client, 0x4000, b"x");
     assert_eq!(
         gone,

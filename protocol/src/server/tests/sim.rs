@@ -208,7 +208,7 @@ impl Sim {
         }
     }
 
-    pub(super) fn from_peer(&mut self, peer: SocketAddr, at: SocketAddr) -> PeerVerdict {
+    pub(super) fn peer_sends(&mut self, peer: SocketAddr, at: SocketAddr) -> PeerVerdict {
         match self.sockets.iter().find(|(_, bound)| **bound == at) {
             Some((&id, _)) => self
                 .table
@@ -388,7 +388,7 @@ impl Outcome {
         }
     }
 
-    pub(super) fn to_peer(self) -> Relayed {
+    pub(super) fn relayed_payload(self) -> Relayed {
         match self {
             Self::ToPeer(relayed) => relayed,
             Self::Answer(_) | Self::Dropped(_) | Self::Silence => panic!("not relayed: {self:?}"),

@@ -37,7 +37,7 @@ fn a_successor_goes_on_with_an_allocation() {
         Err(RestoreError::Taken)
     );
     assert_eq!(new.server.snapshot(new.now).collect::<Vec<_>>(), states);
-    let out = new.channel(&client, 0x4000, b"x").to_peer();
+    let out = new.channel(&client, 0x4000, b"x").relayed_payload();
     assert_eq!((out.from, out.peer), (relayed[0], peer));
     assert_eq!(new.refresh(&mut client, None).code(), None);
     new.advance(Duration::from_millis(200_100));
