@@ -434,7 +434,7 @@ fn what_cannot_be_sent_is_counted_and_the_rest_is_sent() {
         .map(|(failure, count)| (failure.as_str(), count))
         .collect();
     let expected = [
-        ("too-large", 1),
+        ("too_large", 1),
         ("invalid", 1),
         ("denied", 1),
         ("unbound", 1),
