@@ -18,6 +18,13 @@ use super::{Demo, settings};
 
 const PAGE: &str = include_str!("page/index.html");
 
+/// What the page's handlers know.
+#[derive(Clone)]
+struct Page {
+    demo: Arc<Demo>,
+    address: SocketAddr,
+}
+
 /// Starts serving on this port, or on any when it is taken, and returns the address.
 pub(crate) async fn serve(demo: Arc<Demo>, port: u16) -> anyhow::Result<SocketAddr> {
     let listener = match TcpListener::bind((Ipv4Addr::LOCALHOST, port)).await {
@@ -32,7 +39,7 @@ pub(crate) async fn serve(demo: Arc<Demo>, port: u16) -> anyhow::Result<SocketAd
         .route("/config.json", get(config))
         .route("/test-authority.pem", get(authority))
         .layer(middleware::from_fn(only_by_own_name))
-        .with_state(demo);
+        .with_state(Page { demo, address });
     tokio::spawn(async move { axum::serve(listener, router).await });
     Ok(address)
 }
@@ -57,16 +64,17 @@ async fn only_by_own_name(request: Request, next: Next) -> Response {
     }
 }
 
-async fn config(State(demo): State<Arc<Demo>>) -> Response {
+async fn config(State(Page { demo, address }): State<Page>) -> Response {
     let Ok(mut config) = demo.ice_servers() else {
         return StatusCode::INTERNAL_SERVER_ERROR.into_response();
     };
     config["transports"] = serde_json::json!(["udp", "tcp", "tls"]);
     config["realm"] = settings::REALM.into();
+    config["authority"] = format!("http://{address}/test-authority.pem").into();
     ([(header::CACHE_CONTROL, "no-store")], Json(config)).into_response()
 }
 
-async fn authority(State(demo): State<Arc<Demo>>) -> Response {
+async fn authority(State(Page { demo, .. }): State<Page>) -> Response {
     (
         [(header::CONTENT_TYPE, "application/x-pem-file")],
         demo.authority_pem.clone(),
