@@ -1,0 +1,25 @@
+//! The whole program as a user meets it: the binary with a configuration file, clients and peers around it.
+//!
+//! Responsible for what only shows in the running program: every listener under bad input, packets as the network sees
+//! them, several workers, scarce descriptors. Not responsible for what a crate can show by itself; those tests live with it.
+#![cfg(feature = "relay")]
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+
+mod bad_input;
+mod calls;
+mod client;
+mod descriptors;
+mod hosts;
+mod icmp;
+mod lab;
+mod mutations;
+mod namespace;
+mod peer_policy;
+mod running;
+mod shared_port;
+mod sizes;
+mod sniffer;
+mod splits;
+mod stalled;
+mod translation;
+mod workers;

@@ -1,0 +1,347 @@
+//! The binary as a process: started on a configuration of its own, watched, and ended by its process id.
+//!
+//! Not responsible for speaking TURN (`client`). A relay that dies, panics or does not end when asked fails its test.
+
+use std::ffi::OsString;
+use std::fs;
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{Ipv4Addr, SocketAddr, TcpStream};
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, Mutex};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use rcgen::{CertifiedKey, KeyPair};
+use rustix::process::{Pid, Signal, kill_process};
+use rustls::pki_types::CertificateDer;
+
+/// How long anything may take that happens at once on a machine with nothing else to do.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(10);
+
+pub(crate) const REALM: &str = "relay.test";
+pub(crate) const SECRET: &str = "0123456789abcdef0123456789abcdef";
+
+/// What a relay is started with.
+pub(crate) struct Setup {
+    /// Keys before the first section.
+    pub(crate) top: String,
+    pub(crate) workers: usize,
+    /// Transport and address of each listener.
+    pub(crate) listeners: Vec<(&'static str, String)>,
+    pub(crate) relayed: String,
+    pub(crate) limits: String,
+    pub(crate) peers: String,
+    pub(crate) admin: Option<SocketAddr>,
+    /// What the command line begins with: `nsenter ...`, `prlimit ...`.
+    pub(crate) wrapper: Vec<OsString>,
+}
+
+impl Setup {
+    /// UDP, TCP, TLS and auto listeners on a loopback address that no other relay of this run has.
+    pub(crate) fn on_loopback(workers: usize) -> Self {
+        let host = loopback();
+        Self {
+            top: String::new(),
+            workers,
+            listeners: ["udp", "tcp", "tls", "auto"]
+                .map(|transport| (transport, format!("{host}:0")))
+                .to_vec(),
+            relayed: format!("addresses = [\"{host}\"]\nports = \"20000-29999\""),
+            limits: "unauthenticated-per-second = 0".to_owned(),
+            peers: "allow-loopback = true".to_owned(),
+            admin: None,
+            wrapper: Vec::new(),
+        }
+    }
+
+    /// Nothing but what the test says: no listener, no relayed address, no peers.
+    pub(crate) fn empty(workers: usize) -> Self {
+        Self {
+            listeners: Vec::new(),
+            relayed: String::new(),
+            peers: String::new(),
+            ..Self::on_loopback(workers)
+        }
+    }
+
+    pub(crate) fn listener(mut self, transport: &'static str, address: &str) -> Self {
+        self.listeners.push((transport, address.to_owned()));
+        self
+    }
+
+    pub(crate) fn start(self) -> Running {
+        Running::start(&self)
+    }
+
+    fn text(&self, directory: &Path) -> String {
+        let mut text = format!(
+            "realm = \"{REALM}\"\nworkers = {}\n{}\n",
+            self.workers, self.top
+        );
+        for (transport, address) in &self.listeners {
+            text +=
+                &format!("[[listener]]\ntransport = \"{transport}\"\naddress = \"{address}\"\n");
+        }
+        text += &format!("[[secret]]\nid = \"test\"\nvalue = \"{SECRET}\"\n");
+        text += "[tls]\ncertificate = \"cert.pem\"\nkey = \"key.pem\"\n";
+        let admin = self.admin.map_or_else(
+            || format!("unix:{}", directory.join("admin.sock").display()),
+            |address| address.to_string(),
+        );
+        text += &format!("[admin]\naddress = \"{admin}\"\n[log]\nformat = \"json\"\n");
+        for (section, keys) in [
+            ("relayed", &self.relayed),
+            ("limits", &self.limits),
+            ("peers", &self.peers),
+        ] {
+            text += &format!("[{section}]\n{keys}\n");
+        }
+        text
+    }
+}
+
+/// An address in 127.0.0.0/8 of its own for each relay, so that their ports never meet.
+pub(crate) fn loopback() -> Ipv4Addr {
+    static NEXT: AtomicU32 = AtomicU32::new(0);
+    let [_, _, high, low] = std::process::id().to_be_bytes();
+    let number = NEXT.fetch_add(1, Ordering::Relaxed);
+    Ipv4Addr::new(
+        127,
+        1 + high,
+        low,
+        1 + u8::try_from(number).expect("fewer than 255 relays in a run"),
+    )
+}
+
+/// A relay that runs. Dropping it ends it, and fails the test when the relay did not bear up.
+pub(crate) struct Running {
+    child: Child,
+    directory: PathBuf,
+    admin: Option<SocketAddr>,
+    log: Arc<Mutex<Vec<String>>>,
+    listeners: Vec<(String, SocketAddr)>,
+    /// What a client has to trust.
+    pub(crate) certificate: CertificateDer<'static>,
+}
+
+impl Running {
+    fn start(setup: &Setup) -> Self {
+        let directory = fresh_directory();
+        let certificate = write_certificate(&directory);
+        let file = directory.join("relay.toml");
+        fs::write(&file, setup.text(&directory)).unwrap();
+        // The configuration holds a secret, and the program insists.
+        for name in ["relay.toml", "key.pem"] {
+            let path = directory.join(name);
+            let mut permissions = fs::metadata(&path).unwrap().permissions();
+            std::os::unix::fs::PermissionsExt::set_mode(&mut permissions, 0o600);
+            fs::set_permissions(&path, permissions).unwrap();
+        }
+        let mut words = setup.wrapper.clone();
+        words.push(env!("CARGO_BIN_EXE_taciturn").into());
+        let mut child = Command::new(&words[0])
+            .args(&words[1..])
+            .args(["relay", "--config"])
+            .arg(&file)
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let log = Arc::new(Mutex::new(Vec::new()));
+        let lines = BufReader::new(child.stderr.take().unwrap()).lines();
+        let gathered = Arc::clone(&log);
+        thread::spawn(move || {
+            for line in lines.map_while(Result::ok) {
+                gathered.lock().unwrap().push(line);
+            }
+        });
+        let mut running = Self {
+            child,
+            directory,
+            admin: setup.admin,
+            log,
+            listeners: Vec::new(),
+            certificate,
+        };
+        running.await_ready();
+        running
+    }
+
+    fn await_ready(&mut self) {
+        let deadline = Instant::now() + 3 * PATIENCE;
+        loop {
+            if let Some(status) = self.child.try_wait().unwrap() {
+                panic!("the relay ended at its start: {status}\n{}", self.log());
+            }
+            if self
+                .try_http("GET", "/ready")
+                .is_some_and(|(code, _)| code == 200)
+            {
+                break;
+            }
+            assert!(
+                Instant::now() < deadline,
+                "the relay is not ready\n{}",
+                self.log()
+            );
+            thread::sleep(Duration::from_millis(5));
+        }
+        eventually("the log of the start", || {
+            self.log().contains("phase changed")
+        });
+        for line in self.log.lock().unwrap().iter() {
+            let line: serde_json::Value = serde_json::from_str(line).unwrap();
+            if line["message"] == "listening" {
+                let transport = line["transport"].as_str().unwrap().to_owned();
+                let address = line["address"].as_str().unwrap().parse().unwrap();
+                self.listeners.push((transport, address));
+            }
+        }
+    }
+
+    pub(crate) fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// The first listener of this transport.
+    pub(crate) fn listener(&self, transport: &str) -> SocketAddr {
+        let found = self.listeners.iter().find(|(name, _)| name == transport);
+        found.expect("a listener that is configured").1
+    }
+
+    pub(crate) fn log(&self) -> String {
+        self.log.lock().unwrap().join("\n")
+    }
+
+    /// Fails when the process has ended.
+    pub(crate) fn assert_alive(&mut self) {
+        let ended = self.child.try_wait().unwrap();
+        assert!(
+            ended.is_none(),
+            "the relay ended: {ended:?}\n{}",
+            self.log()
+        );
+    }
+
+    /// One request to the admin API.
+    pub(crate) fn http(&self, method: &str, path: &str) -> (u16, String) {
+        self.try_http(method, path)
+            .expect("an answer of the admin api")
+    }
+
+    fn try_http(&self, method: &str, path: &str) -> Option<(u16, String)> {
+        match self.admin {
+            None => exchange(
+                UnixStream::connect(self.directory.join("admin.sock")).ok()?,
+                method,
+                path,
+            ),
+            Some(address) => exchange(TcpStream::connect(address).ok()?, method, path),
+        }
+    }
+
+    /// The sum of the samples whose name and labels begin with `beginning`.
+    pub(crate) fn metric(&self, beginning: &str) -> u64 {
+        let (code, text) = self.http("GET", "/metrics");
+        assert_eq!(code, 200);
+        let mut samples = text
+            .lines()
+            .filter(|line| line.starts_with(beginning))
+            .map(|line| line.rsplit(' ').next().unwrap().parse::<u64>().unwrap())
+            .peekable();
+        assert!(samples.peek().is_some(), "no metric {beginning}");
+        samples.sum()
+    }
+
+    pub(crate) fn dropped(&self, reason: &str) -> u64 {
+        self.metric(&format!(
+            "taciturn_relay_dropped_packets_total{{reason=\"{reason}\"}}"
+        ))
+    }
+
+    /// Time on a processor so far, in clock ticks of which a second has 100.
+    pub(crate) fn cpu_ticks(&self) -> u64 {
+        let stat = fs::read_to_string(format!("/proc/{}/stat", self.pid())).unwrap();
+        let fields: Vec<_> = stat.rsplit(") ").next().unwrap().split(' ').collect();
+        fields[11].parse::<u64>().unwrap() + fields[12].parse::<u64>().unwrap()
+    }
+
+    fn end(&mut self) -> Result<(), String> {
+        if let Some(status) = self.child.try_wait().unwrap() {
+            return Err(format!("the relay ended by itself: {status}"));
+        }
+        let pid = Pid::from_child(&self.child);
+        kill_process(pid, Signal::TERM).unwrap();
+        let deadline = Instant::now() + PATIENCE;
+        while Instant::now() < deadline {
+            if let Some(status) = self.child.try_wait().unwrap() {
+                return if !status.success() {
+                    Err(format!("the relay ended with {status}"))
+                } else if self.log().contains("panicked") {
+                    Err("the relay panicked".to_owned())
+                } else {
+                    Ok(())
+                };
+            }
+            thread::sleep(Duration::from_millis(5));
+        }
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+        Err("the relay did not end".to_owned())
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let ended = self.end();
+        let _ = fs::remove_dir_all(&self.directory);
+        if thread::panicking() {
+            eprintln!("how the relay ended: {ended:?}; its log:\n{}", self.log());
+        } else if let Err(why) = ended {
+            panic!("{why}\n{}", self.log());
+        }
+    }
+}
+
+fn exchange(mut stream: impl Read + Write, method: &str, path: &str) -> Option<(u16, String)> {
+    write!(
+        stream,
+        "{method} {path} HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"
+    )
+    .ok()?;
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).ok()?;
+    let (head, body) = answer.split_once("\r\n\r\n")?;
+    Some((head.split(' ').nth(1)?.parse().ok()?, body.to_owned()))
+}
+
+fn fresh_directory() -> PathBuf {
+    static NEXT: AtomicU32 = AtomicU32::new(0);
+    let number = NEXT.fetch_add(1, Ordering::Relaxed);
+    let name = format!("taciturn-system-{}-{number}", std::process::id());
+    let directory = std::env::temp_dir().join(name);
+    let _ = fs::remove_dir_all(&directory);
+    fs::create_dir(&directory).unwrap();
+    directory
+}
+
+fn write_certificate(directory: &Path) -> CertificateDer<'static> {
+    let CertifiedKey { cert, signing_key }: CertifiedKey<KeyPair> =
+        rcgen::generate_simple_self_signed([REALM.to_owned()]).unwrap();
+    fs::write(directory.join("cert.pem"), cert.pem()).unwrap();
+    fs::write(directory.join("key.pem"), signing_key.serialize_pem()).unwrap();
+    cert.der().clone()
+}
+
+/// Waits for something that happens soon.
+pub(crate) fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
+    let deadline = Instant::now() + PATIENCE;
+    while !holds() {
+        assert!(Instant::now() < deadline, "{what} did not come about");
+        thread::sleep(Duration::from_millis(10));
+    }
+}
