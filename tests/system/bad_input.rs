@@ -323,7 +323,7 @@ fn an_announced_frame_does_not_keep_its_connection() {
         assert!((8..39).contains(&waited), "{over:?}: {waited} s");
     }
     eventually("the count of closed connections", || {
-        relay.metric("taciturn_relay_closed_connections_total{reason=\"frame-deadline\"}") == 6
+        relay.metric("taciturn_relay_closed_connections_total{reason=\"frame_deadline\"}") == 6
     });
     relay.assert_alive();
 }

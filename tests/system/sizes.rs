@@ -23,7 +23,7 @@ fn numbered(length: usize) -> Vec<u8> {
 }
 
 fn send_failures(relay: &Running) -> u64 {
-    relay.metric("taciturn_relay_send_failures_total{class=\"too-large\"}")
+    relay.metric("taciturn_relay_send_failures_total{class=\"too_large\"}")
         + relay.dropped("too_large")
 }
 

@@ -290,7 +290,7 @@ fn long_payloads_go_in_fragments_unless_forbidden() {
         }
     }
     eventually("the count of what was too long", || {
-        relay.metric("taciturn_relay_send_failures_total{class=\"too-large\"}") == dropped
+        relay.metric("taciturn_relay_send_failures_total{class=\"too_large\"}") == dropped
     });
 }
 
