@@ -2,7 +2,7 @@
 //!
 //! Responsible for naming; not for judging who may be reached (`server::peers`).
 
-use core::net::SocketAddr;
+use core::net::{IpAddr, SocketAddr};
 
 /// How a client reaches the relay.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -57,6 +57,31 @@ impl Family {
         match addr {
             SocketAddr::V4(_) => Self::V4,
             SocketAddr::V6(_) => Self::V6,
+        }
+    }
+
+    /// The family of an address without a port.
+    pub const fn of_ip(ip: &IpAddr) -> Self {
+        match ip {
+            IpAddr::V4(_) => Self::V4,
+            IpAddr::V6(_) => Self::V6,
+        }
+    }
+
+    /// The other family.
+    #[must_use]
+    pub const fn other(self) -> Self {
+        match self {
+            Self::V4 => Self::V6,
+            Self::V6 => Self::V4,
+        }
+    }
+
+    /// Position in a pair of which each family has one.
+    pub const fn index(self) -> usize {
+        match self {
+            Self::V4 => 0,
+            Self::V6 => 1,
         }
     }
 

@@ -27,8 +27,6 @@ use meter::Meters;
 mod drop_reason;
 mod meter;
 mod ports;
-#[cfg(test)]
-mod tests;
 
 /// Names one relayed socket inside a worker. Numbers are small and are used again after the socket is closed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -161,8 +159,19 @@ pub struct PortRules {
 impl PortRules {
     /// Whether a payload may be sent to this address.
     pub fn allow(&self, peer: SocketAddr) -> bool {
-        !self.denied.contains(peer.port()) && !self.own_sockets.contains(&peer)
+        let is_own = |own: &SocketAddr| {
+            own.port() == peer.port() && (own.ip() == peer.ip() || own.ip().is_unspecified())
+        };
+        !self.denied.contains(peer.port()) && !self.own_sockets.iter().any(is_own)
     }
+}
+
+/// One relayed address of an allocation.
+#[derive(Clone, Copy, Debug)]
+struct OwnRelayed {
+    relayed: RelayedId,
+    bound: SocketAddr,
+    advertised: RelayedAddr,
 }
 
 #[derive(Debug)]
@@ -182,7 +191,7 @@ struct ChannelRoute {
 #[derive(Debug)]
 struct AllocationRoutes {
     client: FiveTuple,
-    relayed: [Option<(RelayedId, RelayedAddr)>; 2],
+    relayed: [Option<OwnRelayed>; 2],
     permissions: Vec<PermissionRoute>,
     channels: Vec<ChannelRoute>,
     meter: MeterId,
@@ -190,8 +199,8 @@ struct AllocationRoutes {
 }
 
 impl AllocationRoutes {
-    fn relayed_for(&self, family: Family) -> Option<(RelayedId, RelayedAddr)> {
-        self.relayed[half(family)]
+    fn relayed_for(&self, family: Family) -> Option<OwnRelayed> {
+        self.relayed[family.index()]
     }
 
     fn permitted(&self, peer: IpAddr) -> Option<Destination> {
@@ -199,13 +208,6 @@ impl AllocationRoutes {
             .iter()
             .find(|p| p.peer == peer)
             .map(|p| p.destination)
-    }
-}
-
-const fn half(family: Family) -> usize {
-    match family {
-        Family::V4 => 0,
-        Family::V6 => 1,
     }
 }
 
@@ -244,11 +246,6 @@ impl RouteTable {
     /// (RFC 8656 §5). Each worker counts what passes through it.
     pub const fn limit_bandwidth(&mut self, bits_per_second: u64) {
         self.meters.limit(bits_per_second);
-    }
-
-    /// Replaces the port rules; they hold from the next packet on.
-    pub fn replace_rules(&mut self, rules: PortRules) {
-        self.rules = rules;
     }
 
     // ---- the hot path begins ----
@@ -294,7 +291,7 @@ impl RouteTable {
             return ClientVerdict::Drop(DropReason::NoPermission);
         };
         let peer = channel.peer;
-        let Some((relayed, _)) = allocation.relayed_for(Family::of(&peer.0)) else {
+        let Some(OwnRelayed { relayed, .. }) = allocation.relayed_for(Family::of(&peer.0)) else {
             return ClientVerdict::Drop(DropReason::NoRelayedAddress);
         };
         let length = message.payload.len();
@@ -332,10 +329,11 @@ impl RouteTable {
         let Some(destination) = allocation.permitted(peer.0.ip()) else {
             return ClientVerdict::Drop(DropReason::NoPermission);
         };
-        let Some((relayed, own)) = allocation.relayed_for(Family::of(&peer.0)) else {
+        let Some(own) = allocation.relayed_for(Family::of(&peer.0)) else {
             return ClientVerdict::Drop(DropReason::NoRelayedAddress);
         };
-        if own.0 == peer.0 {
+        // An allocation is never its own peer; ChannelBind refuses it, Send names its peer per packet.
+        if own.bound == peer.0 || own.advertised.0 == peer.0 {
             return ClientVerdict::Drop(DropReason::ForbiddenPeer);
         }
         let length = message.data.len();
@@ -346,7 +344,7 @@ impl RouteTable {
         allocation.traffic.to_peer_packets += 1;
         allocation.traffic.to_peer_bytes += length as u64;
         ClientVerdict::ToPeer {
-            relayed,
+            relayed: own.relayed,
             peer,
             payload: start..start + length,
             dont_fragment: message.dont_fragment,
@@ -441,7 +439,11 @@ impl RouteTable {
                     meter,
                     traffic: Traffic::default(),
                 });
-                routes.relayed[half(Family::of(&bound))] = Some((relayed, advertised));
+                routes.relayed[Family::of(&bound).index()] = Some(OwnRelayed {
+                    relayed,
+                    bound,
+                    advertised,
+                });
                 *slot_at(&mut self.by_relayed, relayed.0) = Some(allocation);
                 self.by_client.insert(client, allocation);
                 self.by_address.insert(bound, relayed);
@@ -499,7 +501,7 @@ impl RouteTable {
                 let Some(routes) = self.routes_mut(allocation) else {
                     return;
                 };
-                routes.relayed[half(Family::of(&bound))] = None;
+                routes.relayed[Family::of(&bound).index()] = None;
                 if routes.relayed.iter().all(Option::is_none) {
                     *slot_at(&mut self.allocations, allocation.0) = None;
                     self.by_client.remove(&client);

@@ -86,7 +86,8 @@ pub struct Server {
     drain: Option<Drain>,
     allocations: Slab<Allocation>,
     by_client: HashMap<FiveTuple, AllocationId, RandomState>,
-    // How many allocations each source prefix holds: such a source is nobody's spoofed victim.
+    // How many allocations each source prefix holds. Behind one address there may be a whole hospital, so such a source
+    // is not counted; whoever forges it can make the relay answer it, at less than four times the bytes.
     sources: HashMap<u64, u32, RandomState>,
     pending: Slab<Pending>,
     pending_by_client: HashMap<FiveTuple, usize, RandomState>,
@@ -205,6 +206,7 @@ impl Server {
                 Expiring::Permission(allocation, peer) => self.permission_expired(allocation, peer),
                 Expiring::Channel(allocation, number) => self.channel_expired(allocation, number),
                 Expiring::Reservation(token) => self.reservation_expired(now, token),
+                Expiring::Claim(claim) => self.claim_expired(now, claim),
                 Expiring::Quarantine(address, port) => {
                     if let Some(pool) = self.pools.get_mut(usize::from(address)) {
                         pool.release(port);
@@ -222,12 +224,6 @@ impl Server {
     /// The next thing to be done outside, in order.
     pub fn poll_effect(&mut self) -> Option<Effect> {
         self.effects.pop_front()
-    }
-
-    /// Takes other limits up; what is held stays held.
-    pub fn replace_limits(&mut self, limits: Limits) {
-        self.budget.replace_rate(limits.unauthenticated_per_second);
-        self.settings.limits = limits;
     }
 
     /// Starts draining, with these alternates, or stops it.
@@ -276,13 +272,22 @@ impl Server {
         self.by_client.get(client).copied()
     }
 
-    /// Whether an unauthenticated answer may go to this client. Only datagrams can carry a forged source, and a source
-    /// that holds an allocation has shown that it is there.
+    /// Whether an unauthenticated answer may go to this client.
     fn may_answer_unauthenticated(&mut self, now: Now, client: FiveTuple) -> bool {
-        let source = client.client.0.ip();
-        client.transport != Transport::Udp
-            || self.sources.contains_key(&budget::prefix(source))
-            || self.budget.spend(source, now.instant)
+        !self.is_budgeted(client) || self.budget.spend(client.client.0.ip(), now.instant)
+    }
+
+    /// Whether this client's source has answers left, and so is worth the work of verifying a request (S-29).
+    fn is_worth_verifying(&self, now: Now, client: FiveTuple) -> bool {
+        !self.is_budgeted(client) || self.budget.has_left(client.client.0.ip(), now.instant)
+    }
+
+    /// Only datagrams can carry a forged source, and only a source without an allocation is counted.
+    fn is_budgeted(&self, client: FiveTuple) -> bool {
+        client.transport == Transport::Udp
+            && !self
+                .sources
+                .contains_key(&budget::prefix(client.client.0.ip()))
     }
 
     /// The bound and the advertised address of a relayed port.

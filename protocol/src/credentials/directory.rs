@@ -34,7 +34,7 @@ pub enum Expiry {
 pub struct UserName(Box<[u8]>);
 
 impl UserName {
-    /// A name from its bytes, without quotes and trailing NULs.
+    /// A name from its bytes, from which the caller has taken quotes and trailing NULs.
     pub fn new(bytes: &[u8]) -> Self {
         Self(bytes.into())
     }

@@ -60,8 +60,8 @@ impl fmt::Display for MintError {
 
 impl core::error::Error for MintError {}
 
-/// Mints credentials that end `ttl` after `now`. `user` may be empty and may have colons; the relay counts quotas by the
-/// whole user name, so give one person the same `user`.
+/// Mints credentials that end `ttl` after `now`. `user` may have colons. The relay counts quotas by it, whatever the
+/// expiry, so give one person the same `user`; without one, each credential is a user of its own.
 ///
 /// ```
 /// use core::time::Duration;

@@ -6,19 +6,21 @@ use alloc::vec;
 use alloc::vec::Vec;
 use core::time::Duration;
 
+use super::allocation::Relayed;
 use super::authenticate::{Authorised, refuse_unknown};
 use super::pending::{Pending, WantedSocket};
 use super::port_pool::Wanted;
 use super::reply::{Echo, ErrorCode, Reply, Seal};
 use super::{QuotaExceeded, RETRANSMISSION_WINDOW, Server, Verdict, drain, peers};
 use crate::address::{Family, FiveTuple, Transport};
+use crate::credentials::UserName;
 use crate::time::Now;
 use crate::wire::{Attributes, Class, attribute};
 
-/// UDP, the only transport between relay and peers that is offered (RFC 8656 §18.7).
+/// UDP, the only transport between relay and peers that is offered (RFC 8656 §18.8).
 const UDP: u8 = 17;
 
-/// RFC 8656 §3.3: the default lifetime, and the least.
+/// RFC 8656 §3.2: the default lifetime, and the least.
 pub(super) const DEFAULT_LIFETIME: Duration = Duration::from_secs(600);
 
 /// What a valid Allocate asks for.
@@ -63,8 +65,24 @@ impl Server {
                 );
             }
         };
+        let lifetime = self.granted_lifetime(attributes);
+        // A reservation of this worker gives its place back when it is taken, and so makes room for its allocation.
+        let taken = match asked {
+            Asked::Reserved(token) if token[0] == self.settings.worker => {
+                self.take_reservation(token, &request.user)
+            }
+            Asked::Reserved(_) | Asked::One(_) | Asked::Both => None,
+        };
         // Before any socket is opened (T-22).
-        if let Err(exceeded) = self.quota.reserve(&request.user) {
+        let places = if matches!(asked, Asked::One(socket) if socket.port == Wanted::Pair) {
+            2
+        } else {
+            1
+        };
+        if let Err(exceeded) = self.reserve_places(&request.user, places) {
+            if let Some(relayed) = taken {
+                self.close_socket(now, relayed.id, relayed.port);
+            }
             return request.error(
                 match exceeded {
                     QuotaExceeded::User => ErrorCode::AllocationQuotaReached,
@@ -73,8 +91,24 @@ impl Server {
                 reply,
             );
         }
-        let lifetime = self.granted_lifetime(attributes);
-        self.begin(now, from, request, &asked, lifetime, reply)
+        let granted = Granted {
+            asked,
+            lifetime,
+            places,
+            taken,
+        };
+        self.begin(now, from, request, granted, reply)
+    }
+
+    /// Takes all these places, or none.
+    fn reserve_places(&mut self, user: &UserName, places: u32) -> Result<(), QuotaExceeded> {
+        for taken in 0..places {
+            if let Err(exceeded) = self.quota.reserve(user) {
+                (0..taken).for_each(|_| self.quota.release(user));
+                return Err(exceeded);
+            }
+        }
+        Ok(())
     }
 
     /// §7.2 step 2: a 5-tuple holds one allocation. The request that made it is answered as before (T-10).
@@ -110,6 +144,12 @@ impl Server {
 
     /// §7.2 steps 3 to 9: what is asked for, if it can be granted at all.
     fn asked(&self, from: FiveTuple, attributes: Attributes<'_>) -> Result<Asked, Refused> {
+        if attributes
+            .lifetime()
+            .is_some_and(|lifetime| lifetime.is_err())
+        {
+            return Err(ErrorCode::BadRequest.into());
+        }
         match attributes.requested_transport() {
             None | Some(Err(_)) => return Err(ErrorCode::BadRequest.into()),
             Some(Ok(UDP)) => {}
@@ -135,14 +175,15 @@ impl Server {
             }
             return Ok(Asked::Reserved(token));
         }
+        let refuses_v6 = cannot_carry_df(from, attributes);
         if let Some(additional) = additional {
             // Only IPv6 can be additional, and a pair cannot be reserved with it.
             let alone =
                 family.is_none() && additional == Family::V6.number() && even_port != Some(true);
-            return if alone {
-                Ok(Asked::Both)
-            } else {
-                Err(ErrorCode::BadRequest.into())
+            return match alone {
+                false => Err(ErrorCode::BadRequest.into()),
+                true if refuses_v6 => Err(Refused::DontFragment),
+                true => Ok(Asked::Both),
             };
         }
         let family = match family {
@@ -154,10 +195,7 @@ impl Server {
         if !self.serves(family) {
             return Err(ErrorCode::AddressFamilyNotSupported.into());
         }
-        // RFC 8656 §3.7: the incoming DF bit cannot be read, so it cannot be carried from IPv4 to IPv6.
-        let v4_client =
-            from.transport == Transport::Udp && Family::of(&from.client.0) == Family::V4;
-        if attributes.dont_fragment() && v4_client && family == Family::V6 {
+        if refuses_v6 && family == Family::V6 {
             return Err(Refused::DontFragment);
         }
         let port = match even_port {
@@ -173,35 +211,38 @@ impl Server {
         now: Now,
         from: FiveTuple,
         request: &Authorised<'_>,
-        asked: &Asked,
-        lifetime: Duration,
+        granted: Granted,
         reply: &mut Reply,
     ) -> Verdict {
-        let (wanted, refused_family) = self.sockets_for(asked, request.attributes());
+        let attributes = request.attributes();
+        let (wanted, refused_family) = self.sockets_for(&granted.asked, attributes);
+        let bound = granted.taken.map(|relayed| Relayed {
+            expires_at: now.instant + granted.lifetime,
+            ..relayed
+        });
         let index = self.pending.insert(Pending {
             client: from,
             echo: request.echo(),
             user: request.user.clone(),
             key: request.key.clone(),
             sha256: matches!(request.seal(), Seal::Sha256(_)),
-            lifetime,
+            lifetime: granted.lifetime,
+            places: granted.places,
             wanted,
-            bound: Vec::new(),
+            bound: bound.into_iter().collect(),
             reserved: None,
             refused_family,
             binding: None,
+            claim: None,
+            refuses_v6: cannot_carry_df(from, attributes),
             attempts: 0,
         });
         self.pending_by_client.insert(from, index);
-        if let &Asked::Reserved(token) = asked {
-            if token[0] != self.settings.worker {
-                self.claim_elsewhere(index, token, &request.user);
-                return Verdict::Wait;
-            }
-            if let Some(mut relayed) = self.take_reservation(token, &request.user) {
-                relayed.expires_at = now.instant + lifetime;
-                self.pending[index].bound.push(relayed);
-            }
+        if let Asked::Reserved(token) = granted.asked
+            && token[0] != self.settings.worker
+        {
+            self.claim_elsewhere(now, index, token, &request.user);
+            return Verdict::Wait;
         }
         match self.bind_next(now, index, reply) {
             Some(_) => Verdict::Reply,
@@ -283,6 +324,23 @@ impl Server {
             }
         })
     }
+}
+
+/// What an Allocate has been granted.
+struct Granted {
+    asked: Asked,
+    lifetime: Duration,
+    /// Places of the quota that are held for it.
+    places: u32,
+    /// The reserved socket that its token stood for.
+    taken: Option<Relayed>,
+}
+
+/// RFC 8656 §3.7: DONT-FRAGMENT cannot be honoured from IPv4 to IPv6 where the incoming DF bit cannot be read.
+fn cannot_carry_df(from: FiveTuple, attributes: Attributes<'_>) -> bool {
+    attributes.dont_fragment()
+        && from.transport == Transport::Udp
+        && Family::of(&from.client.0) == Family::V4
 }
 
 /// Whole seconds on the wire.

@@ -58,24 +58,9 @@ pub(super) struct ChannelBinding {
     pub(super) expires_at: Instant,
 }
 
-/// Position of a family in an allocation's pair of relayed addresses.
-pub(super) const fn half(family: Family) -> usize {
-    match family {
-        Family::V4 => 0,
-        Family::V6 => 1,
-    }
-}
-
-const fn family_of(peer: IpAddr) -> Family {
-    match peer {
-        IpAddr::V4(_) => Family::V4,
-        IpAddr::V6(_) => Family::V6,
-    }
-}
-
 impl Allocation {
     pub(super) fn has(&self, family: Family) -> bool {
-        self.relayed[half(family)].is_some()
+        self.relayed[family.index()].is_some()
     }
 
     /// Whether this address is one of its own relayed addresses, as clients or as the host know it.
@@ -110,7 +95,7 @@ impl Server {
         let Some(allocation) = self.allocations.get_mut(id.0 as usize) else {
             return;
         };
-        let both_gone = allocation.relayed[half(other(family))].is_none();
+        let both_gone = allocation.relayed[family.other().index()].is_none();
         if both_gone {
             self.end_allocation(now, id, EndCause::Expired);
         } else {
@@ -183,7 +168,7 @@ impl Server {
         let Some(allocation) = self.allocations.get_mut(id.0 as usize) else {
             return;
         };
-        let Some(gone) = allocation.relayed[half(family)].take() else {
+        let Some(gone) = allocation.relayed[family.index()].take() else {
             return;
         };
         let (client, meter) = (allocation.client, allocation.meter);
@@ -202,7 +187,7 @@ impl Server {
             stays
         });
         allocation.permissions.retain(|permission| {
-            let stays = family_of(permission.peer) != family;
+            let stays = Family::of_ip(&permission.peer) != family;
             if !stays {
                 deadlines.stop(
                     permission.expires_at,
@@ -222,12 +207,5 @@ impl Server {
         deadlines.stop(gone.expires_at, Expiring::Relayed(id, family));
         effects.push_back(Effect::RemoveRoute(gone.route(id, client, meter)));
         self.close_socket(now, gone.id, gone.port);
-    }
-}
-
-pub(super) const fn other(family: Family) -> Family {
-    match family {
-        Family::V4 => Family::V6,
-        Family::V6 => Family::V4,
     }
 }

@@ -77,6 +77,10 @@ impl Server {
             id: framed.transaction_id(),
             fingerprint: framed.has_fingerprint(),
         };
+        // A forged request must not cost more than its source may be answered.
+        if !self.is_worth_verifying(now, from) {
+            return Verdict::Drop(DropReason::UnauthenticatedRate);
+        }
         let request = match self.authorise(now, from, framed) {
             Ok(request) => request,
             Err(refusal) => return self.refuse(now, from, echo, &refusal, reply),

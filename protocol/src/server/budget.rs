@@ -36,28 +36,37 @@ impl AnswerBudget {
         }
     }
 
-    /// Another rate; what was spent stays spent.
-    pub(super) const fn replace_rate(&mut self, per_second: u32) {
-        self.per_second = per_second;
-    }
-
     /// Takes one answer from the source's budget, when it has one.
     pub(super) fn spend(&mut self, source: IpAddr, now: Instant) -> bool {
         if self.per_second == 0 {
             return true;
         }
+        if !self.has_left(source, now) {
+            return false;
+        }
+        let place = self.place(source);
         let cost = Duration::from_secs(1) / self.per_second;
+        self.spent_until[place] = self.spent_until[place].max(now) + cost;
+        true
+    }
+
+    /// Whether the source has an answer left.
+    pub(super) fn has_left(&self, source: IpAddr, now: Instant) -> bool {
+        if self.per_second == 0 {
+            return true;
+        }
+        let cost = Duration::from_secs(1) / self.per_second;
+        let spent = self.spent_until[self.place(source)].max(now);
+        spent.saturating_since(now) <= cost * (BURST - 1)
+    }
+
+    fn place(&self, source: IpAddr) -> usize {
         #[expect(
             clippy::cast_possible_truncation,
             reason = "only the low bits choose a place"
         )]
-        let place = self.hasher.hash_one(prefix(source)) as usize % PLACES;
-        let spent = self.spent_until[place].max(now);
-        if spent.saturating_since(now) > cost * (BURST - 1) {
-            return false;
-        }
-        self.spent_until[place] = spent + cost;
-        true
+        let hash = self.hasher.hash_one(prefix(source)) as usize;
+        hash % PLACES
     }
 }
 

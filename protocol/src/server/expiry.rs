@@ -7,7 +7,7 @@ use alloc::collections::BTreeSet;
 use core::net::IpAddr;
 
 use crate::address::{ChannelNumber, Family};
-use crate::forward::AllocationId;
+use crate::forward::{AllocationId, RelayedId};
 use crate::time::Instant;
 
 /// A thing that expires.
@@ -21,6 +21,8 @@ pub(super) enum Expiring {
     Channel(AllocationId, ChannelNumber),
     /// A reserved port that nobody came for (RFC 8656 §7.2).
     Reservation([u8; 8]),
+    /// A claim for another worker's reserved port that has not been answered.
+    Claim(RelayedId),
     /// A freed port that may be given out again: index of the relayed address, port.
     Quarantine(u8, u16),
 }

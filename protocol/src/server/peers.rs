@@ -32,7 +32,7 @@ pub struct OwnAddresses {
     pub interfaces: Vec<IpAddr>,
     /// Broadcast addresses of every subnet.
     pub broadcasts: Vec<IpAddr>,
-    /// Listeners, the admin address, and configured back ends.
+    /// Listeners and the admin address.
     pub sockets: Vec<SocketAddr>,
 }
 
@@ -124,15 +124,7 @@ impl PeerPolicy {
         if loopback {
             return Ok(Destination::Network);
         }
-        if deny_list::never(peer) {
-            return Err(Forbidden::Never);
-        }
-        if self.own.interfaces.contains(&peer)
-            || self.own.broadcasts.contains(&peer)
-            || self.is_own_socket_ip(peer)
-        {
-            return Err(Forbidden::Own);
-        }
+        self.judge_plain(peer)?;
         for embedded in canonical::embedded_ipv4(peer, &self.rules.nat64_prefixes) {
             if self.judge_plain(IpAddr::V4(embedded)).is_err()
                 || self.own.relayed.contains(&IpAddr::V4(embedded))
@@ -140,7 +132,7 @@ impl PeerPolicy {
                 return Err(Forbidden::Embedded);
             }
         }
-        self.judge_plain(peer).map(|()| Destination::Network)
+        Ok(Destination::Network)
     }
 
     /// Judges a peer's address and port, as ChannelBind names them.
@@ -170,7 +162,10 @@ impl PeerPolicy {
         if deny_list::never(peer) {
             return Err(Forbidden::Never);
         }
-        if self.own.interfaces.contains(&peer) || self.own.broadcasts.contains(&peer) {
+        if self.own.interfaces.contains(&peer)
+            || self.own.broadcasts.contains(&peer)
+            || self.is_own_socket_ip(peer)
+        {
             return Err(Forbidden::Own);
         }
         if self.rules.deny.iter().any(|net| net.contains(&peer)) {

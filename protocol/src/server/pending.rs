@@ -9,7 +9,8 @@ use core::time::Duration;
 
 use rand_core::RngCore;
 
-use super::allocation::{Allocation, Relayed, half};
+use super::allocation::{Allocation, Relayed};
+use super::authenticate::refuse_unknown;
 use super::effect::{BindError, Effect, Event, RelayedPort};
 use super::expiry::Expiring;
 use super::port_pool::Wanted;
@@ -18,7 +19,8 @@ use super::{Server, budget};
 use crate::address::{Family, FiveTuple, RelayedAddr};
 use crate::credentials::{LongTermKey, UserName};
 use crate::forward::{AllocationId, RelayedId};
-use crate::time::Now;
+use crate::time::{Instant, Now};
+use crate::wire::attribute;
 
 /// How often another port is tried when somebody else on the host holds the one that was chosen.
 pub const MAX_BIND_ATTEMPTS: u8 = 16;
@@ -26,8 +28,12 @@ pub const MAX_BIND_ATTEMPTS: u8 = 16;
 /// What a relayed socket is for.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum SocketUse {
-    /// Being bound, for this pending allocation.
+    /// Being bound or claimed, for this pending allocation.
     Pending(usize),
+    /// Being bound for a client that has gone; the port goes back when the outcome is known.
+    Abandoned(RelayedPort),
+    /// Being claimed for a client that has gone.
+    AbandonedClaim,
     /// An allocation's.
     Live(AllocationId),
     /// Held for whoever shows the token.
@@ -43,6 +49,8 @@ pub(super) struct Pending {
     pub(super) key: LongTermKey,
     pub(super) sha256: bool,
     pub(super) lifetime: Duration,
+    /// Places of the quota that are held for it: one, and one more for a reserved port.
+    pub(super) places: u32,
     /// Relayed addresses still to be bound, in order.
     pub(super) wanted: Vec<WantedSocket>,
     /// Bound so far.
@@ -52,6 +60,10 @@ pub(super) struct Pending {
     pub(super) refused_family: Option<(Family, u16)>,
     /// The socket that is being bound now.
     pub(super) binding: Option<Binding>,
+    /// The socket that another worker has been asked for, and until when it is waited for.
+    pub(super) claim: Option<(RelayedId, Instant)>,
+    /// DONT-FRAGMENT came from a client whose DF bit cannot be carried to IPv6 (T-80): a reserved IPv6 port is refused.
+    pub(super) refuses_v6: bool,
     pub(super) attempts: u8,
 }
 
@@ -93,8 +105,13 @@ impl Server {
         outcome: Result<(), BindError>,
         reply: &mut Reply,
     ) -> Option<FiveTuple> {
-        let Some(&SocketUse::Pending(index)) = self.sockets.get(relayed.0 as usize) else {
-            return None;
+        let index = match *self.sockets.get(relayed.0 as usize)? {
+            SocketUse::Pending(index) => index,
+            SocketUse::Abandoned(port) => {
+                self.settle_abandoned(now, relayed, port, outcome);
+                return None;
+            }
+            SocketUse::Live(_) | SocketUse::Reserved | SocketUse::AbandonedClaim => return None,
         };
         let pending = self.pending.get_mut(index)?;
         let binding = pending.binding.take_if(|binding| binding.id == relayed)?;
@@ -112,10 +129,7 @@ impl Server {
                 } else {
                     pending.bound.push(bound);
                     if binding.wanted.port == Wanted::Pair {
-                        let successor = RelayedPort {
-                            port: binding.port.port + 1,
-                            ..binding.port
-                        };
+                        let successor = successor_of(binding.port);
                         self.ask(index, binding.wanted, successor, true);
                         return None;
                     }
@@ -135,13 +149,7 @@ impl Server {
                         self.close_socket(now, even.id, even.port);
                     }
                 } else if binding.wanted.port == Wanted::Pair {
-                    self.give_back(
-                        now,
-                        RelayedPort {
-                            port: binding.port.port + 1,
-                            ..binding.port
-                        },
-                    );
+                    self.give_back(now, successor_of(binding.port));
                 }
                 let pending = self.pending.get_mut(index)?;
                 pending.attempts += 1;
@@ -254,10 +262,23 @@ impl Server {
     }
 
     fn complete(&mut self, now: Now, index: usize, reply: &mut Reply) -> Option<FiveTuple> {
-        let pending = self.pending.try_remove(index)?;
+        let mut pending = self.pending.try_remove(index)?;
         self.pending_by_client.remove(&pending.client);
+        if pending.refuses_v6 && pending.bound.iter().any(|r| r.bound.is_ipv6()) {
+            for reserved in pending.bound.drain(..) {
+                self.close_socket(now, reserved.id, reserved.port);
+            }
+            self.release_places(&pending.user, pending.places);
+            refuse_unknown(
+                pending.echo,
+                pending.seal(),
+                &[attribute::DONT_FRAGMENT],
+                reply,
+            );
+            return Some(pending.client);
+        }
         if pending.bound.is_empty() {
-            self.quota.release(&pending.user);
+            self.release_places(&pending.user, pending.places);
             reply.error(
                 pending.echo,
                 pending.seal(),
@@ -330,26 +351,75 @@ impl Server {
         id
     }
 
-    /// Forgets a pending allocation whose client has gone.
+    /// Forgets a pending allocation whose client has gone, or whose claim was never answered.
     pub(super) fn abandon(&mut self, now: Now, index: usize) {
         let Some(pending) = self.pending.try_remove(index) else {
             return;
         };
         self.pending_by_client.remove(&pending.client);
-        self.quota.release(&pending.user);
+        self.release_places(&pending.user, pending.places);
         for bound in pending.bound.iter().chain(&pending.reserved) {
             self.close_socket(now, bound.id, bound.port);
         }
+        // The names of sockets that somebody is still working on stay taken until the outcome is told.
         if let Some(binding) = pending.binding {
-            self.close_socket(now, binding.id, binding.port);
+            if binding.wanted.port == Wanted::Pair && !binding.successor {
+                self.give_back(now, successor_of(binding.port));
+            }
+            self.rename(binding.id, SocketUse::Abandoned(binding.port));
         }
+        if let Some((claim, until)) = pending.claim {
+            self.deadlines.stop(until, Expiring::Claim(claim));
+            self.rename(claim, SocketUse::AbandonedClaim);
+        }
+    }
+
+    /// A claim has waited for its answer too long.
+    pub(super) fn claim_expired(&mut self, now: Now, claim: RelayedId) {
+        if let Some(&SocketUse::Pending(index)) = self.sockets.get(claim.0 as usize) {
+            self.abandon(now, index);
+        }
+    }
+
+    fn settle_abandoned(
+        &mut self,
+        now: Now,
+        relayed: RelayedId,
+        port: RelayedPort,
+        outcome: Result<(), BindError>,
+    ) {
+        match outcome {
+            Ok(()) => self.close_socket(now, relayed, port),
+            Err(_) => {
+                self.sockets.try_remove(relayed.0 as usize);
+                self.give_back(now, port);
+            }
+        }
+    }
+
+    fn release_places(&mut self, user: &UserName, places: u32) {
+        (0..places).for_each(|_| self.quota.release(user));
+    }
+
+    fn rename(&mut self, socket: RelayedId, to: SocketUse) {
+        if let Some(use_of) = self.sockets.get_mut(socket.0 as usize) {
+            *use_of = to;
+        }
+    }
+}
+
+/// The odd port of a pair.
+const fn successor_of(even: RelayedPort) -> RelayedPort {
+    RelayedPort {
+        port: even.port + 1,
+        ..even
     }
 }
 
 fn by_family(bound: &[Relayed]) -> [Option<Relayed>; 2] {
     let mut pair = [None; 2];
     for relayed in bound {
-        pair[half(Family::of(&relayed.bound))] = Some(*relayed);
+        pair[Family::of(&relayed.bound).index()] = Some(*relayed);
     }
     pair
 }

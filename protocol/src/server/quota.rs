@@ -20,7 +20,8 @@ pub enum QuotaExceeded {
     Total,
 }
 
-/// A count of allocations by user. One place is held from before the relayed socket is opened until it is closed.
+/// A count of allocations by user. A place is held by an allocation from before its relayed socket is opened until it
+/// is closed, and by a reserved port until it is claimed or lost.
 pub trait Quota: Debug + Send {
     /// Takes a place for this user.
     fn reserve(&mut self, user: &UserName) -> Result<(), QuotaExceeded>;
@@ -47,12 +48,6 @@ impl LocalQuota {
             held: 0,
             by_user: HashMap::with_hasher(hasher),
         }
-    }
-
-    /// New limits; what is held stays held.
-    pub const fn replace_limits(&mut self, per_user: u32, total: u32) {
-        self.per_user = per_user;
-        self.total = total;
     }
 
     /// How many places are held.

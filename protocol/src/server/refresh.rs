@@ -1,7 +1,6 @@
-//! Refresh (RFC 8656 §7.3): a longer life, or the end.
+//! Refresh (RFC 8656 §8.2): a longer life, or the end.
 
 use super::allocate::seconds;
-use super::allocation::{half, other};
 use super::authenticate::Authorised;
 use super::effect::EndCause;
 use super::expiry::Expiring;
@@ -70,7 +69,7 @@ impl Server {
     fn end_now(&mut self, now: Now, id: AllocationId, family: Option<Family>) {
         let allocation = &self.allocations[id.0 as usize];
         match family {
-            Some(family) if allocation.relayed[half(other(family))].is_some() => {
+            Some(family) if allocation.relayed[family.other().index()].is_some() => {
                 self.remove_relayed(now, id, family)
             }
             Some(_) | None => self.end_allocation(now, id, EndCause::Client),

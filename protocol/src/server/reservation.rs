@@ -21,6 +21,9 @@ use crate::time::{Instant, Now};
 /// RFC 8656 §7.2: at least 30 s.
 pub(super) const RESERVATION_LIFETIME: Duration = Duration::from_secs(30);
 
+/// How long another worker's answer is waited for; it comes within a round, or never.
+const CLAIM_PATIENCE: Duration = Duration::from_secs(5);
+
 /// A bound socket that waits for its token.
 #[derive(Debug)]
 pub(super) struct Reservation {
@@ -54,6 +57,7 @@ impl Server {
 
     pub(super) fn reservation_expired(&mut self, now: Now, token: [u8; 8]) {
         if let Some(reservation) = self.reservations.remove(&token) {
+            self.quota.release(&reservation.user);
             self.close_socket(now, reservation.relayed.id, reservation.relayed.port);
         }
     }
@@ -64,6 +68,7 @@ impl Server {
             return None;
         }
         let reservation = self.reservations.remove(&token)?;
+        self.quota.release(&reservation.user);
         self.deadlines
             .stop(reservation.expires_at, Expiring::Reservation(token));
         Some(reservation.relayed)
@@ -92,49 +97,60 @@ impl Server {
         reply: &mut Reply,
     ) -> Option<FiveTuple> {
         let pending = match self.sockets.get(relayed.0 as usize) {
-            Some(&SocketUse::Pending(index)) => {
-                Some(index).filter(|&index| self.pending.contains(index))
+            Some(&SocketUse::Pending(index)) => Some(index),
+            Some(SocketUse::AbandonedClaim) => None,
+            Some(SocketUse::Live(_) | SocketUse::Reserved | SocketUse::Abandoned(_)) | None => {
+                return None;
             }
-            Some(SocketUse::Live(_) | SocketUse::Reserved) | None => None,
         };
-        match (pending, outcome) {
-            (Some(index), Some(port)) => {
-                let addresses = self.addresses_of(port);
+        let Some(index) = pending else {
+            match outcome {
+                Some(port) => self.close_socket(now, relayed, port),
+                None => drop(self.sockets.try_remove(relayed.0 as usize)),
+            }
+            return None;
+        };
+        let (_, until) = self
+            .pending
+            .get_mut(index)?
+            .claim
+            .take_if(|(claim, _)| *claim == relayed)?;
+        self.deadlines.stop(until, Expiring::Claim(relayed));
+        match outcome.and_then(|port| Some((port, self.addresses_of(port)?))) {
+            Some((port, (bound, advertised))) => {
                 let pending = self.pending.get_mut(index)?;
-                pending.wanted.clear();
-                if let Some((bound, advertised)) = addresses {
-                    let expires_at = now.instant + pending.lifetime;
-                    let advertised = RelayedAddr(advertised);
-                    pending.bound.push(Relayed {
-                        id: relayed,
-                        port,
-                        bound,
-                        advertised,
-                        expires_at,
-                    });
-                }
-                self.bind_next(now, index, reply)
+                pending.bound.push(Relayed {
+                    id: relayed,
+                    port,
+                    bound,
+                    advertised: RelayedAddr(advertised),
+                    expires_at: now.instant + pending.lifetime,
+                });
             }
-            (Some(index), None) => {
-                self.sockets.try_remove(relayed.0 as usize);
-                self.pending.get_mut(index)?.wanted.clear();
-                self.bind_next(now, index, reply)
-            }
-            (None, Some(port)) => {
-                self.close_socket(now, relayed, port);
-                None
-            }
-            (None, None) => None,
+            None => drop(self.sockets.try_remove(relayed.0 as usize)),
         }
+        self.bind_next(now, index, reply)
     }
 
     /// Asks the worker that made the token for its socket.
-    pub(super) fn claim_elsewhere(&mut self, index: usize, token: [u8; 8], user: &UserName) {
+    pub(super) fn claim_elsewhere(
+        &mut self,
+        now: Now,
+        index: usize,
+        token: [u8; 8],
+        user: &UserName,
+    ) {
         let Ok(key) = u32::try_from(self.sockets.insert(SocketUse::Pending(index))) else {
             return;
         };
+        let relayed = RelayedId(key);
+        let until = now.instant + CLAIM_PATIENCE;
+        if let Some(pending) = self.pending.get_mut(index) {
+            pending.claim = Some((relayed, until));
+            self.deadlines.set(until, Expiring::Claim(relayed));
+        }
         self.effects.push_back(Effect::ClaimReservation {
-            relayed: RelayedId(key),
+            relayed,
             owner: token[0],
             token,
             user: user.clone(),

@@ -48,10 +48,7 @@ pub struct RelayedIp {
 impl RelayedIp {
     /// Its family; a NAT keeps it.
     pub const fn family(&self) -> Family {
-        match self.bind {
-            IpAddr::V4(_) => Family::V4,
-            IpAddr::V6(_) => Family::V6,
-        }
+        Family::of_ip(&self.bind)
     }
 }
 

@@ -8,7 +8,7 @@ use core::net::{IpAddr, SocketAddr};
 use core::time::Duration;
 
 use super::Server;
-use super::allocation::{Allocation, ChannelBinding, Relayed, half};
+use super::allocation::{Allocation, ChannelBinding, Relayed};
 use super::effect::{Effect, RelayedPort};
 use super::expiry::Expiring;
 use super::pending::SocketUse;
@@ -189,7 +189,7 @@ impl Server {
                 remaining,
             } = *state;
             let expires_at = now.instant + remaining;
-            relayed[half(Family::of(&bound))] = Some(Relayed {
+            relayed[Family::of(&bound).index()] = Some(Relayed {
                 id,
                 port,
                 bound,

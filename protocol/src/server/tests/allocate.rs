@@ -173,6 +173,10 @@ fn only_udp_is_relayed() {
         sim.request(&mut client, Method::Allocate, |_| {}).code(),
         Some(400)
     );
+    let lifetime = allocate_with(&mut sim, &mut client, |w| {
+        w.raw(attribute::LIFETIME, &[0; 3])
+    });
+    assert_eq!(lifetime.code(), Some(400));
     let short = sim.request(&mut client, Method::Allocate, |w| {
         w.raw(attribute::REQUESTED_TRANSPORT, &[17])
     });
@@ -350,6 +354,22 @@ fn dont_fragment_is_refused_where_it_cannot_be_carried() {
         allocate_with(&mut sim, &mut client, |w| w.dont_fragment()).code(),
         None
     );
+    let mut dual = sim.client(3);
+    let answer = allocate_with(&mut sim, &mut dual, |w| {
+        w.dont_fragment();
+        w.additional_family(2);
+    });
+    assert_eq!(answer.code(), Some(420));
+    let pair = allocate_with(&mut sim, &mut dual, |w| {
+        w.requested_family(2);
+        w.even_port(true);
+    });
+    let mut by_token = sim.client(4);
+    let answer = allocate_with(&mut sim, &mut by_token, |w| {
+        w.dont_fragment();
+        w.reservation_token(pair.token());
+    });
+    assert_eq!(answer.code(), Some(420));
     let mut v6 = Client {
         five_tuple: five_tuple(Transport::Udp, "[2001:db8::77]:4000"),
         ..sim.client(2)

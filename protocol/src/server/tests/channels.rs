@@ -3,8 +3,8 @@
 use core::net::{Ipv4Addr, SocketAddr};
 use core::time::Duration;
 
-use super::sim::{Choices, Client, Outcome, Sim, addr, channel_message, five_tuple};
-use crate::address::{ChannelRange, Transport};
+use super::sim::{Choices, Outcome, Sim, addr, channel_message};
+use crate::address::ChannelRange;
 use crate::forward::{DropReason, Framing, PeerVerdict};
 use crate::server::Limits;
 use crate::wire::Method;
@@ -248,21 +248,10 @@ fn channel_data_is_relayed_by_its_length() {
     );
 }
 
-/// T-83: a client behind 6to4 gets no allocation, so no channel either; the check stands in ChannelBind as well.
+/// T-83: a peer behind 6to4 or Teredo gets neither a channel nor a permission.
 #[test]
-fn a_tunnelled_client_gets_no_channel() {
+fn tunnelled_peers_are_refused() {
     let mut sim = Sim::new();
-    let mut client = Client {
-        five_tuple: five_tuple(Transport::Udp, "[2002:808:808::1]:4000"),
-        ..sim.client(1)
-    };
-    let refused = sim.request(&mut client, Method::Allocate, |w| w.requested_transport(17));
-    assert_eq!(refused.code(), Some(403));
-    assert_eq!(sim.bind(&mut client, 0x4000, addr(PEER)), Some(437));
-    let mut other = sim.client(2);
-    sim.allocate(&mut other);
-    assert_eq!(sim.permit(&mut other, &[addr(PEER)]), None);
-    sim.request(&mut other, Method::Refresh, |w| w.lifetime(0));
     let mut v6 = sim.client(3);
     sim.request(&mut v6, Method::Allocate, |w| {
         w.requested_transport(17);

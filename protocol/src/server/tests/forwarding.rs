@@ -119,3 +119,25 @@ fn a_users_bandwidth_is_limited() {
     sim.advance(Duration::from_secs(1));
     assert_eq!(relayed(&mut sim, &first) + relayed(&mut sim, &second), 10);
 }
+
+/// behind a NAT too an allocation is not its own peer, by neither of its two addresses.
+#[test]
+fn an_allocation_behind_a_nat_is_not_its_own_peer() {
+    let advertised = "52.62.1.9".parse().unwrap();
+    let mut sim = Sim::with(Choices {
+        advertised: Some(advertised),
+        ..Choices::default()
+    });
+    let mut client = sim.client(1);
+    let known = sim.allocate(&mut client);
+    assert_eq!(known.ip(), advertised);
+    let bound = *sim.sockets.values().next().unwrap();
+    assert_eq!(sim.permit(&mut client, &[known, bound]), None);
+    for own in [known, bound] {
+        assert_eq!(
+            sim.send(&client, own, b"x"),
+            Outcome::Dropped(DropReason::ForbiddenPeer)
+        );
+        assert_eq!(sim.bind(&mut client, 0x4000, own), Some(403));
+    }
+}

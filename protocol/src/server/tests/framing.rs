@@ -283,3 +283,33 @@ fn answers_repeat_method_and_transaction() {
         );
     }
 }
+
+/// S-29: a source that has spent its answers is not worth verifying: its requests are dropped before any HMAC.
+#[test]
+fn a_source_without_answers_left_is_not_verified() {
+    let limits = Limits {
+        unauthenticated_per_second: 10,
+        ..Limits::default()
+    };
+    let mut sim = Sim::with(Choices {
+        limits,
+        ..Choices::default()
+    });
+    let mut client = sim.client(1);
+    let right = client.password.clone();
+    client.password.push('x');
+    let mut refused = 0;
+    for _ in 0..100 {
+        let id = sim.transaction();
+        let bytes = client.sign(Method::Allocate, id, |w| w.requested_transport(17));
+        match sim.deliver(client.five_tuple, &bytes) {
+            Outcome::Dropped(DropReason::UnauthenticatedRate) => refused += 1,
+            Outcome::Answer(answer) => assert_eq!(answer.code(), Some(401)),
+            outcome => panic!("{outcome:?}"),
+        }
+    }
+    assert_eq!(refused, 80);
+    sim.advance(Duration::from_secs(1));
+    client.password = right;
+    sim.allocate(&mut client);
+}

@@ -108,6 +108,9 @@ fn other_icmp_messages_are_not_told() {
 #[test]
 fn icmp_errors_are_told_at_a_bounded_rate() {
     let (mut sim, client) = allocated(1, "8.8.8.8:5000");
+    let mut other = sim.client(2);
+    sim.allocate(&mut other);
+    assert_eq!(sim.permit(&mut other, &[addr("8.8.8.8:5000")]), None);
     let before = sim.server.load();
     assert!(tell(&mut sim, v4(3, 3)).is_some());
     let id: RelayedId = *sim.sockets.keys().next().unwrap();
@@ -120,6 +123,15 @@ fn icmp_errors_are_told_at_a_bounded_rate() {
         })
         .count();
     assert_eq!(told, 0);
+    let other_socket: RelayedId = *sim.sockets.keys().nth(1).unwrap();
+    let to = sim
+        .server
+        .handle_icmp(sim.now, other_socket, v4(3, 3), &mut reply);
+    assert_eq!(
+        to,
+        Some(other.five_tuple),
+        "the other allocation has its own rate"
+    );
     assert_eq!(sim.server.load(), before);
     assert_eq!(
         sim.send(&client, addr("8.8.8.8:5000"), b"x")

@@ -1,9 +1,10 @@
 //! EVEN-PORT and RESERVATION-TOKEN: RFC 8656 §7.2, within a worker and across two.
 
+use alloc::vec::Vec;
 use core::time::Duration;
 
 use super::sim::{Answer, Choices, Client, Sim, credentials};
-use crate::server::{Limits, Reply};
+use crate::server::{BindError, Effect, Limits, Reply};
 use crate::wire::Method;
 
 fn even(sim: &mut Sim, client: &mut Client, reserve: bool) -> Answer {
@@ -197,50 +198,141 @@ fn a_token_works_at_another_worker() {
     taker.assert_nothing_left();
 }
 
-/// T-15, T-24: a claim that fails is 508; a socket that comes for a client that has gone is given back.
+fn claims(sim: &mut Sim, client: &Client) -> crate::forward::RelayedId {
+    let id = sim.transaction();
+    let bytes = client.sign(Method::Allocate, id, |w| {
+        w.requested_transport(17);
+        w.reservation_token([0; 8]);
+    });
+    let outcome = sim.deliver(client.five_tuple, &bytes);
+    assert_eq!(outcome, super::sim::Outcome::Silence);
+    sim.claims.pop().unwrap().0
+}
+
+fn over_tcp(sim: &mut Sim, number: u8) -> Client {
+    let mut client = sim.client(number).over(crate::address::Transport::Tcp);
+    client.nonce = super::allocate::nonce(sim, &client);
+    client
+}
+
+/// T-15, T-24: a claim that fails is 508; one that is never answered ends by itself.
 #[test]
-fn a_claim_may_fail_or_come_too_late() {
+fn a_claim_may_fail_or_stay_unanswered() {
     let mut sim = Sim::with(Choices {
         worker: 1,
         ..Choices::default()
     });
-    let mut client = sim.client(1).over(crate::address::Transport::Tcp);
-    client.nonce = super::allocate::nonce(&mut sim, &client);
-    for late in [false, true] {
+    let client = over_tcp(&mut sim, 1);
+    let claim = claims(&mut sim, &client);
+    let mut reply = Reply::new();
+    let to = sim
+        .server
+        .reservation_claimed(sim.now, claim, None, &mut reply);
+    assert_eq!(to, Some(client.five_tuple));
+    assert_eq!(Answer(reply.as_bytes().to_vec()).code(), Some(508));
+    let unanswered = claims(&mut sim, &client);
+    sim.advance(Duration::from_secs(6));
+    assert_eq!(
+        sim.server
+            .reservation_claimed(sim.now, unanswered, None, &mut reply),
+        None
+    );
+    sim.assert_nothing_left();
+}
+
+/// A-12, T-28: an answer that comes for a client that has gone is nobody else's, with a socket or without, and leaves
+/// nothing behind.
+#[test]
+fn a_late_claim_is_nobody_elses() {
+    for late in [
+        None,
+        Some(crate::server::RelayedPort {
+            address: 0,
+            port: 50_001,
+            owner: 0,
+        }),
+    ] {
+        let mut sim = Sim::with(Choices {
+            worker: 1,
+            ..Choices::default()
+        });
+        let gone = over_tcp(&mut sim, 1);
+        let abandoned = claims(&mut sim, &gone);
+        sim.server.connection_closed(sim.now, gone.five_tuple);
+        // The next client's request takes the place of the one that has gone.
+        let waiting = over_tcp(&mut sim, 2);
+        let claim = claims(&mut sim, &waiting);
+        assert_ne!(claim, abandoned);
+        let mut reply = Reply::new();
+        if late.is_some() {
+            sim.sockets
+                .insert(abandoned, super::sim::addr("13.54.7.7:50001"));
+        }
+        let to = sim
+            .server
+            .reservation_claimed(sim.now, abandoned, late, &mut reply);
+        sim.pump();
+        assert_eq!(to, None);
+        assert_eq!(sim.returned, late.into_iter().collect::<Vec<_>>());
+        let to = sim
+            .server
+            .reservation_claimed(sim.now, claim, None, &mut reply);
+        assert_eq!(to, Some(waiting.five_tuple));
+        sim.assert_nothing_left();
+    }
+}
+
+/// T-28: a client that goes while its socket is being bound leaves nothing, whatever the outcome, of a pair too.
+#[test]
+fn a_client_may_go_while_its_socket_is_bound() {
+    for outcome in [Ok(()), Err(BindError::InUse)] {
+        let mut sim = Sim::new();
+        let client = over_tcp(&mut sim, 1);
         let id = sim.transaction();
         let bytes = client.sign(Method::Allocate, id, |w| {
             w.requested_transport(17);
-            w.reservation_token([0; 8]);
+            w.even_port(true);
         });
-        assert_eq!(
-            sim.deliver(client.five_tuple, &bytes),
-            super::sim::Outcome::Silence
-        );
-        let (name, ..) = sim.claims.pop().unwrap();
         let mut reply = Reply::new();
-        if late {
-            sim.server.connection_closed(sim.now, client.five_tuple);
-            let port = crate::server::RelayedPort {
-                address: 0,
-                port: 50_001,
-                owner: 0,
-            };
-            assert_eq!(
-                sim.server
-                    .reservation_claimed(sim.now, name, Some(port), &mut reply),
-                None
-            );
-            sim.sockets
-                .insert(name, super::sim::addr("13.54.7.7:50001"));
-            sim.pump();
-            assert_eq!(sim.returned, [port]);
-        } else {
-            let to = sim
-                .server
-                .reservation_claimed(sim.now, name, None, &mut reply);
-            assert_eq!(to, Some(client.five_tuple));
-            assert_eq!(Answer(reply.as_bytes().to_vec()).code(), Some(508));
-        }
+        sim.server
+            .handle_message(sim.now, client.five_tuple, &bytes, &mut reply);
+        let Some(Effect::BindRelayed { relayed, bind }) = sim.server.poll_effect() else {
+            panic!("a socket is asked for");
+        };
+        sim.server.connection_closed(sim.now, client.five_tuple);
+        sim.sockets
+            .extend(outcome.is_ok().then_some((relayed, bind)));
+        assert_eq!(
+            sim.server
+                .relayed_bound(sim.now, relayed, outcome, &mut reply),
+            None
+        );
+        sim.pump();
+        sim.advance(Duration::from_secs(61));
+        sim.assert_nothing_left();
     }
+}
+
+/// T-22, A-08: a reserved port counts against its user's quota until it is claimed or lost.
+#[test]
+fn a_reserved_port_counts() {
+    let mut sim = Sim::with(Choices {
+        per_user: 3,
+        ..Choices::default()
+    });
+    let mut first = sim.client(1);
+    let token = even(&mut sim, &mut first, true).token();
+    let mut second = sim.client(2);
+    assert_eq!(even(&mut sim, &mut second, true).code(), Some(486));
+    sim.allocate(&mut second);
+    let mut third = sim.client(3);
+    let full = sim.request(&mut third, Method::Allocate, |w| w.requested_transport(17));
+    assert_eq!(full.code(), Some(486));
+    assert_eq!(
+        by_token(&mut sim, &mut third, token).code(),
+        None,
+        "it has its place already"
+    );
+    sim.advance(Duration::from_secs(700));
     sim.assert_nothing_left();
 }

@@ -31,6 +31,8 @@ pub(super) const RELAYED_V6: IpAddr = IpAddr::V6(Ipv6Addr::new(0x2406, 0xda1c, 0
 /// What a scenario may choose about its server.
 pub(super) struct Choices {
     pub(super) relayed: Vec<IpAddr>,
+    /// The public address of a NAT in front of the first relayed address.
+    pub(super) advertised: Option<IpAddr>,
     pub(super) ports: RangeInclusive<u16>,
     pub(super) channels: ChannelRange,
     pub(super) limits: Limits,
@@ -46,6 +48,7 @@ impl Default for Choices {
     fn default() -> Self {
         Self {
             relayed: vec![RELAYED_V4, RELAYED_V6],
+            advertised: None,
             ports: 50_000..=50_999,
             channels: ChannelRange::Rfc8656,
             limits: Limits {
@@ -109,7 +112,12 @@ impl Sim {
                     ..PeerRules::default()
                 },
                 OwnAddresses {
-                    relayed: choices.relayed.clone(),
+                    relayed: choices
+                        .relayed
+                        .iter()
+                        .copied()
+                        .chain(choices.advertised)
+                        .collect(),
                     ..OwnAddresses::default()
                 },
             ),
@@ -121,7 +129,10 @@ impl Sim {
                 .iter()
                 .map(|&ip| RelayedIp {
                     bind: ip,
-                    advertised: ip,
+                    advertised: choices
+                        .advertised
+                        .filter(|a| a.is_ipv4() == ip.is_ipv4())
+                        .unwrap_or(ip),
                 })
                 .collect(),
             ports: choices.ports,
