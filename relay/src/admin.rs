@@ -4,19 +4,20 @@
 //! (`metrics`, `taciturn_protocol::status`), nor for when a drain ends.
 //!
 //! It is reached by programs on this host only, and still trusts none of them with time or memory: a connection lives for
-//! a minute, bodies are small, and there is a bound on connections. A request whose Host is a name is
-//! refused, so that a web page cannot reach it by rebinding a name of its own to loopback.
+//! a minute, bodies are small, and there is a bound on connections. What a web page in a browser on this host
+//! makes it send is refused, by `gate`.
 
 mod bounded;
+mod gate;
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use axum::body::Bytes;
-use axum::extract::{DefaultBodyLimit, Path, Request, State};
+use axum::extract::{DefaultBodyLimit, Path, State};
 use axum::http::{StatusCode, header};
-use axum::middleware::{self, Next};
+use axum::middleware;
 use axum::response::{IntoResponse, Response};
 use axum::routing::{delete, get, post};
 use axum::{Json, Router};
@@ -157,7 +158,7 @@ pub fn router(admin: Arc<Admin>) -> Router {
         .route("/v1/allocations", get(allocations))
         .route("/v1/allocations/{id}", delete(end_allocation))
         .layer(DefaultBodyLimit::max(BODY_BYTES))
-        .layer(middleware::from_fn(refuse_names))
+        .layer(middleware::from_fn(gate::judge))
         .with_state(admin)
 }
 
@@ -304,61 +305,9 @@ fn refusal(status: StatusCode, error: &str) -> Response {
     (status, Json(json!({ "error": error }))).into_response()
 }
 
-/// Refuses a Host that is a name other than localhost.
-async fn refuse_names(request: Request, next: Next) -> Response {
-    let allowed = match request.headers().get(header::HOST) {
-        None => true,
-        Some(host) => host.to_str().is_ok_and(is_address_or_localhost),
-    };
-    if allowed {
-        next.run(request).await
-    } else {
-        StatusCode::MISDIRECTED_REQUEST.into_response()
-    }
-}
-
-fn is_address_or_localhost(host: &str) -> bool {
-    let name = match host.rsplit_once(':') {
-        Some((name, port))
-            if !port.is_empty() && port.bytes().all(|byte| byte.is_ascii_digit()) =>
-        {
-            name
-        }
-        Some(_) | None => host,
-    };
-    let name = name
-        .strip_prefix('[')
-        .and_then(|name| name.strip_suffix(']'))
-        .unwrap_or(name);
-    name.eq_ignore_ascii_case("localhost") || name.parse::<std::net::IpAddr>().is_ok()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    /// Host rebinding is refused; an address and localhost are what a local program names.
-    #[test]
-    fn a_host_that_is_a_name_is_refused() {
-        for host in [
-            "127.0.0.1",
-            "127.0.0.1:9641",
-            "[::1]:9641",
-            "localhost",
-            "LocalHost:80",
-        ] {
-            assert!(is_address_or_localhost(host), "{host}");
-        }
-        for host in [
-            "evil.example",
-            "evil.example:9641",
-            "127.0.0.1.evil.example",
-            "",
-            "localhost.evil.example:1",
-        ] {
-            assert!(!is_address_or_localhost(host), "{host}");
-        }
-    }
 
     #[test]
     fn utilisation_is_that_of_the_fullest() {

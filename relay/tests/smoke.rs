@@ -10,7 +10,7 @@ use taciturn_protocol::wire::Method;
 use taciturn_relay::counters::{Direction, Flow, Path};
 use taciturn_relay::run::{Relay, StartError};
 
-use support::{Client, eventually, http, peer, start, tcp_listener, udp_listener};
+use support::{Client, eventually, http, http_with, peer, start, tcp_listener, udp_listener};
 
 fn packets(relay: &Relay, direction: Direction, path: Path) -> u64 {
     Flow::all()
@@ -249,6 +249,32 @@ fn a_drain_refuses_new_allocations_and_can_be_undone() {
     assert_eq!(http(&relay, "GET", "/ready", "").0, 200);
     let mut late = Client::udp(udp_listener(&relay), "bob");
     late.allocate();
+}
+
+/// A-40: what a web page makes a browser send to loopback is refused.
+#[test]
+fn a_web_page_cannot_drain_the_relay() {
+    let relay = start(1, "");
+    let order = r#"{"deadline": 4102444800, "reason": "mischief", "epoch": 7}"#;
+    for (headers, code) in [
+        ("Content-Type: text/plain\r\n", 415),
+        ("", 415),
+        (
+            "Content-Type: application/json\r\nOrigin: https://evil.example\r\n",
+            403,
+        ),
+        (
+            "Content-Type: application/json\r\nSec-Fetch-Site: cross-site\r\n",
+            403,
+        ),
+    ] {
+        assert_eq!(
+            http_with(&relay, "POST", "/v1/drain", headers, order).0,
+            code,
+            "{headers}"
+        );
+    }
+    assert_eq!(http(&relay, "GET", "/ready", "").0, 200);
 }
 
 #[test]

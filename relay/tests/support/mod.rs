@@ -321,6 +321,23 @@ impl Client {
 
 /// One HTTP request to the admin API: status and body.
 pub(crate) fn http(relay: &Relay, method: &str, path: &str, body: &str) -> (u16, String) {
+    http_with(
+        relay,
+        method,
+        path,
+        "Content-Type: application/json\r\n",
+        body,
+    )
+}
+
+/// The same with these header lines.
+pub(crate) fn http_with(
+    relay: &Relay,
+    method: &str,
+    path: &str,
+    headers: &str,
+    body: &str,
+) -> (u16, String) {
     let mut stream = TcpStream::connect(relay.admin_address().unwrap()).unwrap();
     stream
         .set_read_timeout(Some(Duration::from_secs(5)))
@@ -328,7 +345,7 @@ pub(crate) fn http(relay: &Relay, method: &str, path: &str, body: &str) -> (u16,
     let length = body.len();
     write!(
         stream,
-        "{method} {path} HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\nContent-Length: {length}\r\n\r\n{body}"
+        "{method} {path} HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\nContent-Length: {length}\r\n{headers}\r\n{body}"
     )
     .unwrap();
     let mut answer = String::new();

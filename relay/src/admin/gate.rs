@@ -1,0 +1,173 @@
+//! Who may speak to the admin API: programs on this host, and never a web page that a browser on this host shows.
+//!
+//! Responsible for judging a request by its headers, before anything reads its body. Not responsible for what it asks.
+//!
+//! Any page may make a browser send requests to loopback. Browsers say so: every request across origins that could
+//! change something carries `Origin`, and current ones send `Sec-Fetch-Site` with all. A page also cannot set the
+//! content type to JSON without asking first by `OPTIONS`, which is refused like the rest.
+
+use axum::extract::Request;
+use axum::http::{HeaderMap, Method, StatusCode, header};
+use axum::middleware::Next;
+use axum::response::{IntoResponse, Response};
+
+/// Lets a request through, or answers why not.
+pub(super) async fn judge(request: Request, next: Next) -> Response {
+    match refusal(request.method(), request.headers()) {
+        Some(status) => status.into_response(),
+        None => next.run(request).await,
+    }
+}
+
+fn refusal(method: &Method, headers: &HeaderMap) -> Option<StatusCode> {
+    if !headers
+        .get_all(header::HOST)
+        .iter()
+        .all(|host| host.to_str().is_ok_and(is_address_or_localhost))
+    {
+        return Some(StatusCode::MISDIRECTED_REQUEST);
+    }
+    let by_itself = headers
+        .get_all("sec-fetch-site")
+        .iter()
+        .all(|site| site.as_bytes() == b"none");
+    if headers.contains_key(header::ORIGIN) || !by_itself {
+        return Some(StatusCode::FORBIDDEN);
+    }
+    if has_body(method, headers) && !is_json(headers) {
+        return Some(StatusCode::UNSUPPORTED_MEDIA_TYPE);
+    }
+    None
+}
+
+/// A POST counts as one with a body even when it is empty: all of ours need one.
+fn has_body(method: &Method, headers: &HeaderMap) -> bool {
+    let empty = headers
+        .get(header::CONTENT_LENGTH)
+        .is_none_or(|length| length.as_bytes() == b"0");
+    method == Method::POST || !empty || headers.contains_key(header::TRANSFER_ENCODING)
+}
+
+fn is_json(headers: &HeaderMap) -> bool {
+    let mut types = headers.get_all(header::CONTENT_TYPE).iter();
+    let (Some(only), None) = (types.next(), types.next()) else {
+        return false;
+    };
+    let essence = only.to_str().unwrap_or_default();
+    let essence = essence.split_once(';').map_or(essence, |(kind, _)| kind);
+    essence.trim().eq_ignore_ascii_case("application/json")
+}
+
+fn is_address_or_localhost(host: &str) -> bool {
+    let name = match host.rsplit_once(':') {
+        Some((name, port))
+            if !port.is_empty() && port.bytes().all(|byte| byte.is_ascii_digit()) =>
+        {
+            name
+        }
+        Some(_) | None => host,
+    };
+    let name = name
+        .strip_prefix('[')
+        .and_then(|name| name.strip_suffix(']'))
+        .unwrap_or(name);
+    name.eq_ignore_ascii_case("localhost") || name.parse::<std::net::IpAddr>().is_ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use axum::http::{HeaderName, HeaderValue};
+
+    use super::*;
+
+    fn judged(method: &Method, headers: &[(&'static str, &'static str)]) -> Option<u16> {
+        let headers: HeaderMap = headers
+            .iter()
+            .map(|(name, value)| {
+                (
+                    HeaderName::from_static(name),
+                    HeaderValue::from_static(value),
+                )
+            })
+            .collect();
+        refusal(method, &headers).map(|status| status.as_u16())
+    }
+
+    /// Host rebinding is refused; an address and localhost are what a local program names.
+    #[test]
+    fn a_host_that_is_a_name_is_refused() {
+        for host in [
+            "127.0.0.1",
+            "127.0.0.1:9641",
+            "[::1]:9641",
+            "localhost",
+            "LocalHost:80",
+        ] {
+            assert_eq!(judged(&Method::GET, &[("host", host)]), None, "{host}");
+        }
+        for host in [
+            "evil.example",
+            "evil.example:9641",
+            "127.0.0.1.evil.example",
+            "",
+            "localhost.evil.example:1",
+        ] {
+            assert_eq!(judged(&Method::GET, &[("host", host)]), Some(421), "{host}");
+        }
+    }
+
+    #[test]
+    fn a_web_page_is_refused_whatever_it_asks() {
+        const JSON: (&str, &str) = ("content-type", "application/json");
+        for method in [Method::GET, Method::POST, Method::DELETE, Method::OPTIONS] {
+            for sign in [
+                ("origin", "http://127.0.0.1:9641"),
+                ("origin", "https://evil.example"),
+                ("origin", "null"),
+                ("sec-fetch-site", "cross-site"),
+                ("sec-fetch-site", "same-site"),
+                ("sec-fetch-site", "same-origin"),
+                ("sec-fetch-site", "None"),
+            ] {
+                assert_eq!(
+                    judged(&method, &[JSON, sign]),
+                    Some(403),
+                    "{method} {sign:?}"
+                );
+            }
+            let typed_by_hand = [JSON, ("sec-fetch-site", "none")];
+            assert_eq!(judged(&method, &typed_by_hand), None, "{method}");
+        }
+        let twice = [("sec-fetch-site", "none"), ("sec-fetch-site", "cross-site")];
+        assert_eq!(judged(&Method::GET, &twice), Some(403));
+    }
+
+    /// What a form on a page can send is not JSON.
+    #[test]
+    fn a_body_that_is_not_declared_as_json_is_refused() {
+        for kind in [
+            "text/plain",
+            "application/x-www-form-urlencoded",
+            "multipart/form-data; boundary=application/json",
+            "application/jsonp",
+            "",
+        ] {
+            let headers = [("content-type", kind)];
+            assert_eq!(judged(&Method::POST, &headers), Some(415), "{kind}");
+        }
+        assert_eq!(judged(&Method::POST, &[]), Some(415));
+        assert_eq!(
+            judged(&Method::DELETE, &[("content-length", "2")]),
+            Some(415)
+        );
+        assert_eq!(
+            judged(&Method::DELETE, &[("transfer-encoding", "chunked")]),
+            Some(415)
+        );
+        for kind in ["application/json", "Application/JSON; charset=utf-8"] {
+            let headers = [("content-type", kind), ("content-length", "2")];
+            assert_eq!(judged(&Method::POST, &headers), None, "{kind}");
+        }
+        assert_eq!(judged(&Method::DELETE, &[("content-length", "0")]), None);
+    }
+}
