@@ -270,39 +270,36 @@ fn a_foreign_client_keeps_a_call_of_forty_minutes() {
         ..limits()
     };
     for transport in [Transport::Udp, Transport::Tcp] {
-        {
-            let mut sim = Sim::new(FAIR, 5, shortest);
-            let caller = sim.join(transport, config(BOTH));
-            let relayed = allocate(&mut sim, caller);
-            let (by_channel, by_indication) =
-                (peer_of_family(relayed[0]), peer_of_family(relayed[1]));
-            bind(&mut sim, caller, by_channel);
-            permit(&mut sim, caller, by_indication);
-            for _ in 0..40 {
-                sim.advance(Duration::from_secs(60));
-                let load = sim.server.load();
-                assert_eq!(
-                    (load.allocations, load.permissions, load.channels),
-                    (1, 2, 1)
-                );
-            }
-            assert_eq!(sim.relayed(caller), relayed);
-            exchange(&mut sim, caller, by_channel, true);
-            exchange(&mut sim, caller, by_indication, false);
-            // Each nonce lived for 600 s, and everything was refreshed beyond its own lifetime.
-            let successes = |method| {
-                let codes = sim.codes(caller, method);
-                codes.iter().filter(|code| code.is_none()).count()
-            };
-            assert!(successes(Method::Refresh) >= 4);
-            assert!(successes(Method::CreatePermission) >= 2 * 8);
-            assert!(successes(Method::ChannelBind) >= 5);
-            let stale = sim.answered.iter().filter(|a| a.code == Some(438)).count();
-            assert!((3..=8).contains(&stale), "{stale} stale nonces");
-            assert_eq!(sim.ended, []);
-            delete(&mut sim, caller);
-            sim.assert_nothing_left();
+        let mut sim = Sim::new(FAIR, 5, shortest);
+        let caller = sim.join(transport, config(BOTH));
+        let relayed = allocate(&mut sim, caller);
+        let (by_channel, by_indication) = (peer_of_family(relayed[0]), peer_of_family(relayed[1]));
+        bind(&mut sim, caller, by_channel);
+        permit(&mut sim, caller, by_indication);
+        for _ in 0..40 {
+            sim.advance(Duration::from_secs(60));
+            let load = sim.server.load();
+            assert_eq!(
+                (load.allocations, load.permissions, load.channels),
+                (1, 2, 1)
+            );
         }
+        assert_eq!(sim.relayed(caller), relayed);
+        exchange(&mut sim, caller, by_channel, true);
+        exchange(&mut sim, caller, by_indication, false);
+        // Each nonce lived for 600 s, and everything was refreshed beyond its own lifetime.
+        let successes = |method| {
+            let codes = sim.codes(caller, method);
+            codes.iter().filter(|code| code.is_none()).count()
+        };
+        assert!(successes(Method::Refresh) >= 4);
+        assert!(successes(Method::CreatePermission) >= 2 * 8);
+        assert!(successes(Method::ChannelBind) >= 5);
+        let stale = sim.answered.iter().filter(|a| a.code == Some(438)).count();
+        assert!((3..=8).contains(&stale), "{stale} stale nonces");
+        assert_eq!(sim.ended, []);
+        delete(&mut sim, caller);
+        sim.assert_nothing_left();
     }
 }
 
@@ -321,6 +318,18 @@ fn a_foreign_client_that_vanishes_leaves_nothing() {
     );
     sim.advance(Duration::from_secs(200));
     assert_eq!(sim.ended, [EndCause::Expired]);
+    sim.assert_nothing_left();
+}
+
+/// T-84: the end of a client's connection is the end of its allocation (RFC 8656 §6)
+#[test]
+fn a_foreign_client_whose_connection_breaks_leaves_nothing() {
+    let mut sim = Sim::new(FAIR, 9, limits());
+    let caller = sim.join(Transport::Tcp, config(V4));
+    let relayed = allocate(&mut sim, caller);
+    bind(&mut sim, caller, peer_of_family(relayed[0]));
+    sim.disconnect(caller);
+    assert_eq!(sim.ended, [EndCause::Disconnected]);
     sim.assert_nothing_left();
 }
 

@@ -254,6 +254,15 @@ impl Sim {
         }));
     }
 
+    /// Breaks a client's connection.
+    pub(crate) fn disconnect(&mut self, number: usize) {
+        let end = &mut self.ends[number];
+        end.closed = true;
+        let client = end.five_tuple;
+        self.server.connection_closed(self.relay_now(), client);
+        self.pump();
+    }
+
     /// Runs until `done`, for at most `limit`. Whether it was done.
     pub(crate) fn until(&mut self, limit: Duration, done: impl Fn(&Self) -> bool) -> bool {
         let end = self.now + limit;
@@ -421,20 +430,22 @@ impl Sim {
                 self.ends[number].buffered.extend_from_slice(&bytes);
                 self.take_frames(number);
             }
-            Packet::ToRelay(number, bytes) => self.from_client(number, &bytes),
-            Packet::ToClient(number, bytes) => self.to_client(number, bytes),
+            Packet::ToRelay(number, bytes) => self.at_relay(number, &bytes),
+            Packet::ToClient(number, bytes) => self.at_client(number, bytes),
             Packet::ToPeer(payload) => self.at_peers.push(payload),
             Packet::FromPeer(sent) => {
                 let relayed = self.sockets.iter().find(|(_, bound)| **bound == sent.peer);
                 match relayed {
-                    Some((&relayed, _)) => self.from_peer(relayed, sent.from, &sent.payload),
+                    Some((&relayed, _)) => {
+                        self.at_relayed_socket(relayed, sent.from, &sent.payload)
+                    }
                     None => self.dropped.push(DropReason::NoAllocation),
                 }
             }
         }
     }
 
-    fn to_client(&mut self, number: usize, bytes: Vec<u8>) {
+    fn at_client(&mut self, number: usize, bytes: Vec<u8>) {
         let now = self.client_now();
         let end = &mut self.ends[number];
         let (local, remote) = (end.client.local_addr(), end.client.remote_addr());
@@ -460,7 +471,7 @@ impl Sim {
                 stream::Step::Frame { len, total, .. } if total <= buffered.len() => {
                     let mut frame: Vec<u8> = buffered.drain(..total).collect();
                     frame.truncate(len);
-                    self.from_client(number, &frame);
+                    self.at_relay(number, &frame);
                 }
                 stream::Step::Frame { .. } | stream::Step::Incomplete { .. } => return,
             }
@@ -468,7 +479,7 @@ impl Sim {
     }
 
     /// A datagram or frame at the relay, by the path that a worker takes.
-    fn from_client(&mut self, number: usize, message: &[u8]) {
+    fn at_relay(&mut self, number: usize, message: &[u8]) {
         let now = self.relay_now();
         let from = self.ends[number].five_tuple;
         match self.table.from_client(now.instant, &from, message) {
@@ -501,7 +512,7 @@ impl Sim {
                     })),
                     Destination::OwnRelayed | Destination::OwnRelayedOrHost => {
                         match self.table.relayed_at(peer.0) {
-                            Some(other) => self.from_peer(other, source, payload),
+                            Some(other) => self.at_relayed_socket(other, source, payload),
                             None => self.dropped.push(DropReason::NoAllocation),
                         }
                     }
@@ -511,7 +522,7 @@ impl Sim {
         }
     }
 
-    fn from_peer(&mut self, relayed: RelayedId, peer: SocketAddr, payload: &[u8]) {
+    fn at_relayed_socket(&mut self, relayed: RelayedId, peer: SocketAddr, payload: &[u8]) {
         let now = self.relay_now().instant;
         let verdict = self
             .table
