@@ -1,8 +1,8 @@
 //! Start-up and shut-down order, on one page.
 //!
 //! ```text
-//!  start:  addresses -> all sockets -> servers -> workers -> front (TCP, TLS) -> admin -> Ready
-//!  stop:   front -> workers -> admin and the control runtime
+//!  start:  signals -> addresses -> all sockets -> servers -> workers -> front (TCP, TLS) -> admin -> Ready
+//!  stop:   front -> workers -> admin and the control runtimes
 //! ```
 //!
 //! Every socket of every worker is bound before the first packet is served: the kernel spreads datagrams over the sockets
@@ -13,10 +13,11 @@
 
 pub(crate) mod bind;
 pub(crate) mod build;
+mod resources;
+mod signals;
 
 use std::io;
 use std::net::SocketAddr;
-use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
@@ -24,7 +25,6 @@ use std::thread::JoinHandle;
 use taciturn_protocol::server::PeerPolicy;
 use taciturn_protocol::status::Phase;
 use tokio::runtime::Runtime;
-use tokio::signal::unix::{SignalKind, signal};
 use tracing::{info, warn};
 
 use crate::admin::{self, Admin, AdminListener, Bounded, Capacity};
@@ -35,13 +35,13 @@ use crate::listener::certificate::CertificateError;
 use crate::listener::tls::TlsError;
 use crate::listener::{Established, Front, Listener, ServeError};
 use crate::metrics::Metrics;
-use crate::net;
 use crate::own_addresses;
 use crate::phase::SharedPhase;
 use crate::relayed::{self, RelayedAddresses, RelayedError};
 use crate::worker::{Inbox, Message, Outbox, Worker};
 
-use bind::{AdminSocket, Sockets};
+use bind::{AdminSocket, Granted, SocketFile, Sockets};
+use signals::Signals;
 
 /// Why a relay could not start.
 #[derive(Debug, thiserror::Error)]
@@ -118,13 +118,26 @@ pub struct BoundListener {
 pub struct Relay {
     listeners: Vec<BoundListener>,
     admin_address: Option<SocketAddr>,
-    admin_path: Option<PathBuf>,
+    admin_file: Option<SocketFile>,
     admin: Arc<Admin>,
     front: Front,
     outboxes: Vec<Outbox>,
     workers: Vec<JoinHandle<()>>,
-    runtime: Option<Runtime>,
+    runtimes: Option<Runtimes>,
 }
+
+/// Everything that is not packets.
+#[derive(Debug)]
+struct Runtimes {
+    /// Handshakes.
+    front: Runtime,
+    /// The admin API, which answers while handshakes flood.
+    admin: Runtime,
+}
+
+/// What control threads add to the process's niceness: packets go first, and then those who ask how the relay is.
+const FRONT_NICENESS: i32 = 10;
+const ADMIN_NICENESS: i32 = 5;
 
 impl Relay {
     /// Starts a relay and returns once it serves.
@@ -132,7 +145,6 @@ impl Relay {
     /// # Errors
     /// What stands in the way, naming the key of the configuration to look at. Nothing keeps running then.
     pub fn start(config: Config) -> Result<Self, StartError> {
-        raise_fd_limit();
         let clock = Clock::start();
         let workers = worker_count(&config);
         let addresses = RelayedAddresses::resolve(&config.relayed.addresses)?;
@@ -144,6 +156,7 @@ impl Relay {
             listeners,
             admin: admin_socket,
         } = bind::all(&config, workers)?;
+        resources::check(&config, &addresses, Granted::of(&udp));
         let mut own: Vec<SocketAddr> = listeners.iter().map(|listener| listener.address).collect();
         own.extend(admin_socket.tcp_address());
         let own = own_addresses::collect(&addresses, &own)
@@ -162,7 +175,7 @@ impl Relay {
         };
         let prepared = build::workers(&shared)?.prepare(slices, udp, inboxes)?;
         let front = build::front(&config, clock)?;
-        let runtime = control_runtime()?;
+        let runtimes = Runtimes::start()?;
         let front = Front::new(front.limits, front.tls, deliver(outboxes.clone()));
         let phase = Arc::new(SharedPhase::launching());
         let totals = Totals::new(counters);
@@ -186,12 +199,12 @@ impl Relay {
         let mut relay = Self {
             listeners,
             admin_address: admin_socket.tcp_address(),
-            admin_path: admin_socket.path(),
+            admin_file: None,
             admin,
             front,
             outboxes,
             workers: Vec::with_capacity(workers),
-            runtime: Some(runtime),
+            runtimes: Some(runtimes),
         };
         // From here on an error drops `relay`, which stops what has been started.
         relay.spawn(prepared)?;
@@ -212,26 +225,29 @@ impl Relay {
         Ok(())
     }
 
-    fn serve(&self, tcp: Vec<Listener>, admin: AdminSocket) -> Result<(), StartError> {
-        let Some(runtime) = &self.runtime else {
+    fn serve(&mut self, tcp: Vec<Listener>, admin: AdminSocket) -> Result<(), StartError> {
+        let Some(runtimes) = &self.runtimes else {
             return Ok(());
         };
-        let _inside = runtime.enter();
+        let inside = runtimes.front.enter();
         for listener in tcp {
             self.front.serve(listener)?;
         }
+        drop(inside);
+        let _inside = runtimes.admin.enter();
         let listener = match admin {
             AdminSocket::Tcp(socket, _) => {
                 tokio::net::TcpListener::from_std(socket).map(AdminListener::Tcp)
             }
-            AdminSocket::Unix(socket, _) => {
+            AdminSocket::Unix(socket, file) => {
+                self.admin_file = Some(file);
                 tokio::net::UnixListener::from_std(socket).map(AdminListener::Unix)
             }
         };
         let listener =
             Bounded::new(listener.map_err(StartError::system("the admin socket cannot be used"))?);
         let router = admin::router(Arc::clone(&self.admin));
-        runtime.spawn(async move {
+        runtimes.admin.spawn(async move {
             if let Err(error) = axum::serve(listener, router).await {
                 warn!(%error, "the admin API has ended");
             }
@@ -295,7 +311,7 @@ impl Relay {
     }
 
     fn shut_down(&mut self) {
-        let Some(runtime) = self.runtime.take() else {
+        let Some(runtimes) = self.runtimes.take() else {
             return;
         };
         self.front.stop();
@@ -307,11 +323,9 @@ impl Relay {
             let _ = worker.join();
         }
         // Nothing that still runs there owns anything that would be lost.
-        runtime.shutdown_background();
-        if let Some(path) = self.admin_path.take() {
-            // The next start replaces a socket that is left behind.
-            let _ = std::fs::remove_file(path);
-        }
+        runtimes.front.shutdown_background();
+        runtimes.admin.shutdown_background();
+        drop(self.admin_file.take());
     }
 }
 
@@ -321,34 +335,22 @@ impl Drop for Relay {
     }
 }
 
-/// Runs a relay until SIGTERM or SIGINT.
+/// Runs a relay until SIGTERM or SIGINT. SIGHUP is survived.
 ///
 /// # Errors
 /// Why it could not start.
 pub fn run(config: Config) -> Result<(), StartError> {
+    let signals = Signals::catch().map_err(StartError::system("signals cannot be received"))?;
     let relay = Relay::start(config)?;
-    if let Some(runtime) = &relay.runtime {
-        let name = runtime
-            .block_on(stop_signal())
-            .map_err(StartError::system("signals cannot be received"))?;
-        info!(
-            signal = name,
-            allocations = relay.totals().allocations(),
-            "stopping"
-        );
-    }
+    let name = signals.wait_for_stop();
+    info!(
+        signal = name,
+        allocations = relay.totals().allocations(),
+        "stopping"
+    );
     relay.stop();
     info!("stopped");
     Ok(())
-}
-
-async fn stop_signal() -> io::Result<&'static str> {
-    let mut terminate = signal(SignalKind::terminate())?;
-    let mut interrupt = signal(SignalKind::interrupt())?;
-    Ok(tokio::select! {
-        _ = terminate.recv() => "SIGTERM",
-        _ = interrupt.recv() => "SIGINT",
-    })
 }
 
 fn capacity(config: &Config, addresses: &RelayedAddresses, workers: usize) -> Capacity {
@@ -384,14 +386,27 @@ fn inboxes(workers: usize) -> Result<(Vec<Inbox>, Vec<Outbox>), StartError> {
         .unzip())
 }
 
-/// Two threads: a TLS handshake is a millisecond of arithmetic, and a scrape should not wait behind a burst of them.
-fn control_runtime() -> Result<Runtime, StartError> {
+impl Runtimes {
+    /// Two threads for handshakes, each of which is a millisecond of arithmetic, and one for the admin API.
+    fn start() -> Result<Self, StartError> {
+        Ok(Self {
+            front: runtime("control", 2, FRONT_NICENESS)?,
+            admin: runtime("admin", 1, ADMIN_NICENESS)?,
+        })
+    }
+}
+
+fn runtime(name: &str, threads: usize, niceness: i32) -> Result<Runtime, StartError> {
     tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(2)
-        .thread_name("control")
+        .worker_threads(threads)
+        .thread_name(name)
+        .on_thread_start(move || {
+            // On Linux this is the calling thread's alone. Being nicer needs no privilege; without it, all goes on.
+            let _ = rustix::process::nice(niceness);
+        })
         .enable_all()
         .build()
-        .map_err(StartError::system("the control runtime cannot be started"))
+        .map_err(StartError::system("a control runtime cannot be started"))
 }
 
 /// One worker per core, unless the configuration says otherwise. A worker's number is a byte, 255 stands for nobody.
@@ -401,16 +416,4 @@ fn worker_count(config: &Config) -> usize {
         .workers
         .map_or_else(cores, std::num::NonZeroUsize::get)
         .clamp(1, 255)
-}
-
-/// Each allocation needs a descriptor.
-fn raise_fd_limit() {
-    match net::raise_fd_limit() {
-        Ok(limit) => info!(
-            before = limit.before,
-            now = limit.now,
-            "limit of open descriptors"
-        ),
-        Err(error) => warn!(%error, "the limit of open descriptors stays as it is"),
-    }
 }

@@ -2,13 +2,14 @@
 //!
 //! Responsible for listeners and the admin socket. Not responsible for relayed sockets, which come and go.
 
+use std::fs::Permissions;
 use std::io;
 use std::net::{SocketAddr, TcpListener};
-use std::os::unix::fs::FileTypeExt;
+use std::os::unix::fs::{FileTypeExt, PermissionsExt};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 
-use socket2::{Domain, Protocol, Socket, Type};
+use socket2::{Domain, Protocol, SockAddr, SockRef, Socket, Type};
 
 use crate::config::{AdminAddress, Config, ListenerTransport};
 use crate::listener::{ListenTransport, Listener};
@@ -16,10 +17,13 @@ use crate::net::{UdpOptions, UdpSocket};
 
 use super::{BoundListener, StartError};
 
-/// What a burst of datagrams may wait in while a worker is in a round; the kernel may grant less.
+/// What a burst of datagrams may wait in, either way: while a worker is in a round, and while the interface is busy, as
+/// the media for all clients of a worker leaves through one socket. The kernel may grant less.
 const LISTENER_BUFFER: usize = 4 << 20;
 /// Connections that wait to be accepted.
 const BACKLOG: i32 = 1024;
+/// Who may speak to the admin API over its Unix socket: the relay's user and group.
+const ADMIN_MODE: u32 = 0o660;
 
 /// The relay's sockets.
 #[derive(Debug)]
@@ -38,7 +42,19 @@ pub(crate) struct Sockets {
 #[derive(Debug)]
 pub(crate) enum AdminSocket {
     Tcp(TcpListener, SocketAddr),
-    Unix(UnixListener, PathBuf),
+    Unix(UnixListener, SocketFile),
+}
+
+/// The name of a Unix socket, removed when this goes: whoever connects to one that is left behind is told that nobody
+/// listens, and not that there is no relay.
+#[derive(Debug)]
+pub(crate) struct SocketFile(PathBuf);
+
+impl Drop for SocketFile {
+    fn drop(&mut self) {
+        // The next start replaces what cannot be removed.
+        let _ = std::fs::remove_file(&self.0);
+    }
 }
 
 impl AdminSocket {
@@ -46,13 +62,6 @@ impl AdminSocket {
         match self {
             Self::Tcp(_, address) => Some(*address),
             Self::Unix(..) => None,
-        }
-    }
-
-    pub(crate) fn path(&self) -> Option<PathBuf> {
-        match self {
-            Self::Tcp(..) => None,
-            Self::Unix(_, path) => Some(path.clone()),
         }
     }
 }
@@ -97,6 +106,41 @@ pub(crate) fn all(config: &Config, workers: usize) -> Result<Sockets, StartError
     })
 }
 
+/// The smallest buffers among the UDP listeners' sockets, in bytes as the kernel's limits are written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Granted {
+    pub(crate) receive: usize,
+    pub(crate) send: usize,
+}
+
+impl Granted {
+    /// What each of them should be.
+    pub(crate) const WANTED: usize = LISTENER_BUFFER;
+
+    /// What the kernel granted; `None` without sockets.
+    pub(crate) fn of(udp: &[Vec<UdpSocket>]) -> Option<Self> {
+        // The kernel tells twice what it was asked for, which is what it sets aside.
+        udp.iter()
+            .flatten()
+            .map(|socket| {
+                let socket = SockRef::from(socket);
+                Self {
+                    receive: socket.recv_buffer_size().unwrap_or(0) / 2,
+                    send: socket.send_buffer_size().unwrap_or(0) / 2,
+                }
+            })
+            .reduce(|a, b| Self {
+                receive: a.receive.min(b.receive),
+                send: a.send.min(b.send),
+            })
+    }
+
+    /// Whether both are as large as they should be.
+    pub(crate) const fn is_enough(self) -> bool {
+        self.receive >= LISTENER_BUFFER && self.send >= LISTENER_BUFFER
+    }
+}
+
 /// One socket a worker on one address. The first picks the port, when the kernel is to pick it.
 fn bind_udp(configured: SocketAddr, workers: &mut [Vec<UdpSocket>]) -> io::Result<SocketAddr> {
     // SO_REUSEPORT would let a second relay of the same user share the address unnoticed, each getting a share of the
@@ -112,6 +156,7 @@ fn bind_udp(configured: SocketAddr, workers: &mut [Vec<UdpSocket>]) -> io::Resul
     }
     let options = UdpOptions {
         receive_buffer: Some(LISTENER_BUFFER),
+        send_buffer: Some(LISTENER_BUFFER),
         ..UdpOptions::listener()
     };
     let mut address = configured;
@@ -157,19 +202,85 @@ fn bind_admin(address: &AdminAddress) -> Result<AdminSocket, StartError> {
                 address: format!("unix:{}", path.display()),
                 source,
             };
-            let socket = bind_unix(path).map_err(failed)?;
-            socket.set_nonblocking(true).map_err(failed)?;
-            Ok(AdminSocket::Unix(socket, path.clone()))
+            let (socket, file) = bind_unix(path).map_err(failed)?;
+            Ok(AdminSocket::Unix(socket, file))
         }
     }
 }
 
 /// A socket file that a relay left behind when it was killed is replaced; one that somebody answers on is not.
-fn bind_unix(path: &Path) -> io::Result<UnixListener> {
+fn bind_unix(path: &Path) -> io::Result<(UnixListener, SocketFile)> {
     let is_socket =
         std::fs::symlink_metadata(path).is_ok_and(|metadata| metadata.file_type().is_socket());
-    if is_socket && UnixStream::connect(path).is_err() {
+    // Only a refusal says that nobody is there. A full backlog or a missing permission is somebody's.
+    if is_socket
+        && UnixStream::connect(path)
+            .is_err_and(|error| error.kind() == io::ErrorKind::ConnectionRefused)
+    {
         std::fs::remove_file(path)?;
     }
-    UnixListener::bind(path)
+    let socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;
+    socket.bind(&SockAddr::unix(path)?)?;
+    let file = SocketFile(path.to_path_buf());
+    // Whatever the umask is, and before anybody can connect.
+    std::fs::set_permissions(path, Permissions::from_mode(ADMIN_MODE))?;
+    socket.listen(BACKLOG)?;
+    socket.set_nonblocking(true)?;
+    Ok((socket.into(), file))
+}
+
+#[cfg(test)]
+#[expect(clippy::unwrap_used, reason = "tests")]
+mod tests {
+    use super::*;
+
+    fn socket_name(test: &str) -> PathBuf {
+        std::env::temp_dir().join(format!("taciturn-{test}-{}.sock", std::process::id()))
+    }
+
+    #[test]
+    fn an_admin_socket_is_closed_to_others_and_goes_with_its_relay() {
+        let path = socket_name("mode");
+        let (listener, file) = bind_unix(&path).unwrap();
+        let mode = std::fs::metadata(&path).unwrap().permissions().mode();
+        assert_eq!(mode & 0o777, 0o660);
+        UnixStream::connect(&path).unwrap();
+        drop((listener, file));
+        assert!(!path.exists());
+    }
+
+    #[test]
+    fn only_a_dead_socket_is_replaced() {
+        let path = socket_name("dead");
+        let (listener, file) = bind_unix(&path).unwrap();
+        assert_eq!(
+            bind_unix(&path).unwrap_err().kind(),
+            io::ErrorKind::AddrInUse
+        );
+        assert!(path.exists());
+        drop(listener);
+        // A name without a listener, as after a kill.
+        assert!(path.exists());
+        let (_listener, again) = bind_unix(&path).unwrap();
+        drop(again);
+        drop(file);
+
+        // A socket of another kind answers no stream, and is not ours to remove.
+        let _other = std::os::unix::net::UnixDatagram::bind(&path).unwrap();
+        assert!(bind_unix(&path).is_err());
+        assert!(path.exists());
+        std::fs::remove_file(&path).unwrap();
+    }
+
+    #[test]
+    fn listeners_have_large_buffers_both_ways() {
+        let mut workers = vec![Vec::new()];
+        bind_udp(([127, 0, 0, 1], 0).into(), &mut workers).unwrap();
+        let socket = SockRef::from(&workers[0][0]);
+        let fresh = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
+        let fresh = SockRef::from(&fresh);
+        assert!(socket.send_buffer_size().unwrap() >= fresh.send_buffer_size().unwrap());
+        let granted = Granted::of(&workers).unwrap();
+        assert_eq!(granted.send, socket.send_buffer_size().unwrap() / 2);
+    }
 }
