@@ -14,6 +14,7 @@ use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned};
 use taciturn_protocol::address::ChannelRange;
 use taciturn_protocol::credentials::{
     Credentials, Hashes, HmacHash, LongTermKey, PasswordAlgorithm, Realm, SharedSecret, mint,
+    password_for,
 };
 use taciturn_protocol::wire::{
     Attributes, Class, FirstByte, Framed, Method, TransactionId, Writer, stream,
@@ -49,6 +50,10 @@ pub(crate) struct Answer {
 }
 
 impl Answer {
+    pub(crate) fn bytes(&self) -> &[u8] {
+        &self.bytes
+    }
+
     pub(crate) fn attributes(&self) -> Attributes<'_> {
         Framed::parse(&self.bytes).unwrap().unauthenticated()
     }
@@ -86,7 +91,8 @@ pub(crate) enum Link {
 /// A TURN client.
 pub(crate) struct Client {
     pub(crate) link: Link,
-    credentials: Credentials,
+    username: Vec<u8>,
+    password: String,
     key: Option<LongTermKey>,
     nonce: Vec<u8>,
     next_id: u64,
@@ -132,9 +138,25 @@ impl Client {
         let secret = SharedSecret::new("test", SECRET.as_bytes(), Hashes::BOTH).unwrap();
         let now = Clock::start().unix();
         let ttl = Duration::from_secs(600);
+        let Credentials {
+            username, password, ..
+        } = mint(&secret, HmacHash::Sha256, user, ttl, now).unwrap();
+        Self::known_as(link, username.into_bytes(), password)
+    }
+
+    /// A client whose user name no signalling server would have made, with the password that belongs to it.
+    pub(crate) fn strangely_named(link: Link, user: &[u8]) -> Self {
+        let expires = Clock::start().unix().as_secs() + 600;
+        let username = [expires.to_string().as_bytes(), b":", user].concat();
+        let password = password_for(SECRET.as_bytes(), HmacHash::Sha256, &username);
+        Self::known_as(link, username, password)
+    }
+
+    fn known_as(link: Link, username: Vec<u8>, password: String) -> Self {
         Self {
             link,
-            credentials: mint(&secret, HmacHash::Sha256, user, ttl, now).unwrap(),
+            username,
+            password,
             key: None,
             nonce: Vec::new(),
             next_id: 1,
@@ -156,7 +178,7 @@ impl Client {
         let mut writer = Writer::new(&mut buffer, Class::Request, method, id);
         attributes(&mut writer);
         if let Some(key) = &self.key {
-            writer.username(self.credentials.username.as_bytes());
+            writer.username(&self.username);
             writer.realm(REALM.as_bytes());
             writer.nonce(&self.nonce);
             writer.message_integrity(key.as_bytes());
@@ -196,14 +218,11 @@ impl Client {
         assert_eq!(answer.code(), 401);
         self.nonce = answer.attributes().nonce().unwrap().to_vec();
         let realm = Realm::new(REALM).unwrap();
-        let Credentials {
-            username, password, ..
-        } = &self.credentials;
         let key = LongTermKey::derive(
             PasswordAlgorithm::Md5,
-            username.as_bytes(),
+            &self.username,
             &realm,
-            password,
+            &self.password,
         );
         self.key = Some(key.unwrap());
     }

@@ -5,6 +5,7 @@
 #![cfg(feature = "relay")]
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
+mod answers;
 mod bad_input;
 mod calls;
 mod client;

@@ -35,7 +35,8 @@ pub(crate) struct Setup {
     pub(crate) limits: String,
     pub(crate) peers: String,
     pub(crate) admin: Option<SocketAddr>,
-    /// What the command line begins with: `nsenter ...`, `prlimit ...`.
+    pub(crate) log_level: &'static str,
+    /// What the command line begins with, such as `prlimit ...`.
     pub(crate) wrapper: Vec<OsString>,
 }
 
@@ -53,6 +54,7 @@ impl Setup {
             limits: "unauthenticated-per-second = 0".to_owned(),
             peers: "allow-loopback = true".to_owned(),
             admin: None,
+            log_level: "info",
             wrapper: Vec::new(),
         }
     }
@@ -92,6 +94,7 @@ impl Setup {
             |address| address.to_string(),
         );
         text += &format!("[admin]\naddress = \"{admin}\"\n[log]\nformat = \"json\"\n");
+        text += &format!("level = \"{}\"\n", self.log_level);
         for (section, keys) in [
             ("relayed", &self.relayed),
             ("limits", &self.limits),
@@ -110,7 +113,7 @@ pub(crate) fn loopback() -> Ipv4Addr {
     let number = NEXT.fetch_add(1, Ordering::Relaxed);
     Ipv4Addr::new(
         127,
-        1 + high,
+        1 + high % 254,
         low,
         1 + u8::try_from(number).expect("fewer than 255 relays in a run"),
     )

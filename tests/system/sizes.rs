@@ -132,6 +132,9 @@ fn payloads_that_do_not_fit_are_dropped_whole_and_counted() {
         for length in lengths {
             peer.send_to(&numbered(length), relayed).unwrap();
             expected += 1;
+            eventually("the count of a dropped payload", || {
+                send_failures(&relay) == expected
+            });
         }
         peer.send_to(b"fits", relayed).unwrap();
         assert_next(&mut client, channel, to);
