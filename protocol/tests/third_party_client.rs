@@ -128,9 +128,11 @@ fn exchange(sim: &mut Sim, number: usize, peer: SocketAddr, over_channel: bool) 
 }
 
 /// A short call from beginning to end: every address family asked for, indications first, then a channel.
-fn call(transport: Transport, families: &[AddressFamily]) -> Sim {
+fn call(transport: Transport, families: &[AddressFamily], integrity: IntegrityAlgorithm) -> Sim {
     let mut sim = Sim::new(FAIR, 1, limits());
-    let caller = sim.join(transport, config(families));
+    let mut config = config(families);
+    config.set_supported_integrity(integrity);
+    let caller = sim.join(transport, config);
     let relayed = allocate(&mut sim, caller);
     assert_eq!(relayed.len(), families.len());
     assert_eq!(sim.server.load().allocations, 1);
@@ -163,7 +165,7 @@ const BOTH: &[AddressFamily] = &[AddressFamily::IPV4, AddressFamily::IPV6];
 fn a_foreign_client_holds_a_call_in_every_family() {
     for families in [V4, V6, BOTH] {
         for transport in [Transport::Udp, Transport::Tcp] {
-            let mut sim = call(transport, families);
+            let mut sim = call(transport, families, IntegrityAlgorithm::Sha256);
             let (first, others) = sim.answered.split_first().unwrap();
             assert_eq!(
                 (first.integrity, first.code),
@@ -179,6 +181,15 @@ fn a_foreign_client_holds_a_call_in_every_family() {
             }
             sim.assert_nothing_left();
         }
+    }
+}
+
+/// S-30: a client that chooses MD5 by name and checks SHA-1 only holds a call as well (RFC 8489 §9.2.4)
+#[test]
+fn a_foreign_client_that_knows_sha1_only_holds_a_call() {
+    for transport in [Transport::Udp, Transport::Tcp] {
+        let mut sim = call(transport, V4, IntegrityAlgorithm::Sha1);
+        sim.assert_nothing_left();
     }
 }
 

@@ -6,7 +6,7 @@ use alloc::boxed::Box;
 use core::fmt;
 
 use super::effect::Verdict;
-use crate::credentials::LongTermKey;
+use crate::credentials::{LongTermKey, PasswordAlgorithm};
 use crate::forward::DropReason;
 use crate::wire::{Class, Method, TransactionId, Writer};
 
@@ -46,7 +46,14 @@ impl Reply {
         match seal {
             Seal::None => {}
             Seal::Sha1(key) => writer.message_integrity(key.as_bytes()),
-            Seal::Sha256(key) => writer.message_integrity_sha256(key.as_bytes()),
+            Seal::Sha256(key) => {
+                // RFC 8489 §9.2.4 asks for SHA-256 also of clients that chose MD5 by name, and some of those know SHA-1
+                // only: they find the attribute that they can check in front of it.
+                if key.algorithm() == PasswordAlgorithm::Md5 {
+                    writer.message_integrity(key.as_bytes());
+                }
+                writer.message_integrity_sha256(key.as_bytes());
+            }
         }
         // S-14: a client that sends FINGERPRINT gets one back.
         if echo.fingerprint {
