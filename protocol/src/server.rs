@@ -26,7 +26,8 @@ use rand_core::{RngCore, SeedableRng};
 use slab::Slab;
 
 use crate::address::{Family, FiveTuple, Transport};
-use crate::forward::{AllocationId, DropReason, RelayedId};
+use crate::credentials::UserName;
+use crate::forward::{AllocationId, DropReason, MeterId, RelayedId};
 use crate::status::Load;
 use crate::time::{Instant, Now};
 use crate::wire::{Class, Framed, Method};
@@ -34,10 +35,10 @@ use crate::wire::{Class, Framed, Method};
 use allocation::Allocation;
 use budget::AnswerBudget;
 use expiry::{Deadlines, Expiring};
-use meters::Meters;
 use pending::{Pending, SocketUse};
 use port_pool::PortPool;
 use reservation::Reservation;
+use users::Users;
 
 pub use drain::{Alternate, Drain};
 pub use effect::{BindError, Effect, EndCause, Event, RelayedPort, Verdict};
@@ -60,7 +61,6 @@ mod drain;
 mod effect;
 mod expiry;
 mod icmp;
-mod meters;
 pub mod peers;
 mod pending;
 mod port_pool;
@@ -72,6 +72,7 @@ mod settings;
 mod snapshot;
 #[cfg(test)]
 mod tests;
+mod users;
 
 /// How long an answer to Allocate is repeated for its retransmissions (RFC 8489 §6.3.1).
 const RETRANSMISSION_WINDOW: Duration = Duration::from_secs(40);
@@ -95,7 +96,7 @@ pub struct Server {
     // What each relayed socket is for; its key is the `RelayedId`.
     sockets: Slab<SocketUse>,
     pools: Vec<PortPool>,
-    meters: Meters,
+    users: Users,
     deadlines: Deadlines,
     effects: VecDeque<Effect>,
 }
@@ -117,7 +118,7 @@ impl Server {
         let pending_by_client = HashMap::with_hasher(hasher());
         let sources = HashMap::with_hasher(hasher());
         let reservations = HashMap::with_hasher(hasher());
-        let meters = Meters::new(hasher());
+        let users = Users::new(hasher());
         let budget_seed = [
             random.next_u64(),
             random.next_u64(),
@@ -143,7 +144,7 @@ impl Server {
             reservations,
             sockets: Slab::new(),
             pools,
-            meters,
+            users,
             deadlines: Deadlines::default(),
             effects: VecDeque::new(),
         }
@@ -207,9 +208,12 @@ impl Server {
                 Expiring::Channel(allocation, number) => self.channel_expired(allocation, number),
                 Expiring::Reservation(token) => self.reservation_expired(now, token),
                 Expiring::Claim(claim) => self.claim_expired(now, claim),
-                Expiring::Quarantine(address, port) => {
+                Expiring::Quarantine(address, port, user) => {
                     if let Some(pool) = self.pools.get_mut(usize::from(address)) {
                         pool.release(port);
+                    }
+                    if let Some(user) = user {
+                        self.users.rested(user);
                     }
                 }
             }
@@ -264,7 +268,7 @@ impl Server {
             self.sockets.len(),
             self.pending.len() + self.pending_by_client.len(),
             self.reservations.len(),
-            self.allocations.len() + self.by_client.len() + self.sources.len() + self.meters.len(),
+            self.allocations.len() + self.by_client.len() + self.sources.len() + self.users.len(),
         ]
     }
 
@@ -299,15 +303,21 @@ impl Server {
         ))
     }
 
-    /// Closes a relayed socket and keeps its port back.
-    fn close_socket(&mut self, now: Now, relayed: RelayedId, port: RelayedPort) {
+    /// Closes a relayed socket and keeps its port back, on the account of the user that used it.
+    fn close_socket(
+        &mut self,
+        now: Now,
+        relayed: RelayedId,
+        port: RelayedPort,
+        user: Option<MeterId>,
+    ) {
         self.sockets.try_remove(relayed.0 as usize);
         self.effects.push_back(Effect::UnbindRelayed { relayed });
-        self.give_back(now, port);
+        self.give_back(now, port, user);
     }
 
     /// Puts a port that nobody holds any more into its owner's quarantine.
-    fn give_back(&mut self, now: Now, port: RelayedPort) {
+    fn give_back(&mut self, now: Now, port: RelayedPort, user: Option<MeterId>) {
         if port.owner != self.settings.worker {
             self.effects.push_back(Effect::ReturnPort(port));
             return;
@@ -315,15 +325,28 @@ impl Server {
         if let Some(pool) = self.pools.get_mut(usize::from(port.address)) {
             pool.quarantine(port.port);
             let until = now.instant + self.settings.limits.quarantine;
-            self.deadlines
-                .set(until, Expiring::Quarantine(port.address, port.port));
+            let what = Expiring::Quarantine(port.address, port.port, user);
+            self.deadlines.set(until, what);
+            if let Some(user) = user {
+                self.users.rests(user);
+            }
         }
+    }
+
+    /// Whether this user has so many ports at rest that others would go short: an eighth of all, but at least eight.
+    fn wears_out_ports(&self, user: &UserName) -> bool {
+        let ports: u32 = self
+            .pools
+            .iter()
+            .map(|pool| pool.counts().iter().sum::<u32>())
+            .sum();
+        self.users.resting(user) >= (ports / 8).max(8)
     }
 
     /// Takes the news that another worker has closed a socket on one of this worker's ports.
     pub fn port_returned(&mut self, now: Now, port: RelayedPort) {
         if port.owner == self.settings.worker {
-            self.give_back(now, port);
+            self.give_back(now, port, None);
         }
     }
 

@@ -65,6 +65,10 @@ impl Server {
                 );
             }
         };
+        // Allocating and deleting in turn holds one place, and would still use up every port.
+        if self.wears_out_ports(&request.user) {
+            return request.error(ErrorCode::AllocationQuotaReached, reply);
+        }
         let lifetime = self.granted_lifetime(attributes);
         // A reservation of this worker gives its place back when it is taken, and so makes room for its allocation.
         let taken = match asked {
@@ -81,7 +85,7 @@ impl Server {
         };
         if let Err(exceeded) = self.reserve_places(&request.user, places) {
             if let Some(relayed) = taken {
-                self.close_socket(now, relayed.id, relayed.port);
+                self.close_socket(now, relayed.id, relayed.port, None);
             }
             return request.error(
                 match exceeded {

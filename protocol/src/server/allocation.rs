@@ -160,7 +160,7 @@ impl Server {
             }
         }
         self.quota.release(&allocation.user);
-        self.meters.give_back(&allocation.user);
+        self.users.give_back(allocation.meter);
     }
 
     /// Removes one relayed address with the permissions and channels of its family (T-82, T-84).
@@ -206,6 +206,6 @@ impl Server {
         });
         deadlines.stop(gone.expires_at, Expiring::Relayed(id, family));
         effects.push_back(Effect::RemoveRoute(gone.route(id, client, meter)));
-        self.close_socket(now, gone.id, gone.port);
+        self.close_socket(now, gone.id, gone.port, Some(meter));
     }
 }

@@ -7,7 +7,7 @@ use alloc::collections::BTreeSet;
 use core::net::IpAddr;
 
 use crate::address::{ChannelNumber, Family};
-use crate::forward::{AllocationId, RelayedId};
+use crate::forward::{AllocationId, MeterId, RelayedId};
 use crate::time::Instant;
 
 /// A thing that expires.
@@ -23,8 +23,8 @@ pub(super) enum Expiring {
     Reservation([u8; 8]),
     /// A claim for another worker's reserved port that has not been answered.
     Claim(RelayedId),
-    /// A freed port that may be given out again: index of the relayed address, port.
-    Quarantine(u8, u16),
+    /// A freed port that may be given out again: index of the relayed address, port, and the user that used it.
+    Quarantine(u8, u16, Option<MeterId>),
 }
 
 /// All deadlines of one server.

@@ -138,7 +138,7 @@ impl Server {
             }
             Err(error) => {
                 self.sockets.try_remove(relayed.0 as usize);
-                self.give_back(now, binding.port);
+                self.give_back(now, binding.port, None);
                 if binding.successor {
                     // The pair is broken: its even half must go too before another pair is tried.
                     if let Some(even) = self
@@ -146,10 +146,10 @@ impl Server {
                         .get_mut(index)
                         .and_then(|pending| pending.bound.pop())
                     {
-                        self.close_socket(now, even.id, even.port);
+                        self.close_socket(now, even.id, even.port, None);
                     }
                 } else if binding.wanted.port == Wanted::Pair {
-                    self.give_back(now, successor_of(binding.port));
+                    self.give_back(now, successor_of(binding.port), None);
                 }
                 let pending = self.pending.get_mut(index)?;
                 pending.attempts += 1;
@@ -266,7 +266,7 @@ impl Server {
         self.pending_by_client.remove(&pending.client);
         if pending.refuses_v6 && pending.bound.iter().any(|r| r.bound.is_ipv6()) {
             for reserved in pending.bound.drain(..) {
-                self.close_socket(now, reserved.id, reserved.port);
+                self.close_socket(now, reserved.id, reserved.port, None);
             }
             self.release_places(&pending.user, pending.places);
             refuse_unknown(
@@ -290,7 +290,7 @@ impl Server {
             .reserved
             .map(|reserved| self.reserve(now, reserved, &pending.user));
         let client = pending.client;
-        let meter = self.meters.take(&pending.user);
+        let meter = self.users.take(&pending.user);
         self.install(Allocation {
             client,
             meter,
@@ -359,12 +359,12 @@ impl Server {
         self.pending_by_client.remove(&pending.client);
         self.release_places(&pending.user, pending.places);
         for bound in pending.bound.iter().chain(&pending.reserved) {
-            self.close_socket(now, bound.id, bound.port);
+            self.close_socket(now, bound.id, bound.port, None);
         }
         // The names of sockets that somebody is still working on stay taken until the outcome is told.
         if let Some(binding) = pending.binding {
             if binding.wanted.port == Wanted::Pair && !binding.successor {
-                self.give_back(now, successor_of(binding.port));
+                self.give_back(now, successor_of(binding.port), None);
             }
             self.rename(binding.id, SocketUse::Abandoned(binding.port));
         }
@@ -389,10 +389,10 @@ impl Server {
         outcome: Result<(), BindError>,
     ) {
         match outcome {
-            Ok(()) => self.close_socket(now, relayed, port),
+            Ok(()) => self.close_socket(now, relayed, port, None),
             Err(_) => {
                 self.sockets.try_remove(relayed.0 as usize);
-                self.give_back(now, port);
+                self.give_back(now, port, None);
             }
         }
     }

@@ -15,7 +15,7 @@ use super::pending::SocketUse;
 use super::reply::Reply;
 use crate::address::{FiveTuple, RelayedAddr};
 use crate::credentials::UserName;
-use crate::forward::RelayedId;
+use crate::forward::{MeterId, RelayedId};
 use crate::time::{Instant, Now};
 
 /// RFC 8656 §7.2: at least 30 s.
@@ -29,6 +29,7 @@ const CLAIM_PATIENCE: Duration = Duration::from_secs(5);
 pub(super) struct Reservation {
     pub(super) relayed: Relayed,
     pub(super) user: UserName,
+    pub(super) meter: MeterId,
     pub(super) expires_at: Instant,
 }
 
@@ -49,6 +50,7 @@ impl Server {
             Reservation {
                 relayed: reserved,
                 user: user.clone(),
+                meter: self.users.take(user),
                 expires_at,
             },
         );
@@ -58,7 +60,9 @@ impl Server {
     pub(super) fn reservation_expired(&mut self, now: Now, token: [u8; 8]) {
         if let Some(reservation) = self.reservations.remove(&token) {
             self.quota.release(&reservation.user);
-            self.close_socket(now, reservation.relayed.id, reservation.relayed.port);
+            let Relayed { id, port, .. } = reservation.relayed;
+            self.close_socket(now, id, port, Some(reservation.meter));
+            self.users.give_back(reservation.meter);
         }
     }
 
@@ -69,6 +73,7 @@ impl Server {
         }
         let reservation = self.reservations.remove(&token)?;
         self.quota.release(&reservation.user);
+        self.users.give_back(reservation.meter);
         self.deadlines
             .stop(reservation.expires_at, Expiring::Reservation(token));
         Some(reservation.relayed)
@@ -105,7 +110,7 @@ impl Server {
         };
         let Some(index) = pending else {
             match outcome {
-                Some(port) => self.close_socket(now, relayed, port),
+                Some(port) => self.close_socket(now, relayed, port, None),
                 None => drop(self.sockets.try_remove(relayed.0 as usize)),
             }
             return None;

@@ -197,7 +197,7 @@ impl Server {
                 expires_at,
             });
         }
-        let meter = self.meters.take(&user);
+        let meter = self.users.take(&user);
         let id = self.install(Allocation {
             client: state.client,
             meter,

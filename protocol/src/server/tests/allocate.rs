@@ -412,6 +412,35 @@ fn quotas_are_kept() {
     sim.allocate(&mut carol);
 }
 
+/// A-08, T-33: whoever allocates and deletes in turn cannot wear out the ports that others need: their rest counts.
+#[test]
+fn a_user_cannot_wear_out_the_ports() {
+    let mut sim = Sim::with(Choices {
+        relayed: vec![RELAYED_V4],
+        ports: 50_000..=50_079,
+        ..Choices::default()
+    });
+    let mut greedy = sim.client(1);
+    let mut granted = 0;
+    for _ in 0..100 {
+        let answer = allocate_with(&mut sim, &mut greedy, |_| {});
+        match answer.code() {
+            None => granted += 1,
+            code => assert_eq!(code, Some(486)),
+        }
+        if answer.code().is_none() {
+            assert_eq!(sim.refresh(&mut greedy, Some(0)).code(), None);
+        }
+    }
+    assert_eq!(granted, 10, "an eighth");
+    let mut other = Client::new(2, &credentials("bob", Duration::from_secs(3600)));
+    sim.allocate(&mut other);
+    sim.advance(Duration::from_secs(61));
+    sim.allocate(&mut greedy);
+    sim.advance(Duration::from_secs(700));
+    sim.assert_nothing_left();
+}
+
 /// T-26, T-30: the lifetime is what was asked for within 600 s and 3600 s.
 #[test]
 fn lifetimes_are_kept_within_bounds() {
