@@ -10,6 +10,7 @@
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream, UdpSocket};
 use std::path::Path;
+use std::sync::OnceLock;
 use std::time::Duration;
 
 use taciturn_protocol::address::ChannelRange;
@@ -144,7 +145,9 @@ impl Client {
 
     fn new(link: Link, user: &str) -> Self {
         let secret = SharedSecret::new("test", SECRET.as_bytes(), Hashes::BOTH).unwrap();
-        let now: UnixTime = Clock::start().unix();
+        // The expiry is part of the name, and a reservation is its user's: one user has one name for the whole run.
+        static BEGUN: OnceLock<UnixTime> = OnceLock::new();
+        let now = *BEGUN.get_or_init(|| Clock::start().unix());
         let credentials =
             mint(&secret, HmacHash::Sha1, user, Duration::from_secs(600), now).unwrap();
         Self {
