@@ -35,6 +35,8 @@ pub(super) struct Slot {
     pub(super) len: usize,
     pub(super) control_len: usize,
     pub(super) truncated: bool,
+    /// The control messages were cut short: where the datagrams end, or whom they were sent to, is not known.
+    pub(super) uncertain: bool,
 }
 
 impl Slot {
@@ -44,6 +46,7 @@ impl Slot {
         len: 0,
         control_len: 0,
         truncated: false,
+        uncertain: false,
     };
 }
 
@@ -199,7 +202,8 @@ pub struct Datagram<'a> {
     pub to: Option<IpAddr>,
     /// DSCP and ECN as received, when the socket asks for the traffic class; otherwise 0.
     pub traffic_class: u8,
-    /// Longer than the buffer: the bytes are not the whole datagram, which must be dropped (never relayed short).
+    /// Longer than the buffer, or without all of what the kernel had to say about it: the bytes may not be one whole
+    /// datagram, which must be dropped (never relayed short).
     pub truncated: bool,
     /// The UDP payload.
     pub bytes: &'a [u8],
@@ -242,6 +246,7 @@ struct Train {
     from: SocketAddr,
     received: Received,
     truncated: bool,
+    uncertain: bool,
     start: usize,
     left: usize,
 }
@@ -271,7 +276,7 @@ impl<'a> Iterator for Datagrams<'a> {
             to: train.received.to,
             traffic_class: train.received.traffic_class,
             // Of a train that was cut short only the last segment can be incomplete.
-            truncated: train.truncated && left == 0,
+            truncated: train.uncertain || train.truncated && left == 0,
             bytes: &self.batch.memory[train.start..train.start + len],
             at: Payload {
                 generation: self.batch.generation,
@@ -297,6 +302,7 @@ impl Datagrams<'_> {
                 from,
                 received: cmsg::parse_received(control),
                 truncated: slot.truncated,
+                uncertain: slot.uncertain,
                 start: index * self.batch.stride,
                 left: slot.len.min(self.batch.capacity),
             });
@@ -328,6 +334,7 @@ mod tests {
         slot.name = RawAddr::from_socket_addr(&"127.0.0.1:9".parse().expect("written here"));
         slot.len = bytes.len();
         slot.truncated = truncated;
+        slot.uncertain = false;
         slot.control_len = 0;
         if segment > 0 {
             slot.control[..8].copy_from_slice(&20_usize.to_ne_bytes());
@@ -384,6 +391,17 @@ mod tests {
         assert_eq!(marks, [false, false, true]);
         let filled = deliver(&mut batch, b"0123456789", 0, true);
         assert!(batch.datagrams(filled).all(|datagram| datagram.truncated));
+    }
+
+    /// control messages that were cut short (MSG_CTRUNC) leave no datagram of their buffer certain.
+    #[test]
+    fn datagrams_whose_control_messages_were_cut_are_all_marked() {
+        let mut batch = ReceiveBatch::with_shape(2, 10);
+        let filled = deliver(&mut batch, b"aaaabbbbcc", 4, false);
+        batch.slots[0].uncertain = true;
+        assert!(batch.datagrams(filled).all(|datagram| datagram.truncated));
+        let filled = deliver(&mut batch, b"aaaa", 0, false);
+        assert!(!batch.datagrams(filled).any(|datagram| datagram.truncated));
     }
 
     #[test]

@@ -158,7 +158,12 @@ struct Flush<'f> {
 impl Flush<'_> {
     fn lane(&mut self, lane: &LaneQueue, assembly: &mut Assembly) {
         let mut cursor = lane.first();
-        while self.queue.at(cursor).is_some() {
+        while let Some((transmit, next)) = self.queue.at(cursor) {
+            if transmit.dont_fragment {
+                self.whole(transmit);
+                cursor = next;
+                continue;
+            }
             assembly.clear();
             cursor = self.assemble(cursor, assembly);
             assembly.seal(self.queue);
@@ -170,9 +175,31 @@ impl Flush<'_> {
         }
     }
 
+    /// Sends one datagram with DF, at its turn.
+    #[cold]
+    fn whole(&mut self, transmit: &Transmit) {
+        let Some(parts) = self.queue.parts(transmit, self.received) else {
+            return self.outcome.fail(SendFailure::Stale, 1);
+        };
+        self.outcome.calls += 1;
+        match self
+            .socket
+            .send_dont_fragment(&transmit.destination, &parts)
+        {
+            Ok(()) => {
+                self.outcome.datagrams += 1;
+                self.outcome.bytes += transmit.len() as u64;
+            }
+            Err(failure) => self.outcome.fail(failure, 1),
+        }
+    }
+
     /// Makes messages from `cursor` on, as many as one call takes; returns where to go on.
     fn assemble(&mut self, mut cursor: Cursor, assembly: &mut Assembly) -> Cursor {
         while let Some((transmit, next)) = self.queue.at(cursor) {
+            if transmit.dont_fragment {
+                break;
+            }
             let Some(parts) = self.queue.parts(transmit, self.received) else {
                 self.outcome.fail(SendFailure::Stale, 1);
                 cursor = next;

@@ -174,6 +174,7 @@ pub(super) fn receive_many(fd: BorrowedFd<'_>, free: Free<'_>) -> io::Result<usi
         // An integer of another width in other C libraries, hence the cast to whatever is needed.
         slot.control_len = header.0.msg_hdr.msg_controllen as _;
         slot.truncated = header.0.msg_hdr.msg_flags & libc::MSG_TRUNC != 0;
+        slot.uncertain = header.0.msg_hdr.msg_flags & libc::MSG_CTRUNC != 0;
     }
     Ok(received)
 }

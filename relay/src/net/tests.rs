@@ -655,6 +655,25 @@ fn a_datagram_that_must_not_be_fragmented_is_sent_and_the_mode_does_not_stick() 
 }
 
 #[test]
+fn a_datagram_with_df_keeps_its_place() {
+    let (from, to) = (relayed("127.0.0.1:0"), relayed("127.0.0.1:0"));
+    let destination = Destination::new(to.local_addr());
+    let mut batch = SendBatch::new();
+    batch.push_copy(Lane(0), &destination, &[b"1"]);
+    batch.push_copy(Lane(0), &destination, &[b"2"]);
+    batch.push_dont_fragment(Lane(0), &destination, b"3");
+    batch.push_copy(Lane(0), &destination, &[b"4"]);
+    batch.push_dont_fragment(Lane(0), &destination, b"5");
+    let outcome = batch.flush(&ReceiveBatch::with_shape(1, 64), |_| Some(&from));
+    assert_eq!((outcome.datagrams, outcome.bytes), (5, 5));
+    assert_eq!(
+        bytes_of(&receive(&to, 5)).concat(),
+        b"12345",
+        "in the order in which they were queued"
+    );
+}
+
+#[test]
 fn a_full_receive_buffer_is_counted_by_the_kernel() {
     let options = UdpOptions {
         receive_buffer: Some(4096),

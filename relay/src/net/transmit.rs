@@ -16,6 +16,11 @@ const TRANSMITS: usize = 1024;
 const OWN_BYTES: usize = 64 * 1024;
 /// Sockets that a batch sends from before it allocates.
 const LANES: usize = 256;
+/// Bytes, transmits and sockets that an emptied batch keeps room for: what a busy round needs. A flood's worth is given
+/// back.
+const OWN_BYTES_KEPT: usize = 2 * 1024 * 1024;
+const TRANSMITS_KEPT: usize = 16 * 1024;
+const LANES_KEPT: usize = 4 * 1024;
 /// Ends a chain of transmits, and marks a free place in the table of lanes.
 const NONE: u32 = u32::MAX;
 /// At most this much zero padding follows a payload: a STUN attribute ends on a multiple of 4 (RFC 8489 §14).
@@ -55,6 +60,8 @@ pub(super) struct Transmit {
     own_len: u32,
     payload: Option<Payload>,
     padding: u8,
+    /// Set DF (RFC 8656 §14.9).
+    pub(super) dont_fragment: bool,
     /// The next transmit of the same lane, or [`NONE`].
     next: u32,
 }
@@ -172,6 +179,7 @@ impl SendBatch {
                 own_len: index(header.len()),
                 payload: Some(payload),
                 padding: padding.min(3),
+                dont_fragment: false,
                 next: NONE,
             },
         );
@@ -179,6 +187,24 @@ impl SendBatch {
 
     /// Queues a datagram made of these parts, copying them.
     pub fn push_copy(&mut self, lane: Lane, destination: &Destination, parts: &[&[u8]]) {
+        self.link_copy(lane, destination, parts, false);
+    }
+
+    /// Queues a datagram to be sent with DF set, copying its payload; see [`UdpSocket::send_dont_fragment`]. It keeps its
+    /// place among the others of its lane.
+    ///
+    /// [`UdpSocket::send_dont_fragment`]: super::UdpSocket::send_dont_fragment
+    pub fn push_dont_fragment(&mut self, lane: Lane, destination: &Destination, payload: &[u8]) {
+        self.link_copy(lane, destination, &[payload], true);
+    }
+
+    fn link_copy(
+        &mut self,
+        lane: Lane,
+        destination: &Destination,
+        parts: &[&[u8]],
+        dont_fragment: bool,
+    ) {
         let start = self.queue.own.len();
         for part in parts {
             self.queue.own.extend_from_slice(part);
@@ -191,6 +217,7 @@ impl SendBatch {
                 own_len: index(self.queue.own.len() - start),
                 payload: None,
                 padding: 0,
+                dont_fragment,
                 next: NONE,
             },
         );
@@ -201,12 +228,17 @@ impl SendBatch {
         self.queue.transmits.len()
     }
 
+    /// Bytes copied into the queue: headers, replies, payloads from streams.
+    pub fn copied_bytes(&self) -> usize {
+        self.queue.own.len()
+    }
+
     /// Whether nothing is queued.
     pub fn is_empty(&self) -> bool {
         self.queue.transmits.is_empty()
     }
 
-    /// Empties the queue; capacity stays.
+    /// Empties the queue; the capacity that a busy round needs stays.
     pub(super) fn clear(&mut self) {
         // Removed in the reverse order of insertion, so that no lane's probe sequence is broken before its turn.
         while let Some(queue) = self.lanes.last() {
@@ -217,6 +249,12 @@ impl SendBatch {
         self.queue.transmits.clear();
         self.queue.own.clear();
         self.last = 0;
+        self.queue.transmits.shrink_to(TRANSMITS_KEPT);
+        self.queue.own.shrink_to(OWN_BYTES_KEPT);
+        if self.lanes.capacity() > LANES_KEPT {
+            self.lanes = Vec::with_capacity(LANES);
+            self.table = vec![NONE; LANES * 2];
+        }
     }
 
     fn link(&mut self, lane: Lane, transmit: Transmit) {
@@ -352,6 +390,21 @@ mod tests {
                 .iter()
                 .all(|(_, datagrams)| *datagrams == [[0], [1]])
         );
+    }
+
+    #[test]
+    fn what_a_flood_has_grown_is_given_back() {
+        let mut batch = SendBatch::new();
+        let lanes = u32::try_from(LANES_KEPT).expect("a small number") + 1;
+        for lane in 0..lanes {
+            batch.push_copy(Lane(lane), &destination(1), &[&[0; 1024]]);
+        }
+        assert!(batch.copied_bytes() > OWN_BYTES_KEPT);
+        batch.clear();
+        assert!(batch.queue.own.capacity() <= OWN_BYTES_KEPT);
+        assert!(batch.lanes.capacity() <= LANES_KEPT);
+        batch.push_copy(Lane(1), &destination(1), &[b"x"]);
+        assert_eq!(batch.len(), 1);
     }
 
     #[test]
