@@ -7,6 +7,7 @@ use std::os::fd::{AsFd, BorrowedFd};
 use std::time::Duration;
 
 use rustls::ServerConnection;
+use socket2::SockRef;
 use taciturn_protocol::address::ChannelRange;
 use taciturn_protocol::address::{ClientAddr, FiveTuple};
 use taciturn_protocol::time::Instant;
@@ -24,14 +25,42 @@ const TAIL_KEPT: usize = 4 * 1024;
 /// Buffers that nothing has used for this long are given back.
 const RELEASE_AFTER: Duration = Duration::from_secs(10);
 
-/// What one connection may cost.
-#[derive(Clone, Copy, Debug)]
-pub struct StreamLimits {
-    /// A connection on which nothing moves for this long is closed. [`Connection::set_idle`] changes it.
+/// How long a connection may keep the relay waiting.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Patience {
+    /// A connection on which nothing moves for this long is closed.
     pub idle: Duration,
     /// A frame has to be complete this long after its first byte.
     pub frame: Duration,
     /// A client that takes not one byte of what it is owed for this long is given up.
+    pub stall: Duration,
+    /// The kernel gives a connection up when nothing of what it sent was acknowledged for this long
+    /// (`TCP_USER_TIMEOUT`); `None` leaves it as it was when the worker took the connection over.
+    pub unacknowledged: Option<Duration>,
+}
+
+impl Patience {
+    /// Towards a client that holds an allocation: a call outlives a tunnel, a sleeping phone, a change of networks. An
+    /// allocation lives for at most an hour without a Refresh, so its lifetime ends it before any of these does.
+    pub const ALLOCATION: Self = {
+        let beyond = Duration::from_secs(2 * 3600);
+        Self {
+            idle: beyond,
+            frame: beyond,
+            stall: beyond,
+            unacknowledged: Some(beyond),
+        }
+    };
+}
+
+/// What one connection may cost.
+#[derive(Clone, Copy, Debug)]
+pub struct StreamLimits {
+    /// [`Patience::idle`] of a connection that holds nothing.
+    pub idle: Duration,
+    /// [`Patience::frame`] likewise.
+    pub frame: Duration,
+    /// [`Patience::stall`] likewise.
     pub stall: Duration,
     /// Longest STUN message other than a Send indication, in bytes.
     pub control_frame_bytes: usize,
@@ -61,6 +90,16 @@ impl Default for StreamLimits {
 }
 
 impl StreamLimits {
+    /// The patience with a client that holds nothing.
+    pub const fn patience(&self) -> Patience {
+        Patience {
+            idle: self.idle,
+            frame: self.frame,
+            stall: self.stall,
+            unacknowledged: None,
+        }
+    }
+
     const fn queue(&self) -> QueueLimits {
         QueueLimits {
             media_bytes: self.media_bytes,
@@ -78,9 +117,12 @@ impl StreamLimits {
 #[derive(Debug)]
 pub struct Connection {
     pub(super) stream: TcpStream,
-    tls: Option<Box<ServerConnection>>,
+    pub(super) tls: Option<Box<ServerConnection>>,
     five_tuple: FiveTuple,
     limits: StreamLimits,
+    patience: Patience,
+    /// `TCP_USER_TIMEOUT` as it was before an allocation changed it.
+    unacknowledged_before: Option<Option<Duration>>,
     /// Decrypted or plain bytes that came before the worker took over.
     pub(super) early: Vec<u8>,
     /// The beginning of a frame whose rest has not come yet.
@@ -121,6 +163,8 @@ impl Connection {
                 server,
             },
             limits,
+            patience: limits.patience(),
+            unacknowledged_before: None,
             early,
             tail: Vec::new(),
             needed: 0,
@@ -262,11 +306,14 @@ impl Connection {
 
     /// When [`Connection::handle_timeout`] next has something to do.
     pub fn poll_timeout(&self) -> Option<Instant> {
+        let patience = self.patience;
         let deadlines = [
-            // While something is owed it is the stall deadline that counts.
-            (!self.wants_write()).then(|| self.last_moved + self.limits.idle),
-            self.frame_since.map(|since| since + self.limits.frame),
-            self.blocked_since.map(|since| since + self.limits.stall),
+            // While the client does not take what it is owed it is the stall deadline that counts.
+            self.blocked_since
+                .is_none()
+                .then(|| self.last_moved + patience.idle),
+            self.frame_since.map(|since| since + patience.frame),
+            self.blocked_since.map(|since| since + patience.stall),
             self.holds_idle_buffers()
                 .then(|| self.last_moved + RELEASE_AFTER),
         ];
@@ -278,20 +325,21 @@ impl Connection {
     /// # Errors
     /// The reason to close the connection.
     pub fn handle_timeout(&mut self, now: Instant) -> Result<(), CloseReason> {
+        let patience = self.patience;
         if self
             .frame_since
-            .is_some_and(|since| since + self.limits.frame <= now)
+            .is_some_and(|since| since + patience.frame <= now)
         {
             return Err(CloseReason::FrameDeadline);
         }
         if self
             .blocked_since
-            .is_some_and(|since| since + self.limits.stall <= now)
+            .is_some_and(|since| since + patience.stall <= now)
         {
             return Err(CloseReason::Stalled);
         }
         // RFC 8489 §6.2.2: not while an answer is owed; the stall deadline covers that.
-        if self.last_moved + self.limits.idle <= now && !self.wants_write() {
+        if self.last_moved + patience.idle <= now && self.blocked_since.is_none() {
             return Err(CloseReason::Idle);
         }
         if self.holds_idle_buffers() && self.last_moved + RELEASE_AFTER <= now {
@@ -303,9 +351,27 @@ impl Connection {
         Ok(())
     }
 
-    /// Sets how long nothing may move before the connection is closed: longer while it holds an allocation.
-    pub const fn set_idle(&mut self, idle: Duration) {
-        self.limits.idle = idle;
+    /// Sets how long the connection may keep the relay waiting: longer while it holds an allocation. It begins with
+    /// [`StreamLimits::patience`].
+    pub fn set_patience(&mut self, patience: Patience) {
+        self.patience = patience;
+        let socket = SockRef::from(&self.stream);
+        // A kernel that refuses the option has no timeout of ours to lengthen.
+        let _ = match (patience.unacknowledged, self.unacknowledged_before) {
+            (Some(longer), None) => {
+                let Ok(before) = socket.tcp_user_timeout() else {
+                    return;
+                };
+                self.unacknowledged_before = Some(before);
+                socket.set_tcp_user_timeout(Some(longer))
+            }
+            (Some(longer), Some(_)) => socket.set_tcp_user_timeout(Some(longer)),
+            (None, Some(before)) => {
+                self.unacknowledged_before = None;
+                socket.set_tcp_user_timeout(before)
+            }
+            (None, None) => Ok(()),
+        };
     }
 
     /// Bytes queued and not yet given to the kernel or to TLS.

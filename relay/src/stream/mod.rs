@@ -15,6 +15,6 @@ mod socket;
 mod tests;
 
 pub use close_reason::CloseReason;
-pub use connection::{Connection, StreamLimits};
+pub use connection::{Connection, Patience, StreamLimits};
 pub use queue::{DroppedFrames, QueueClass, Queued};
 pub use scratch::{Batch, Scratch};

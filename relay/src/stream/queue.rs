@@ -173,6 +173,9 @@ impl SendQueue {
 
     /// Notes that the first `count` bytes have gone out.
     pub(super) fn consume(&mut self, mut count: usize) {
+        if count == self.bytes.len() - self.head {
+            return self.clear();
+        }
         self.head += count;
         while let Some(first) = self.entries.front_mut() {
             let gone = count.min(first.len);
@@ -189,10 +192,16 @@ impl SendQueue {
             self.entries.pop_front();
             self.begun = false;
         }
-        if self.entries.is_empty() {
-            self.bytes.clear();
-            self.head = 0;
-        }
+    }
+
+    /// Everything has gone out.
+    fn clear(&mut self) {
+        self.bytes.clear();
+        self.head = 0;
+        self.entries.clear();
+        self.begun = false;
+        self.media_bytes = 0;
+        self.control_bytes = 0;
     }
 
     /// Whether nothing is left to send.

@@ -68,7 +68,7 @@ impl Switch {
     /// The error queue of a relayed socket has entries, or epoll says so.
     pub(super) fn relayed_errors(&mut self, now: Now, slot: usize) {
         for _ in 0..ERRORS_PER_ROUND {
-            let Some(relayed) = self.sockets.relayed_in(slot) else {
+            let Some(relayed) = self.sockets.serving_in(slot) else {
                 return;
             };
             let id = relayed.id;

@@ -10,6 +10,8 @@
 use std::net::SocketAddr;
 use std::sync::mpsc::{self, Receiver, SyncSender};
 
+use taciturn_protocol::address::Transport;
+
 use super::inbox::Outbox;
 
 /// A parcel goes when it holds this many bytes.
@@ -19,15 +21,24 @@ const PARCEL_ITEMS: usize = 128;
 /// Parcels that one worker has under way, at most 4 MiB: what a slow worker has not taken by then is dropped.
 const UNDER_WAY: usize = 32;
 
+/// The allocation that a payload comes from.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Sender {
+    /// How its client reaches the relay.
+    pub(super) transport: Transport,
+    /// Its relayed address as peers see it.
+    pub(super) advertised: SocketAddr,
+    /// Its relayed address as it is bound.
+    pub(super) bound: SocketAddr,
+}
+
 /// One payload in a parcel.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Item {
     /// The relayed address that it is for.
     pub(super) to: SocketAddr,
-    /// The sender's relayed address as peers see it.
-    pub(super) from: SocketAddr,
-    /// The sender's relayed address as it is bound.
-    pub(super) from_bound: SocketAddr,
+    /// Who it is from.
+    pub(super) from: Sender,
     /// DSCP and ECN of the packet.
     pub(super) traffic_class: u8,
     start: usize,
@@ -105,8 +116,7 @@ impl Parcels {
         &mut self,
         worker: u8,
         to: SocketAddr,
-        from: SocketAddr,
-        from_bound: SocketAddr,
+        from: Sender,
         traffic_class: u8,
         payload: &[u8],
     ) -> u64 {
@@ -127,7 +137,6 @@ impl Parcels {
         parcel.items.push(Item {
             to,
             from,
-            from_bound,
             traffic_class,
             start,
             len: payload.len(),

@@ -53,7 +53,9 @@ pub enum Message {
     Drain(Option<Drain>),
     /// End this allocation; the answer says whether there was one.
     End(AllocationId, oneshot::Sender<bool>),
-    /// Say how the worker is.
+    /// Say how much the worker holds. Costs the same whatever it holds.
+    Load(oneshot::Sender<Load>),
+    /// Say how much the worker holds, and list it.
     Report(oneshot::Sender<Report>),
     /// End.
     Stop,
@@ -69,6 +71,7 @@ impl std::fmt::Debug for Message {
             Self::PortReturned(_) => "PortReturned",
             Self::Drain(_) => "Drain",
             Self::End(..) => "End",
+            Self::Load(_) => "Load",
             Self::Report(_) => "Report",
             Self::Stop => "Stop",
         })

@@ -1,20 +1,22 @@
 //! One thread per core that owns everything it touches: sockets, routes, a server, counters.
 //!
-//! Responsible for the order of one round: what is waited for, what is read first, how much of it. Not responsible for
-//! what is done with a packet (`switch`), with a control message (`control`), nor for accepting TCP (`crate::listener`).
+//! Responsible for the order of one round: what is waited for, and what is done first. Not responsible for how much is
+//! read (`reading`), for what is done with a packet (`switch`), with a control message (`control`), nor for accepting TCP
+//! (`crate::listener`).
 //!
 //! ```text
 //!  wait -> inbox -> listeners -> relayed sockets -> flush -> streams -> timeouts -> flush, close -> wait
 //! ```
 //!
-//! Every step is bounded, so that no source of work can keep another waiting for longer than a round: a listener or a
-//! relayed socket is read once, a stream once, and epoll, being level-triggered, brings back what was left. Clients'
-//! datagrams come before peers', as Allocate and Refresh are among them.
+//! Every step is bounded, so that no source of work can keep another waiting for longer than a round (`reading`), and
+//! epoll, being level-triggered, brings back what was left. Clients' datagrams come before peers', as Allocate and Refresh
+//! are among them.
 
 mod control;
 mod handover;
 mod inbox;
 mod owners;
+mod reading;
 mod sockets;
 mod streams;
 mod switch;
@@ -26,7 +28,7 @@ use std::sync::Arc;
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
-use taciturn_protocol::forward::{RelayedId, RouteTable};
+use taciturn_protocol::forward::RouteTable;
 use taciturn_protocol::server::{Reply, Server};
 use taciturn_protocol::time::{Instant, Now};
 
@@ -38,6 +40,7 @@ use crate::net::{Epoll, Events, Interest, ReceiveBatch, SendBatch, UdpSocket};
 use crate::stream::{CloseReason, Connection, Scratch, StreamLimits};
 
 use handover::Parcels;
+use reading::Turns;
 use sockets::{Sockets, UdpListener};
 use streams::Streams;
 use switch::Switch;
@@ -46,8 +49,6 @@ pub use handover::Parcel;
 pub use inbox::{AllocationReport, Inbox, Message, Outbox, Report, Seat};
 pub use owners::Owners;
 
-/// Datagrams read from one relayed socket in a round. Sparse flows have one; a burst is worth one system call.
-const RELAYED_PER_ROUND: usize = 16;
 /// Control messages taken in a round.
 const MESSAGES_PER_ROUND: usize = 64;
 /// Parcels taken in a round.
@@ -137,12 +138,17 @@ pub struct Worker {
     now: Now,
     next_sweep: Instant,
     kernel_drops: Vec<u64>,
+    rounds: u32,
+    first_relayed: Turns,
+    first_stream: Turns,
 }
 
 /// What one wait has found, by kind, so that kinds can be worked off in order.
 #[derive(Debug, Default)]
 struct Ready {
     inbox: bool,
+    /// As many events as fit came, so there may be more.
+    more: bool,
     listeners: Vec<usize>,
     relayed: Vec<(usize, bool)>,
     streams: Vec<(usize, bool, bool)>,
@@ -185,6 +191,9 @@ impl Worker {
             now: parts.clock.now(),
             next_sweep: Instant::ZERO,
             kernel_drops,
+            rounds: 0,
+            first_relayed: Turns::default(),
+            first_stream: Turns::default(),
         })
     }
 
@@ -235,6 +244,7 @@ impl Worker {
         ready.listeners.clear();
         ready.relayed.clear();
         ready.streams.clear();
+        ready.more = self.events.iter().count() == EVENTS;
         for event in self.events.iter() {
             match token::source(event.token) {
                 token::Source::Inbox => ready.inbox = true,
@@ -253,7 +263,8 @@ impl Worker {
         if self.ready.inbox && self.read_inbox(now) == Flow::Stop {
             return Flow::Stop;
         }
-        self.read_listeners(now);
+        self.rounds = self.rounds.wrapping_add(1);
+        self.read_ready_listeners(now);
         self.read_relayed(now);
         self.flush();
         self.serve_streams(now);
@@ -262,92 +273,6 @@ impl Worker {
         self.flush_streams(now);
         self.switch.sockets.close_retired();
         Flow::GoOn
-    }
-
-    // ---- the hot path begins ----
-
-    fn read_listeners(&mut self, now: Now) {
-        for position in 0..self.ready.listeners.len() {
-            let index = self.ready.listeners[position];
-            if self.batch.room() == 0 {
-                self.flush();
-            }
-            let Some(listener) = self.switch.sockets.listeners().get(index) else {
-                continue;
-            };
-            // An error of a listener is a passing one (a full buffer, an ICMP message): it never closes the socket.
-            let room = self.batch.room();
-            let Ok(filled) = listener.socket.receive(&mut self.batch, room) else {
-                continue;
-            };
-            self.switch.counters.read(filled.len());
-            for datagram in self.batch.datagrams(filled) {
-                self.switch.listener_datagram(now, index, &datagram);
-            }
-        }
-    }
-
-    fn read_relayed(&mut self, now: Now) {
-        for position in 0..self.ready.relayed.len() {
-            let (slot, error) = self.ready.relayed[position];
-            if error {
-                self.switch.relayed_errors(now, slot);
-            }
-            if self.batch.room() == 0 {
-                self.flush();
-            }
-            let Some((id, filled)) = self.receive_relayed(slot) else {
-                continue;
-            };
-            for datagram in self.batch.datagrams(filled) {
-                self.switch.relayed_datagram(now, id, &datagram);
-            }
-        }
-    }
-
-    fn receive_relayed(&mut self, slot: usize) -> Option<(RelayedId, std::ops::Range<usize>)> {
-        let relayed = self.switch.sockets.relayed_in(slot)?;
-        // What ICMP left behind is read as an error here, once; the datagrams behind it are read in the next round.
-        let filled = relayed
-            .socket
-            .receive(&mut self.batch, RELAYED_PER_ROUND)
-            .ok()?;
-        self.switch.counters.read(filled.len());
-        Some((relayed.id, filled))
-    }
-
-    fn flush(&mut self) {
-        self.switch.flush(&self.batch);
-        self.batch.clear();
-    }
-
-    // ---- the hot path ends ----
-
-    fn serve_streams(&mut self, now: Now) {
-        for position in 0..self.ready.streams.len() {
-            let (slot, readable, writable) = self.ready.streams[position];
-            if readable && let Err(reason) = self.read_stream(now, slot) {
-                self.close_stream(now, slot, reason);
-            }
-            if writable {
-                self.flush_stream(now, slot);
-            }
-        }
-    }
-
-    fn read_stream(&mut self, now: Now, slot: usize) -> Result<(), CloseReason> {
-        let Some(connection) = self.switch.streams.get_mut(slot) else {
-            return Ok(());
-        };
-        let from = connection.five_tuple();
-        let mut frames = connection.receive(now.instant, &mut self.scratch)?;
-        while let Some((_, frame)) = frames.next_frame()? {
-            self.switch.stream_frame(now, &from, frame);
-        }
-        let Some(connection) = self.switch.streams.get_mut(slot) else {
-            return Ok(());
-        };
-        connection.keep_rest(now.instant, frames)
     }
 
     fn flush_streams(&mut self, now: Now) {
@@ -386,6 +311,11 @@ impl Worker {
 
     fn adopt(&mut self, now: Now, established: Established, seat: Seat) {
         let connection = Connection::new(established, self.switch.streams.limits(), now.instant);
+        // A client that comes again from the same port has ended its old connection; that is only seen here first.
+        let client = connection.five_tuple();
+        if let Some(old) = self.switch.streams.slot_of(&client) {
+            self.close_stream(now, old, CloseReason::PeerClosed);
+        }
         let Switch {
             streams,
             epoll,
@@ -458,6 +388,9 @@ impl Worker {
                 self.switch.carry_out(now);
                 // Whoever asked may have given up by now.
                 let _ = answer.send(ended);
+            }
+            Message::Load(answer) => {
+                let _ = answer.send(self.switch.server.load());
             }
             Message::Report(answer) => {
                 let _ = answer.send(self.report(now));

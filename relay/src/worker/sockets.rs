@@ -52,6 +52,49 @@ pub(super) struct Relayed {
     pub(super) id: RelayedId,
     /// The address as peers see it; the bound one until the server has said.
     pub(super) advertised: SocketAddr,
+    /// How much to read of it.
+    pub(super) appetite: Appetite,
+}
+
+/// How many datagrams one socket is asked for at once. Asking a quiet flow for many costs as much as its one packet: the
+/// headers are prepared, and the kernel is asked for a second packet that is not there. A busy flow is worth many in one
+/// call, all the more as its client, on a stream, then gets them in one write.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Appetite {
+    limit: u8,
+    /// The round after the one in which as many came as were asked for.
+    more_in: u32,
+}
+
+impl Appetite {
+    const MOST: u8 = 64;
+    const STEP: u8 = 4;
+
+    const fn new() -> Self {
+        Self {
+            limit: 1,
+            more_in: 0,
+        }
+    }
+
+    /// Datagrams to ask for.
+    pub(super) const fn limit(self) -> usize {
+        self.limit as usize
+    }
+
+    /// Learns from what came in this round. More are asked for only when the next round found the socket ready again:
+    /// one packet of a quiet flow says nothing.
+    #[inline]
+    pub(super) const fn learn(&mut self, round: u32, came: usize) {
+        if came >= self.limit as usize {
+            if self.more_in == round && self.limit < Self::MOST {
+                self.limit *= Self::STEP;
+            }
+            self.more_in = round.wrapping_add(1);
+        } else if self.limit > 1 && came <= (self.limit / Self::STEP) as usize {
+            self.limit /= Self::STEP;
+        }
+    }
 }
 
 /// All UDP sockets of one worker.
@@ -108,10 +151,17 @@ impl Sockets {
         Some((Lane(u32::try_from(slot).ok()?), self.relayed.get(slot)?))
     }
 
-    /// The relayed socket in this slot.
-    #[inline]
+    /// The relayed socket in this slot, retired or not.
     pub(super) fn relayed_in(&self, slot: usize) -> Option<&Relayed> {
         self.relayed.get(slot)
+    }
+
+    /// The relayed socket in this slot, for reading: none that is retired, as its name may already be another's, to whom
+    /// nothing of what comes late belongs.
+    #[inline]
+    pub(super) fn serving_in(&mut self, slot: usize) -> Option<&mut Relayed> {
+        let relayed = self.relayed.get_mut(slot)?;
+        (self.by_id.get(relayed.id.0 as usize) == Some(&Some(slot))).then_some(relayed)
     }
 
     /// The socket that a lane stands for.
@@ -135,6 +185,7 @@ impl Sockets {
             socket,
             id,
             advertised,
+            appetite: Appetite::new(),
         });
         let index = id.0 as usize;
         if self.by_id.len() <= index {
@@ -169,5 +220,53 @@ impl Sockets {
         for slot in self.closing.drain(..) {
             self.relayed.try_remove(slot);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::net::UdpOptions;
+
+    fn socket() -> UdpSocket {
+        let any = SocketAddr::from(([127, 0, 0, 1], 0));
+        UdpSocket::bind(any, &UdpOptions::relayed()).expect("loopback binds")
+    }
+
+    /// what reaches the port of an allocation that has ended is nobody's, and least of all the next one's.
+    #[test]
+    fn a_retired_socket_is_not_read_under_a_name_that_is_used_again() {
+        let mut sockets = Sockets::new(Vec::new());
+        let first = sockets.insert(RelayedId(0), socket());
+        assert!(sockets.serving_in(first).is_some());
+        sockets.retire(RelayedId(0));
+        assert!(sockets.serving_in(first).is_none());
+        let second = sockets.insert(RelayedId(0), socket());
+        assert_ne!(first, second);
+        assert!(sockets.serving_in(first).is_none());
+        assert!(sockets.serving_in(second).is_some());
+        sockets.close_retired();
+        assert!(sockets.relayed_in(first).is_none());
+    }
+
+    #[test]
+    fn a_quiet_flow_is_asked_for_one_and_a_busy_one_for_many() {
+        let mut appetite = Appetite::new();
+        for round in [10, 20, 30] {
+            appetite.learn(round, 1);
+            assert_eq!(appetite.limit(), 1);
+        }
+        for round in 31..40 {
+            appetite.learn(round, appetite.limit());
+        }
+        assert_eq!(appetite.limit(), 64);
+        appetite.learn(40, 30);
+        assert_eq!(appetite.limit(), 64);
+        for round in 41..44 {
+            appetite.learn(round, 1);
+        }
+        assert_eq!(appetite.limit(), 1);
+        appetite.learn(44, 0);
+        assert_eq!(appetite.limit(), 1);
     }
 }

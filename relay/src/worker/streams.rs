@@ -4,9 +4,10 @@
 //! and for what they ask of epoll. Not responsible for their bytes (`crate::stream`).
 
 use std::collections::HashMap;
+use std::hash::BuildHasher;
 use std::io;
-use std::time::Duration;
 
+use ahash::RandomState;
 use slab::Slab;
 use taciturn_protocol::address::FiveTuple;
 use taciturn_protocol::forward::DropReason;
@@ -14,12 +15,9 @@ use taciturn_protocol::time::Instant;
 
 use crate::counters::Counters;
 use crate::net::{Epoll, Interest};
-use crate::stream::{CloseReason, Connection, QueueClass, Queued, StreamLimits};
+use crate::stream::{CloseReason, Connection, Patience, QueueClass, Queued, StreamLimits};
 
 use super::inbox::Seat;
-
-/// An allocation lives for at most an hour without a Refresh, so a connection that has one may be silent for longer.
-const IDLE_WITH_ALLOCATION: Duration = Duration::from_secs(2 * 3600);
 
 /// One connection.
 #[derive(Debug)]
@@ -36,8 +34,9 @@ struct Stream {
 #[derive(Debug)]
 pub(super) struct Streams {
     slots: Slab<Stream>,
-    // The default hasher is keyed: clients choose their ports.
-    by_client: HashMap<FiveTuple, usize>,
+    by_client: HashMap<FiveTuple, usize, RandomState>,
+    /// Who was looked up last: a relayed socket's datagrams are for one client, and they are read together.
+    last: Option<(FiveTuple, usize)>,
     dirty: Vec<usize>,
     limits: StreamLimits,
 }
@@ -46,7 +45,8 @@ impl Streams {
     pub(super) fn new(limits: StreamLimits) -> Self {
         Self {
             slots: Slab::new(),
-            by_client: HashMap::new(),
+            by_client: HashMap::with_hasher(keyed()),
+            last: None,
             dirty: Vec::new(),
             limits,
         }
@@ -72,6 +72,7 @@ impl Streams {
         let slot = entry.key();
         epoll.add(&connection, token(slot), Interest::Read)?;
         self.by_client.insert(connection.five_tuple(), slot);
+        self.last = None;
         entry.insert(Stream {
             connection,
             interest: Interest::Read,
@@ -94,29 +95,50 @@ impl Streams {
             return;
         };
         stream.relayed = stream.relayed.saturating_add(1);
-        stream.connection.set_idle(IDLE_WITH_ALLOCATION);
+        if stream.relayed == 1 {
+            stream.connection.set_patience(Patience::ALLOCATION);
+        }
     }
 
     /// The client has one relayed address less.
     pub(super) fn let_go(&mut self, client: &FiveTuple) {
-        let idle = self.limits.idle;
+        let patience = self.limits.patience();
         let Some(stream) = self.stream_of(client) else {
             return;
         };
         stream.relayed = stream.relayed.saturating_sub(1);
         if stream.relayed == 0 {
-            stream.connection.set_idle(idle);
+            stream.connection.set_patience(patience);
         }
     }
 
+    /// The slot of this client's connection.
+    #[inline]
+    pub(super) fn slot_of(&mut self, client: &FiveTuple) -> Option<usize> {
+        if let Some((last, slot)) = &self.last
+            && last == client
+        {
+            return Some(*slot);
+        }
+        let slot = *self.by_client.get(client)?;
+        self.last = Some((*client, slot));
+        Some(slot)
+    }
+
     fn stream_of(&mut self, client: &FiveTuple) -> Option<&mut Stream> {
-        self.slots.get_mut(*self.by_client.get(client)?)
+        let slot = self.slot_of(client)?;
+        self.slots.get_mut(slot)
     }
 
     /// Takes a connection out of all tables.
     pub(super) fn remove(&mut self, slot: usize, epoll: &Epoll) -> Option<Connection> {
         let stream = self.slots.try_remove(slot)?;
-        self.by_client.remove(&stream.connection.five_tuple());
+        let client = stream.connection.five_tuple();
+        // The name may stand for another connection by now.
+        if self.by_client.get(&client) == Some(&slot) {
+            self.by_client.remove(&client);
+        }
+        self.last = None;
         // Closing the descriptor takes it out as well; this only spares the events until then.
         let _ = epoll.delete(&stream.connection);
         Some(stream.connection)
@@ -130,10 +152,7 @@ impl Streams {
         class: QueueClass,
         parts: &[&[u8]],
     ) -> Result<(), DropReason> {
-        let slot = *self
-            .by_client
-            .get(client)
-            .ok_or(DropReason::ConnectionGone)?;
+        let slot = self.slot_of(client).ok_or(DropReason::ConnectionGone)?;
         let stream = self.slots.get_mut(slot).ok_or(DropReason::ConnectionGone)?;
         if !stream.dirty {
             stream.dirty = true;
@@ -142,6 +161,18 @@ impl Streams {
         match stream.connection.queue(now, class, parts) {
             Queued::Accepted | Queued::Dropped => Ok(()),
             Queued::Closing => Err(DropReason::ConnectionGone),
+        }
+    }
+
+    /// Has the connection flushed at the end of the round when reading has left it something to send: TLS answers key
+    /// updates by itself.
+    pub(super) fn after_reading(&mut self, slot: usize) {
+        if let Some(stream) = self.slots.get_mut(slot)
+            && !stream.dirty
+            && stream.connection.wants_write()
+        {
+            stream.dirty = true;
+            self.dirty.push(slot);
         }
     }
 
@@ -195,4 +226,12 @@ impl Streams {
         });
         due.extend(expired.map(|(slot, _)| slot));
     }
+}
+
+/// A hasher with a key of its own: clients choose their addresses and ports. The standard library's keys are from the
+/// system's randomness.
+fn keyed() -> RandomState {
+    let key = std::hash::RandomState::new();
+    let seed = |part: u8| key.hash_one(part);
+    RandomState::with_seeds(seed(0), seed(1), seed(2), seed(3))
 }

@@ -6,10 +6,9 @@
 //! The hot path allocates nothing, locks nothing, logs nothing: payloads of UDP clients and peers stay where the kernel
 //! wrote them, headers are written beside them, and everything that one round has gathered leaves in one flush.
 
-use std::net::SocketAddr;
 use std::sync::Arc;
 
-use taciturn_protocol::address::{Family, FiveTuple, PeerAddr};
+use taciturn_protocol::address::{Family, FiveTuple, PeerAddr, Transport};
 use taciturn_protocol::forward::{
     ClientVerdict, Destination as PeerDestination, DropReason, Framing, PeerVerdict, RelayedId,
     RouteTable,
@@ -23,7 +22,7 @@ use crate::counters::{Counters, Direction, Flow, Path};
 use crate::net::{Datagram, Destination, Epoll, Payload, ReceiveBatch, SendBatch};
 use crate::stream::QueueClass;
 
-use super::handover::Parcels;
+use super::handover::{Parcels, Sender};
 use super::owners::Owners;
 use super::sockets::Sockets;
 use super::streams::Streams;
@@ -73,7 +72,7 @@ impl Switch {
             return;
         };
         let from = FiveTuple {
-            transport: taciturn_protocol::address::Transport::Udp,
+            transport: Transport::Udp,
             client: taciturn_protocol::address::ClientAddr(datagram.from),
             server: listener.server(datagram.to),
         };
@@ -184,27 +183,17 @@ impl Switch {
         destination: PeerDestination,
         dont_fragment: bool,
     ) {
-        let flow = |path| Flow {
-            direction: Direction::ToPeer,
-            transport: from.transport,
-            family: Family::of(&peer.0),
-            path,
-        };
         match destination {
             PeerDestination::Network => {}
             PeerDestination::OwnRelayed | PeerDestination::OwnRelayedOrHost => {
                 let may_leave = destination == PeerDestination::OwnRelayedOrHost;
-                if self.hand_over(now, relayed, peer, carried, may_leave) {
-                    return self
-                        .counters
-                        .forwarded(flow(Path::Handover), carried.bytes.len());
-                }
-                if !may_leave {
+                let sender = (from.transport, relayed);
+                if self.hand_over(now, sender, peer, carried, may_leave) || !may_leave {
                     return;
                 }
             }
         }
-        let Some((lane, sender)) = self.sockets.relayed(relayed) else {
+        let Some((lane, _)) = self.sockets.relayed(relayed) else {
             return;
         };
         let to = Destination {
@@ -212,15 +201,15 @@ impl Switch {
             source: None,
             traffic_class: carried.traffic_class,
         };
-        self.counters
-            .forwarded(flow(Path::Socket), carried.bytes.len());
-        if dont_fragment {
-            if let Err(failure) = sender.socket.send_dont_fragment(&to, &[carried.bytes]) {
-                self.counters.send_failed(failure, 1);
-            }
-            return;
-        }
+        let flow = Flow {
+            direction: Direction::ToPeer,
+            transport: from.transport,
+            family: Family::of(&peer.0),
+            path: Path::Socket,
+        };
+        self.counters.forwarded(flow, carried.bytes.len());
         match carried.received {
+            _ if dont_fragment => self.send.push_dont_fragment(lane, &to, carried.bytes),
             Some(payload) => self.send.push(lane, &to, &[], payload, 0),
             None => self.send.push_copy(lane, &to, &[carried.bytes]),
         }
@@ -298,13 +287,14 @@ impl Switch {
         self.counters.forwarded(flow, len);
     }
 
-    /// Hands a payload to the allocation that holds `peer`, on this worker or another. False when it went nowhere; that
-    /// is counted as a drop here, unless it `may_leave` by the socket instead.
+    /// Hands a payload to the allocation that holds `peer`, on this worker or another. False when none does; that is
+    /// counted as a drop here, unless it `may_leave` by the socket instead. It counts as forwarded, in both directions,
+    /// once the worker of the receiving allocation has judged it.
     #[inline]
     fn hand_over(
         &mut self,
         now: Now,
-        relayed: RelayedId,
+        (transport, relayed): (Transport, RelayedId),
         peer: PeerAddr,
         carried: Carried<'_>,
         may_leave: bool,
@@ -312,21 +302,20 @@ impl Switch {
         let Some((_, sender)) = self.sockets.relayed(relayed) else {
             return false;
         };
-        let (from, from_bound) = (sender.advertised, sender.socket.local_addr());
+        let sender = Sender {
+            transport,
+            advertised: sender.advertised,
+            bound: sender.socket.local_addr(),
+        };
         if let Some(to) = self.routes.relayed_at(peer.0) {
-            self.handed_over(now, to, from, from_bound, carried);
+            self.handed_over(now, to, peer, sender, carried);
             return true;
         }
         match self.owners.owner_of(peer.0) {
             Some(owner) if owner != self.worker => {
-                let dropped = self.parcels.put(
-                    owner,
-                    peer.0,
-                    from,
-                    from_bound,
-                    carried.traffic_class,
-                    carried.bytes,
-                );
+                let dropped =
+                    self.parcels
+                        .put(owner, peer.0, sender, carried.traffic_class, carried.bytes);
                 self.counters
                     .dropped_many(DropReason::HandoverFull, dropped);
                 true
@@ -346,20 +335,29 @@ impl Switch {
         &mut self,
         now: Now,
         to: RelayedId,
-        from: SocketAddr,
-        from_bound: SocketAddr,
+        at: PeerAddr,
+        from: Sender,
         carried: Carried<'_>,
     ) {
         let len = carried.bytes.len();
-        let mut peer = PeerAddr(from);
+        let mut peer = PeerAddr(from.advertised);
         let mut verdict = self.routes.from_peer(now.instant, to, peer, len);
-        if from != from_bound && matches!(verdict, PeerVerdict::Drop(_)) {
+        if from.advertised != from.bound
+            && verdict == PeerVerdict::Drop(DropReason::PeerNotPermitted)
+        {
             // A client that was told the bound address, behind the NAT that hides it, has its permission for that.
-            peer = PeerAddr(from_bound);
+            peer = PeerAddr(from.bound);
             verdict = self.routes.from_peer(now.instant, to, peer, len);
         }
         match verdict {
             PeerVerdict::ToClient { client, framing } => {
+                let flow = Flow {
+                    direction: Direction::ToPeer,
+                    transport: from.transport,
+                    family: Family::of(&at.0),
+                    path: Path::Handover,
+                };
+                self.counters.forwarded(flow, len);
                 self.send_to_client(now, &client, framing, peer, carried, Path::Handover);
             }
             PeerVerdict::Drop(reason) => self.counters.dropped(reason),
@@ -393,7 +391,7 @@ impl Switch {
             received: None,
             traffic_class: item.traffic_class,
         };
-        self.handed_over(now, to, item.from, item.from_bound, carried);
+        self.handed_over(now, to, PeerAddr(item.to), item.from, carried);
     }
 
     /// Sends everything gathered for UDP sockets and for other workers.

@@ -3,7 +3,8 @@
 #[path = "../../tests/support/mod.rs"]
 mod support;
 
-use std::net::{SocketAddr, TcpListener, UdpSocket};
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
@@ -66,17 +67,22 @@ impl Bench {
         let server = listener.local_addr().expect("bound");
         let client = Client::tcp(server, user);
         let (stream, from) = listener.accept().expect("just connected");
+        self.adopt(stream, from, server);
+        client
+    }
+
+    /// Gives the first worker a connection as if it came from `client`.
+    fn adopt(&self, stream: TcpStream, client: SocketAddr, server: SocketAddr) {
         stream.set_nonblocking(true).expect("a socket");
         self.outboxes[0].adopt(Established {
             stream,
             tls: None,
             early: Vec::new(),
             transport: Transport::Tcp,
-            client: from,
+            client,
             server,
             slot: ConnectionSlot::uncounted(),
         });
-        client
     }
 
     /// Turns all workers until the script has come to `step`. Returns how often the heap was asked meanwhile.
@@ -219,6 +225,70 @@ fn handing_over_inside_allocates_nothing_once_warm() {
     assert_eq!(packets(&bench, Path::Socket), 0);
     assert!(packets(&bench, Path::Handover) >= 3200);
     assert_eq!(allocations, 0);
+}
+
+/// Both ends of a connection: the client's and the relay's.
+fn connection() -> (TcpStream, TcpStream) {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("loopback binds");
+    let client = TcpStream::connect(listener.local_addr().expect("bound")).expect("listening");
+    (client, listener.accept().expect("just connected").0)
+}
+
+/// A client that comes again from the port of a connection whose end the relay has not read yet.
+#[test]
+fn a_connection_takes_the_place_of_an_older_one_of_the_same_5_tuple() {
+    let mut bench = Bench::new(1);
+    let (client, server) = (([127, 0, 0, 1], 4000).into(), ([127, 0, 0, 1], 3478).into());
+    let ((mut old_client, old), (_new_client, new)) = (connection(), connection());
+    bench.adopt(old, client, server);
+    bench.adopt(new, client, server);
+    let worker = &mut bench.workers[0];
+    assert!(worker.turn() == super::Flow::GoOn);
+    assert_eq!(worker.switch.streams.len(), 1);
+    assert_eq!(old_client.read(&mut [0]).expect("an orderly end"), 0);
+    let from = taciturn_protocol::address::FiveTuple {
+        transport: Transport::Tcp,
+        client: taciturn_protocol::address::ClientAddr(client),
+        server,
+    };
+    let slot = worker.switch.streams.slot_of(&from).expect("adopted");
+    assert_eq!(
+        worker
+            .switch
+            .streams
+            .get_mut(slot)
+            .expect("it")
+            .five_tuple(),
+        from
+    );
+}
+
+/// One client's flood of tiny frames ends the round's reading; the other is read first in the next.
+#[test]
+fn streams_take_turns_when_frames_flood() {
+    let mut bench = Bench::new(1);
+    let mut clients = Vec::new();
+    for port in [4001, 4002] {
+        let (client, stream) = connection();
+        bench.adopt(
+            stream,
+            ([127, 0, 0, 1], port).into(),
+            ([127, 0, 0, 1], 3478).into(),
+        );
+        clients.push(client);
+    }
+    let worker = &mut bench.workers[0];
+    assert!(worker.turn() == super::Flow::GoOn);
+    let frames = [0x40, 0, 0, 0].repeat(4096);
+    for client in &mut clients {
+        client.write_all(&frames).expect("room in the socket");
+    }
+    let mut firsts = Vec::new();
+    for _ in 0..2 {
+        assert!(worker.turn() == super::Flow::GoOn);
+        firsts.push(worker.first_stream.first(2));
+    }
+    assert_eq!(firsts, [1, 0]);
 }
 
 fn packets(bench: &Bench, path: Path) -> u64 {

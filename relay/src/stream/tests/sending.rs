@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::super::{CloseReason, QueueClass, Queued, StreamLimits};
+use super::super::{CloseReason, Patience, QueueClass, Queued, StreamLimits};
 use super::{Pair, channel_data, padded, stun};
 
 /// Queues media frame `number` with a payload from which its number can be read back.
@@ -343,4 +343,57 @@ fn closing_sends_what_is_queued_and_says_goodbye() {
         assert_eq!(read_strictly(&read), [Read::Media(1), Read::Control(2)]);
         drop(scratch);
     }
+}
+
+/// A live call outlives what would end a stranger's connection: a client that takes nothing for a while, a frame that
+/// does not go on. What bounds it is the lifetime of its allocation.
+#[test]
+fn a_connection_that_holds_an_allocation_is_waited_for() {
+    let limits = StreamLimits::default();
+    let mut pair = Pair::tcp(limits);
+    let socket = pair.connection.stream.try_clone().unwrap();
+    let user_timeout = || {
+        socket2::SockRef::from(&socket)
+            .tcp_user_timeout()
+            .unwrap()
+            .unwrap_or_default()
+    };
+    socket2::SockRef::from(&socket)
+        .set_tcp_user_timeout(Some(Duration::from_secs(30)))
+        .unwrap();
+    pair.connection.set_patience(Patience::ALLOCATION);
+    assert!(user_timeout() >= Duration::from_secs(3600));
+    pair.client_sends(&channel_data(0x4000, &[0; 8])[..5]);
+    assert_eq!(pair.receive(), Ok(Vec::new()));
+    clog(&mut pair);
+    for _ in 0..59 {
+        pair.later(Duration::from_secs(60));
+        assert_eq!(pair.connection.flush(pair.now), Ok(()));
+        assert_eq!(pair.connection.handle_timeout(pair.now), Ok(()));
+    }
+    pair.connection.set_patience(limits.patience());
+    assert_eq!(user_timeout(), Duration::from_secs(30));
+    assert_eq!(
+        pair.connection.handle_timeout(pair.now),
+        Err(CloseReason::FrameDeadline)
+    );
+}
+
+/// S-18: what TLS has to say of its own accord does not make the client one that takes nothing.
+#[test]
+fn what_tls_says_by_itself_is_sent_and_keeps_nothing_open() {
+    let mut pair = Pair::tls(StreamLimits {
+        idle: Duration::from_secs(5),
+        ..StreamLimits::default()
+    });
+    let tls = pair.connection.tls.as_mut().unwrap();
+    tls.refresh_traffic_keys().unwrap();
+    assert!(pair.connection.wants_write());
+    pair.later(Duration::from_secs(5));
+    assert_eq!(
+        pair.connection.handle_timeout(pair.now),
+        Err(CloseReason::Idle)
+    );
+    assert_eq!(pair.connection.flush(pair.now), Ok(()));
+    assert!(!pair.connection.wants_write());
 }
