@@ -196,11 +196,11 @@ fn a_typo_is_refused_with_its_line_key_and_remedy() {
     );
     refused(
         "workers = \"2\"",
-        "2: workers = \"2\": must be a whole number, found a string; write a whole number without quotes, 0 to 256",
+        "2: workers = \"2\": must be a whole number, found a string; write a whole number without quotes, 0 to 255",
     );
     refused(
-        "workers = 257",
-        "2: workers = 257: must be within 0 to 256; write a whole number without quotes, 0 to 256",
+        "workers = 256",
+        "2: workers = 256: must be within 0 to 255; write a whole number without quotes, 0 to 255",
     );
     refused(
         "channel-numbers = \"rfc5389\"",
@@ -317,6 +317,11 @@ fn what_contradicts_something_else_is_refused() {
          order, or none of that family",
     );
     refused(
+        "relayed = { addresses = [\"10.0.0.1\", \"10.0.0.2\"], advertise = [\"192.0.2.1\", \"192.0.2.1\"] }",
+        "2: relayed.advertise = \"192.0.2.1\": is advertised for two addresses, whose ports peers could not tell apart; give \
+         each address its own public one, or bind one address alone",
+    );
+    refused(
         "admin.address = \"0.0.0.0:9641\"",
         "2: admin.address = \"0.0.0.0:9641\": is beyond loopback, where the admin API has no authentication; write \
          \"127.0.0.1:9641\" or \"unix:/run/taciturn/admin.sock\"",
@@ -336,6 +341,104 @@ fn what_contradicts_something_else_is_refused() {
         "[[listener]]\ntransport = \"tls\"\naddress = \"127.0.0.1:0\"",
         "4: listener.address = \"127.0.0.1:0\": transport = \"tls\" needs a certificate; write [tls] with certificate and key",
     );
+}
+
+#[test]
+fn relayed_ports_that_something_listens_on_are_refused() {
+    let remedy = "choose relayed ports that nothing listens on, e.g. ports = \"49152-65535\", or another port for it";
+    let listener = |transport: &str, address: &str| {
+        format!("[[listener]]\ntransport = \"{transport}\"\naddress = \"{address}\"")
+    };
+    let wide = "relayed = { addresses = [\"10.0.0.1\"], ports = \"1024-65535\" }";
+    for (transport, address) in [
+        ("udp", "10.0.0.1:3478"),
+        ("tcp", "0.0.0.0:3478"),
+        ("tcp", "[::]:65535"),
+    ] {
+        let port = address.rsplit(':').next().unwrap();
+        refused(
+            &format!("{wide}\n{}", listener(transport, address)),
+            &format!(
+                "2: relayed.ports = \"1024-65535\": port {port} is listened on ({transport} {address}) and within \
+                 relayed.ports, 1024-65535; {remedy}"
+            ),
+        );
+    }
+    refused(
+        &listener("udp", "0.0.0.0:50000"),
+        &format!(
+            "4: listener.address = \"0.0.0.0:50000\": port 50000 is listened on (udp 0.0.0.0:50000) and within \
+             relayed.ports, 49152-65535; {remedy}"
+        ),
+    );
+    refused(
+        "relayed = { addresses = [\"127.0.0.1\"], ports = \"9000-9999\" }",
+        &format!(
+            "2: relayed.ports = \"9000-9999\": port 9641 is listened on (admin 127.0.0.1:9641) and within relayed.ports, \
+             9000-9999; {remedy}"
+        ),
+    );
+    for apart in [
+        format!("{wide}\n{}", listener("udp", "10.0.0.2:3478")),
+        format!(
+            "relayed.ports = \"1024-65535\"\n{}",
+            listener("udp", "127.0.0.1:3478")
+        ),
+        format!("{wide}\n{}", listener("udp", "0.0.0.0:0")),
+        listener("udp", "0.0.0.0:3478"),
+    ] {
+        assert!(parsed(&minimal(&apart)).is_ok(), "{apart}");
+    }
+}
+
+/// A-32: what was written and has no effect is not passed over in silence.
+#[test]
+fn allowing_what_can_never_be_opened_is_warned_about() {
+    let said = |line: &str| -> Vec<String> {
+        let config = parsed(&minimal(line)).unwrap();
+        config.warnings.iter().map(ToString::to_string).collect()
+    };
+    for vain in [
+        "127.0.0.0/8",
+        "127.0.0.1",
+        "169.254.0.0/16",
+        "169.254.169.254",
+        "224.0.0.0/3",
+        "::1",
+        "fe80::/64",
+        "fd00:ec2::254",
+    ] {
+        assert_eq!(
+            said(&format!("peers.allow = [\"10.1.2.0/24\", \"{vain}\"]")),
+            [format!(
+                "relay.toml:2: peers.allow = \"{vain}\": is within what no configuration can open: loopback, link-local, \
+                 multicast, cloud metadata and the like; take it away; for tests on loopback there is allow-loopback"
+            )]
+        );
+    }
+    let useful = "peers.allow = [\"0.0.0.0/0\", \"::/0\", \"10.0.0.0/8\", \"168.63.129.0/24\", \"fd00::/8\", \"100.100.100.200/31\"]";
+    assert_eq!(said(useful), [""; 0]);
+    assert_eq!(
+        said("peers = { allow = [\"127.0.0.1\"], allow-loopback = true }"),
+        [""; 0]
+    );
+}
+
+#[test]
+fn a_source_may_have_a_tenth_of_the_connections_unless_it_is_said_otherwise() {
+    for (line, share) in [
+        ("", 1000),
+        ("limits.connections = 100000", 10_000),
+        ("limits.connections = 50", 100),
+        (
+            "limits = { connections = 50, connections-per-source = 7 }",
+            7,
+        ),
+        ("limits.connections-per-source = 0", 0),
+    ] {
+        let config = parsed(&minimal(line)).unwrap();
+        assert_eq!(config.limits.connections_per_source, share, "{line}");
+    }
 }
 
 /// A-30: start refuses secrets shorter than 32 bytes, and never prints one.

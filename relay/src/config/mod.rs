@@ -36,7 +36,7 @@ pub use sections::MAX_REALM_BYTES;
 pub struct Config {
     /// The realm of the long-term credentials (RFC 8489 §9.2), short enough for the largest 401 to fit an unknown path.
     pub realm: Realm,
-    /// Worker threads, at most 256; `None`: one per core.
+    /// Worker threads, at most 255; `None`: one per core.
     pub workers: Option<NonZeroUsize>,
     /// Which channel numbers ChannelBind accepts.
     pub channel_numbers: ChannelRange,
@@ -221,8 +221,10 @@ pub struct Limits {
     pub max_lifetime: Duration,
     /// How old an allocation may be and still be refreshed with credentials that have expired.
     pub allocation_max_age: Duration,
-    /// Established TCP and TLS connections of the whole relay.
+    /// TCP and TLS connections of the whole relay, established or not.
     pub connections: u32,
+    /// The same of one source, a /32 or a /64, with those that are not established yet; 0 lifts the limit.
+    pub connections_per_source: u32,
     /// Connections of the whole relay that have not completed their TLS handshake or sent their first bytes.
     pub half_open: u32,
     /// How long a connection may take for its TLS handshake or its first bytes.

@@ -5,6 +5,10 @@
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 
+use ipnet::IpNet;
+use taciturn_protocol::server::{
+    Forbidden, OwnAddresses, PeerPolicy, PeerRules, default_denied_ports,
+};
 use toml::de::DeValue;
 
 use super::section::{Field, Section, Wrong};
@@ -13,20 +17,6 @@ use super::value::{
     word,
 };
 use super::{Admin, AdminAddress, Listener, ListenerTransport, Peers, Relayed, RelayedAddress};
-
-/// Ports that are no place for media, but reflect or obey: all below 1024 except 443, and known amplifiers above.
-const DENIED_PORTS: &[(u16, u16)] = &[
-    (0, 442),
-    (444, 1023),
-    (1900, 1900),
-    (3283, 3283),
-    (3702, 3702),
-    (5353, 5353),
-    (5683, 5683),
-    (10001, 10001),
-    (11211, 11211),
-    (37810, 37810),
-];
 
 /// The `[[listener]]` sections; each comes with its address's place.
 pub(super) fn listeners<'t>(top: &Section<'t>) -> Vec<(Listener, Field<'t>)> {
@@ -90,12 +80,14 @@ fn same_port(a: Listener, b: Listener) -> bool {
 }
 
 /// The `[relayed]` section, `advertise` paired with `addresses` family by family in their order.
-pub(super) fn relayed(top: &Section<'_>) -> Relayed {
+///
+/// The place of its ports comes with it when they are written.
+pub(super) fn relayed<'t>(top: &Section<'t>) -> (Relayed, Option<Field<'t>>) {
     let section = top.once("relayed");
     let all = 49152..=65535;
-    let ports = section
-        .as_ref()
-        .and_then(|section| section.read("ports", relayed_ports))
+    let ports_field = section.as_ref().and_then(|section| section.field("ports"));
+    let ports = ports_field
+        .and_then(|field| field.read(relayed_ports))
         .unwrap_or(all);
     let bound = section.as_ref().and_then(|section| {
         let bound = section.list("addresses", address)?;
@@ -113,6 +105,7 @@ pub(super) fn relayed(top: &Section<'_>) -> Relayed {
         .as_ref()
         .and_then(|section| section.list("advertise", advertised))
         .unwrap_or_default();
+    refuse_shared(&advertised);
     refuse_unpaired(&bound, &advertised);
 
     let mut addresses: Vec<RelayedAddress> = Vec::with_capacity(bound.len());
@@ -129,7 +122,51 @@ pub(super) fn relayed(top: &Section<'_>) -> Relayed {
             advertise: same.nth(before).map(|(address, _)| *address),
         });
     }
-    Relayed { addresses, ports }
+    (Relayed { addresses, ports }, ports_field)
+}
+
+/// Ports that the relay listens on cannot be relayed ports: binding one would fail, or take a listener's datagrams, and
+/// no peer may be reached at a socket of the relay's own.
+pub(super) fn refuse_relayed_on_listener(
+    (relayed, ports_field): (&Relayed, Option<Field<'_>>),
+    listeners: &[(Listener, Field<'_>)],
+    (admin, admin_field): (&Admin, Option<Field<'_>>),
+) {
+    let listening = listeners
+        .iter()
+        .map(|(listener, field)| (listener.address, listener.transport.as_str(), Some(*field)));
+    let admin = match &admin.address {
+        AdminAddress::Tcp(address) => Some((*address, "admin", admin_field)),
+        AdminAddress::Unix(_) => None,
+    };
+    for (address, what, field) in listening.chain(admin) {
+        let meet = relayed.ports.contains(&address.port())
+            && relayed
+                .addresses
+                .iter()
+                .any(|relayed| may_meet(relayed.bind, address.ip()));
+        // One of the two is written: by default they do not meet.
+        let Some(at) = ports_field.or(field).filter(|_| meet) else {
+            continue;
+        };
+        let problem = format!(
+            "port {} is listened on ({what} {address}) and within relayed.ports, {}-{}",
+            address.port(),
+            relayed.ports.start(),
+            relayed.ports.end()
+        );
+        let remedy = "choose relayed ports that nothing listens on, e.g. ports = \"49152-65535\", or another port for it";
+        at.refuse(Wrong::new(problem, remedy));
+    }
+}
+
+/// Whether a relayed address is the one listened on, as far as wildcards tell before they are resolved.
+fn may_meet(relayed: IpAddr, listened: IpAddr) -> bool {
+    if listened.is_unspecified() || relayed == listened {
+        return true;
+    }
+    // A wildcard stands for the address with a route, which is never loopback.
+    relayed.is_unspecified() && relayed.is_ipv4() == listened.is_ipv4() && !listened.is_loopback()
 }
 
 /// An address that a NAT puts in front of a bound one.
@@ -159,6 +196,19 @@ fn refuse_repeated(addresses: &[(IpAddr, Field<'_>)]) {
             field.refuse(Wrong::new(
                 problem,
                 "write the wildcard alone, or every address in full",
+            ));
+        }
+    }
+}
+
+/// Behind one public address two relayed ports of the same number could not be told apart.
+fn refuse_shared(advertised: &[(IpAddr, Field<'_>)]) {
+    for (index, (address, field)) in advertised.iter().enumerate() {
+        let before = advertised.get(..index).unwrap_or_default();
+        if before.iter().any(|(other, _)| other == address) {
+            field.refuse(Wrong::new(
+                "is advertised for two addresses, whose ports peers could not tell apart",
+                "give each address its own public one, or bind one address alone",
             ));
         }
     }
@@ -271,36 +321,70 @@ pub(super) fn peers(
     let section = top.once("peers");
     let section = section.as_ref();
     let networks = |key| {
-        let list = section
+        section
             .and_then(|section| section.list(key, network))
-            .unwrap_or_default();
-        list.into_iter().map(|(network, _)| network).collect()
+            .unwrap_or_default()
     };
     let prefixes = section
         .and_then(|section| section.list("nat64-prefixes", nat64_prefix))
         .unwrap_or_default();
     let denied = section.and_then(|section| section.list("denied-ports", ports));
     let denied = denied.map_or_else(
-        || {
-            DENIED_PORTS
-                .iter()
-                .map(|(low, high)| *low..=*high)
-                .collect()
-        },
+        || default_denied_ports().to_vec(),
         |list| list.into_iter().map(|(ports, _)| ports).collect(),
     );
     let allow_loopback = section.and_then(|section| section.field("allow-loopback"));
     if let Some(field) = allow_loopback {
         refuse_loopback_in_public(field, listeners, admin);
     }
+    let allow_loopback =
+        allow_loopback.is_some_and(|field| matches!(field.read(boolean), Some(true)));
+    let allow = networks("allow");
+    warn_of_vain(&allow, allow_loopback);
     Peers {
-        allow: networks("allow"),
-        deny: networks("deny"),
+        allow: plain(allow),
+        deny: plain(networks("deny")),
         denied_ports: merged(denied),
-        allow_loopback: allow_loopback
-            .is_some_and(|field| matches!(field.read(boolean), Some(true))),
+        allow_loopback,
         nat64_prefixes: prefixes.into_iter().map(|(prefix, _)| prefix).collect(),
     }
+}
+
+fn plain(list: Vec<(IpNet, Field<'_>)>) -> Vec<IpNet> {
+    list.into_iter().map(|(network, _)| network).collect()
+}
+
+/// An entry that opens nothing, as all that it names is closed for good: its author expects something else.
+fn warn_of_vain(allow: &[(IpNet, Field<'_>)], allow_loopback: bool) {
+    let rules = PeerRules {
+        allow: allow.iter().map(|(network, _)| *network).collect(),
+        allow_loopback,
+        ..PeerRules::default()
+    };
+    let policy = PeerPolicy::new(rules, OwnAddresses::default());
+    for (_, field) in allow
+        .iter()
+        .filter(|(network, _)| is_closed_for_good(&policy, *network))
+    {
+        field.warn(Wrong::new(
+            "is within what no configuration can open: loopback, link-local, multicast, cloud metadata and the like",
+            "take it away; for tests on loopback there is allow-loopback",
+        ));
+    }
+}
+
+/// Judged by samples: the first address of each of its 256 parts, and its last. The ranges that are closed for good are
+/// few and aligned, so that a part that is open shows.
+fn is_closed_for_good(policy: &PeerPolicy, network: IpNet) -> bool {
+    let length = network
+        .prefix_len()
+        .saturating_add(8)
+        .min(network.max_prefix_len());
+    let parts = network.subnets(length).into_iter().flatten();
+    parts
+        .map(|part| part.network())
+        .chain([network.broadcast()])
+        .all(|address| policy.judge(address) == Err(Forbidden::Never))
 }
 
 /// Loopback peers are for a machine on its own: beside a public listener they would be a door to its local services.

@@ -64,6 +64,7 @@ pub const SCHEMA: &[SectionSchema] = &[
             "max-lifetime",
             "allocation-max-age",
             "connections",
+            "connections-per-source",
             "half-open",
             "handshake-timeout",
             "idle-timeout",

@@ -15,7 +15,9 @@ use toml::de::DeValue;
 use super::error::{ConfigError, ConfigErrors};
 use super::files::FileRead;
 use super::keys::{Files, nonce_key, secrets, tls, users};
-use super::network::{admin, listeners, peers, refuse_admin_on_listener, relayed};
+use super::network::{
+    admin, listeners, peers, refuse_admin_on_listener, refuse_relayed_on_listener, relayed,
+};
 use super::section::{Document, Section, Wrong};
 use super::value::{duration, integer, text, word};
 use super::{Config, CredentialLimits, Dscp, Limits, Log, LogFormat, LogLevel, Nonce, Sovereignty};
@@ -77,11 +79,13 @@ fn assemble(top: &Section<'_>, files: &mut Files<'_>) -> Option<Config> {
         realm,
     );
     let workers = top
-        .read("workers", integer(0..=256))
+        .read("workers", integer(0..=255))
         .and_then(NonZeroUsize::new);
     let listeners = listeners(top);
     let (admin, admin_field) = admin(top);
     refuse_admin_on_listener((&admin, admin_field), &listeners);
+    let (relayed, relayed_ports) = relayed(top);
+    refuse_relayed_on_listener((&relayed, relayed_ports), &listeners, (&admin, admin_field));
     let secrets = secrets(top, files);
     let users = users(top, realm.as_ref(), files);
     if !top.has("secret") && !top.has("user") {
@@ -99,7 +103,7 @@ fn assemble(top: &Section<'_>, files: &mut Files<'_>) -> Option<Config> {
             .unwrap_or_default(),
         software: top.read("software", software).flatten(),
         dscp: top.read("dscp", dscp).unwrap_or_default(),
-        relayed: relayed(top),
+        relayed,
         tls: tls(top, files),
         nonce: nonce(top, files),
         credentials: credentials(top),
@@ -223,6 +227,11 @@ fn limits(top: &Section<'_>) -> Limits {
     // One whole frame of a stream must fit, or nothing would ever be sent: 65535 bytes and a header.
     let queue =
         section.and_then(|section| section.read("queue-bytes", integer(65_600..=1_073_741_824)));
+    let connections = count("connections", MANY, 10_000);
+    let per_source = section
+        .and_then(|section| section.read("connections-per-source", integer(0..=MANY)))
+        // Behind one address there may be a whole office, or a carrier's customers.
+        .unwrap_or_else(|| (connections / 10).max(100));
     Limits {
         allocations_per_user: count("allocations-per-user", MANY, 100),
         allocations: count("allocations", MANY, 10_000),
@@ -232,7 +241,8 @@ fn limits(top: &Section<'_>) -> Limits {
         bits_per_second_per_user: bits.unwrap_or(0),
         max_lifetime: period("max-lifetime", 10 * MINUTE..=HOUR, HOUR),
         allocation_max_age: period("allocation-max-age", 10 * MINUTE..=365 * DAY, DAY),
-        connections: count("connections", MANY, 10_000),
+        connections,
+        connections_per_source: per_source,
         half_open: count("half-open", MANY, 1000),
         handshake_timeout: period(
             "handshake-timeout",

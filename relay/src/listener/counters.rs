@@ -13,6 +13,8 @@ use taciturn_protocol::address::Transport;
 pub enum Refusal {
     /// As many connections as allowed were there.
     ConnectionCap,
+    /// Its source had as many connections as one may have.
+    SourceCap,
     /// As many connections as allowed were half open, and the policy is to refuse the newcomer.
     HalfOpenCap,
     /// It was the oldest half-open connection when another came in at the cap.
@@ -29,8 +31,9 @@ pub enum Refusal {
 
 impl Refusal {
     /// Every reason, in the order of [`Refusal::index`].
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 8] = [
         Self::ConnectionCap,
+        Self::SourceCap,
         Self::HalfOpenCap,
         Self::HalfOpenOldest,
         Self::WrongProtocol,
@@ -43,6 +46,7 @@ impl Refusal {
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::ConnectionCap => "connection_cap",
+            Self::SourceCap => "source_cap",
             Self::HalfOpenCap => "half_open_cap",
             Self::HalfOpenOldest => "half_open_oldest",
             Self::WrongProtocol => "wrong_protocol",

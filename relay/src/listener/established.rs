@@ -9,6 +9,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use rustls::ServerConnection;
 use taciturn_protocol::address::Transport;
 
+use super::sources::SourceSlot;
+
 /// A connection whose client has shown that it speaks TURN, and TLS where that is asked for.
 #[derive(Debug)]
 pub struct Established {
@@ -32,6 +34,7 @@ pub struct Established {
 #[derive(Debug)]
 pub struct ConnectionSlot {
     taken: Arc<AtomicU64>,
+    source: Option<SourceSlot>,
 }
 
 impl ConnectionSlot {
@@ -44,13 +47,21 @@ impl ConnectionSlot {
             .ok()
             .map(|_| Self {
                 taken: Arc::clone(taken),
+                source: None,
             })
+    }
+
+    /// Keeps the connection's place among those of its source for as long.
+    pub(super) fn counted_for(mut self, source: SourceSlot) -> Self {
+        self.source = Some(source);
+        self
     }
 
     /// A slot that counts for nobody: for connections that no listener has accepted, such as those of a test.
     pub fn uncounted() -> Self {
         Self {
             taken: Arc::new(AtomicU64::new(1)),
+            source: None,
         }
     }
 }

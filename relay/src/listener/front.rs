@@ -18,6 +18,7 @@ use super::counters::{FrontCounters, Refusal};
 use super::established::{ConnectionSlot, Established};
 use super::half_open::{HalfOpen, HalfOpenPlace, HalfOpenPolicy};
 use super::opening::{Opened, Terms};
+use super::sources::Sources;
 use super::tls::TlsSettings;
 
 /// Where established connections go. Called on the control runtime; it must not block.
@@ -31,8 +32,9 @@ const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(15);
 const UNACKNOWLEDGED_MAX: Duration = Duration::from_secs(30);
 
 /// Bytes that the kernel holds and has not sent yet. What waits longer waits in our queue, where old media can still be
-/// dropped; what is in flight is not limited, so that distance costs no throughput.
-const UNSENT_MAX: u32 = 128 * 1024;
+/// dropped; what is in flight is not limited, so that distance costs no throughput. At 500 kbit/s, a slow video call, this
+/// much is half a second: as old as media may get in the queue.
+const UNSENT_MAX: u32 = 32 * 1024;
 
 /// First and longest pause after `accept` has failed for want of descriptors or memory: without one, a full descriptor
 /// table would turn the accept loop into a busy loop.
@@ -64,6 +66,8 @@ pub struct Listener {
 pub struct FrontLimits {
     /// Connections at a time, half open or with a worker. Further ones are closed at once.
     pub connections: u64,
+    /// The same for one source, a /32 or a /64; 0 lifts the limit.
+    pub connections_per_source: u32,
     /// Connections at a time that are not established yet.
     pub half_open: usize,
     /// What happens beyond `half_open`.
@@ -80,6 +84,7 @@ impl Default for FrontLimits {
     fn default() -> Self {
         Self {
             connections: 100_000,
+            connections_per_source: 10_000,
             half_open: 2048,
             half_open_policy: HalfOpenPolicy::DropOldest,
             handshake: Duration::from_secs(5),
@@ -113,6 +118,7 @@ struct Shared {
     deliver: Deliver,
     counters: Arc<FrontCounters>,
     half_open: Arc<HalfOpen>,
+    sources: Arc<Sources>,
 }
 
 impl Front {
@@ -126,6 +132,7 @@ impl Front {
             deliver,
             counters,
             half_open,
+            sources: Arc::new(Sources::new()),
         });
         Self {
             shared,
@@ -213,6 +220,15 @@ fn admit(
     let limits = &shared.limits;
     let slot = ConnectionSlot::take(&shared.counters.connections, limits.connections)
         .ok_or(Refusal::ConnectionCap)?;
+    let slot = match limits.connections_per_source {
+        0 => slot,
+        most => slot.counted_for(
+            shared
+                .sources
+                .take(client.ip(), most)
+                .ok_or(Refusal::SourceCap)?,
+        ),
+    };
     let (place, displaced) = shared
         .half_open
         .enter(limits.half_open, limits.half_open_policy)

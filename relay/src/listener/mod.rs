@@ -14,6 +14,7 @@ mod front;
 mod half_open;
 mod health;
 mod opening;
+mod sources;
 pub mod tls;
 
 #[cfg(test)]

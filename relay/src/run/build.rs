@@ -178,6 +178,7 @@ pub(crate) struct FrontSettings {
 pub(crate) fn front(config: &Config, clock: Clock) -> Result<FrontSettings, StartError> {
     let limits = FrontLimits {
         connections: u64::from(config.limits.connections),
+        connections_per_source: config.limits.connections_per_source,
         half_open: config.limits.half_open as usize,
         handshake: config.limits.handshake_timeout,
         ..FrontLimits::default()

@@ -253,6 +253,52 @@ fn connections_with_a_worker_count_until_they_are_dropped() {
     relay.serves(&config);
 }
 
+/// One client cannot take every slot: its connections count as its own, half open or with a worker.
+#[test]
+fn a_source_has_only_its_share_of_the_connections() {
+    let relay = limited(FrontLimits {
+        connections_per_source: 2,
+        ..FrontLimits::default()
+    });
+    let config = relay.client_config();
+    let (_client, first) = relay.serves(&config);
+    let half = relay.connect();
+    wait_until("one is half open", || relay.counters().half_open() == 1);
+    assert_eq!(read_to_end(relay.connect()), b"");
+    wait_until("one refusal", || {
+        relay.counters().refused(Refusal::SourceCap) == 1
+    });
+    assert_eq!(relay.counters().connections(), 2);
+
+    // Another address of this machine is another source.
+    let elsewhere =
+        socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
+    elsewhere
+        .bind(&std::net::SocketAddr::from(([127, 0, 0, 2], 0)).into())
+        .unwrap();
+    elsewhere.connect(&relay.address.into()).unwrap();
+    wait_until("another source is let in", || {
+        relay.counters().connections() == 3
+    });
+
+    drop((first, half));
+    wait_until("places are given back", || {
+        relay.counters().connections() == 1
+    });
+    relay.serves(&config);
+}
+
+#[test]
+fn without_a_share_one_source_may_have_all() {
+    let relay = limited(FrontLimits {
+        connections_per_source: 0,
+        ..FrontLimits::default()
+    });
+    let config = relay.client_config();
+    let _connections: Vec<_> = (0..5).map(|_| relay.serves(&config)).collect();
+    assert_eq!(relay.counters().refused(Refusal::SourceCap), 0);
+}
+
 #[test]
 fn stopping_closes_what_is_not_established() {
     let relay = limited(FrontLimits::default());
