@@ -10,6 +10,7 @@ mod error;
 mod files;
 mod keys;
 mod network;
+mod peers;
 mod schema;
 mod section;
 mod sections;
@@ -256,7 +257,7 @@ pub enum AdminAddress {
 /// Where the relay is, and where it may be.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Sovereignty {
-    /// The zone that the relay is in; `None`: to be learnt from the instance metadata.
+    /// The zone that the relay is in; `None`: nobody has said.
     pub zone_id: Option<String>,
     /// Zones that the relay may be in; empty: any.
     pub allowed_zone_ids: Vec<String>,

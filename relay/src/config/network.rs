@@ -1,22 +1,15 @@
-//! Listeners, relayed addresses, peers, the admin API: everything with an address.
+//! Listeners, relayed addresses, the admin API: every address that the relay has.
 //!
-//! Responsible for each of them and for what they demand of one another. Not for the built-in peer policy.
+//! Responsible for each of them and for what they demand of one another. Not for the addresses of others (`peers`).
 
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 
-use ipnet::IpNet;
-use taciturn_protocol::server::{
-    Forbidden, OwnAddresses, PeerPolicy, PeerRules, default_denied_ports,
-};
 use toml::de::DeValue;
 
 use super::section::{Field, Section, Wrong};
-use super::value::{
-    address, boolean, merged, nat64_prefix, network, ports, relayed_ports, socket_address, text,
-    word,
-};
-use super::{Admin, AdminAddress, Listener, ListenerTransport, Peers, Relayed, RelayedAddress};
+use super::value::{address, relayed_ports, socket_address, text, word};
+use super::{Admin, AdminAddress, Listener, ListenerTransport, Relayed, RelayedAddress};
 
 /// The `[[listener]]` sections; each comes with its address's place.
 pub(super) fn listeners<'t>(top: &Section<'t>) -> Vec<(Listener, Field<'t>)> {
@@ -310,110 +303,4 @@ pub(super) fn refuse_admin_on_listener(
             .unwrap_or(*field)
             .refuse(Wrong::new(problem, "give one of them another port"));
     }
-}
-
-/// The `[peers]` section.
-pub(super) fn peers(
-    top: &Section<'_>,
-    listeners: &[(Listener, Field<'_>)],
-    admin: &Admin,
-) -> Peers {
-    let section = top.once("peers");
-    let section = section.as_ref();
-    let networks = |key| {
-        section
-            .and_then(|section| section.list(key, network))
-            .unwrap_or_default()
-    };
-    let prefixes = section
-        .and_then(|section| section.list("nat64-prefixes", nat64_prefix))
-        .unwrap_or_default();
-    let denied = section.and_then(|section| section.list("denied-ports", ports));
-    let denied = denied.map_or_else(
-        || default_denied_ports().to_vec(),
-        |list| list.into_iter().map(|(ports, _)| ports).collect(),
-    );
-    let allow_loopback = section.and_then(|section| section.field("allow-loopback"));
-    if let Some(field) = allow_loopback {
-        refuse_loopback_in_public(field, listeners, admin);
-    }
-    let allow_loopback =
-        allow_loopback.is_some_and(|field| matches!(field.read(boolean), Some(true)));
-    let allow = networks("allow");
-    warn_of_vain(&allow, allow_loopback);
-    Peers {
-        allow: plain(allow),
-        deny: plain(networks("deny")),
-        denied_ports: merged(denied),
-        allow_loopback,
-        nat64_prefixes: prefixes.into_iter().map(|(prefix, _)| prefix).collect(),
-    }
-}
-
-fn plain(list: Vec<(IpNet, Field<'_>)>) -> Vec<IpNet> {
-    list.into_iter().map(|(network, _)| network).collect()
-}
-
-/// An entry that opens nothing, as all that it names is closed for good: its author expects something else.
-fn warn_of_vain(allow: &[(IpNet, Field<'_>)], allow_loopback: bool) {
-    let rules = PeerRules {
-        allow: allow.iter().map(|(network, _)| *network).collect(),
-        allow_loopback,
-        ..PeerRules::default()
-    };
-    let policy = PeerPolicy::new(rules, OwnAddresses::default());
-    for (_, field) in allow
-        .iter()
-        .filter(|(network, _)| is_closed_for_good(&policy, *network))
-    {
-        field.warn(Wrong::new(
-            "is within what no configuration can open: loopback, link-local, multicast, cloud metadata and the like",
-            "take it away; for tests on loopback there is allow-loopback",
-        ));
-    }
-}
-
-/// Judged by samples: the first address of each of its 256 parts, and its last. The ranges that are closed for good are
-/// few and aligned, so that a part that is open shows.
-fn is_closed_for_good(policy: &PeerPolicy, network: IpNet) -> bool {
-    let length = network
-        .prefix_len()
-        .saturating_add(8)
-        .min(network.max_prefix_len());
-    let parts = network.subnets(length).into_iter().flatten();
-    parts
-        .map(|part| part.network())
-        .chain([network.broadcast()])
-        .all(|address| policy.judge(address) == Err(Forbidden::Never))
-}
-
-/// Loopback peers are for a machine on its own: beside a public listener they would be a door to its local services.
-fn refuse_loopback_in_public(field: Field<'_>, listeners: &[(Listener, Field<'_>)], admin: &Admin) {
-    if !field.is(true) {
-        return;
-    }
-    for (listener, _) in listeners
-        .iter()
-        .filter(|(listener, _)| !listener.address.ip().is_loopback())
-    {
-        let which = format!(
-            "listener {} {}",
-            listener.transport.as_str(),
-            listener.address
-        );
-        refuse_public(field, &which);
-    }
-    if let AdminAddress::Tcp(address) = &admin.address
-        && !address.ip().is_loopback()
-    {
-        refuse_public(field, &format!("admin.address {address}"));
-    }
-}
-
-fn refuse_public(field: Field<'_>, which: &str) {
-    let problem = format!("is for machines on their own, but {which} is beyond loopback");
-    field.refuse(Wrong::new(
-        problem,
-        "write allow-loopback = false, or listen on 127.0.0.1 and ::1 alone",
-    ));
 }

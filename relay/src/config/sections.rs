@@ -16,8 +16,9 @@ use super::error::{ConfigError, ConfigErrors};
 use super::files::FileRead;
 use super::keys::{Files, nonce_key, secrets, tls, users};
 use super::network::{
-    admin, listeners, peers, refuse_admin_on_listener, refuse_relayed_on_listener, relayed,
+    admin, listeners, refuse_admin_on_listener, refuse_relayed_on_listener, relayed,
 };
+use super::peers::peers;
 use super::section::{Document, Section, Wrong};
 use super::value::{duration, integer, text, word};
 use super::{Config, CredentialLimits, Dscp, Limits, Log, LogFormat, LogLevel, Nonce, Sovereignty};
