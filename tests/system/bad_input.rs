@@ -4,13 +4,15 @@
 
 use std::io::{Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use rustls::StreamOwned;
 use taciturn_protocol::wire::{Class, Method, TransactionId, Writer, attribute};
 
 use crate::calls::{Call, Canaries};
-use crate::client::{Client, Over, binding, connect, peer_at, send_indication, tls_connection};
+use crate::client::{
+    Client, Over, binding, connect, peer_at, receive_from, send_indication, tls_connection,
+};
 use crate::running::{Running, Setup, eventually};
 
 /// A relay with a long handshake deadline, so that what is closed in time was not closed by it.
@@ -301,10 +303,17 @@ fn truncated_openings_are_closed_without_a_reply() {
     relay.assert_alive();
 }
 
-/// a frame that is announced and not sent → closed at the frame deadline (10 s).
+/// a stranger's frame that is announced and not sent → closed at the frame deadline (10 s); a call that hangs in the middle
+/// of a frame for longer goes on where it was.
 #[test]
 fn an_announced_frame_does_not_keep_its_connection() {
     let mut relay = start();
+    let mut calls = [Over::Tcp, Over::Tls].map(|over| {
+        let mut call = Call::open(&relay, over, "alice");
+        let frame = call.client.channel_bytes(0x4ABC, b"interrupted");
+        call.client.send(&frame[..9]);
+        (call, frame)
+    });
     let begun = Instant::now();
     let mut waiting: Vec<(Client, Over)> = Vec::new();
     for over in [Over::Tcp, Over::Tls] {
@@ -313,11 +322,11 @@ fn an_announced_frame_does_not_keep_its_connection() {
             vec![0x40, 0x00, 0xFF, 0xFF, 1, 2, 3, 4, 5],
             stun(BINDING, 4, COOKIE, &[]),
         ] {
-            let mut call = Call::open(&relay, over, "alice");
-            call.exchange();
-            call.client.send(&announced);
-            call.client.set_timeout(std::time::Duration::from_secs(40));
-            waiting.push((call.client, over));
+            let mut stranger = Client::of(&relay, over, "mallory");
+            assert_eq!(stranger.request(Method::Binding, |_| {}).code(), 0);
+            stranger.send(&announced);
+            stranger.set_timeout(Duration::from_secs(40));
+            waiting.push((stranger, over));
         }
     }
     for (client, over) in &mut waiting {
@@ -328,6 +337,11 @@ fn an_announced_frame_does_not_keep_its_connection() {
     eventually("the count of closed connections", || {
         relay.metric("taciturn_relay_closed_connections_total{reason=\"frame_deadline\"}") == 6
     });
+    for (call, frame) in &mut calls {
+        call.client.send(&frame[9..]);
+        assert_eq!(receive_from(&call.peer).0, b"interrupted");
+        call.exchange();
+    }
     relay.assert_alive();
 }
 

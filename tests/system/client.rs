@@ -5,7 +5,7 @@
 use std::collections::VecDeque;
 use std::io::{ErrorKind, Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpStream, UdpSocket};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use rustls::crypto::aws_lc_rs;
@@ -16,6 +16,7 @@ use taciturn_protocol::credentials::{
     Credentials, Hashes, HmacHash, LongTermKey, PasswordAlgorithm, Realm, SharedSecret, mint,
     password_for,
 };
+use taciturn_protocol::time::UnixTime;
 use taciturn_protocol::wire::{
     Attributes, Class, FirstByte, Framed, Method, TransactionId, Writer, stream,
 };
@@ -136,17 +137,16 @@ impl Client {
 
     pub(crate) fn new(link: Link, user: &str) -> Self {
         let secret = SharedSecret::new("test", SECRET.as_bytes(), Hashes::BOTH).unwrap();
-        let now = Clock::start().unix();
-        let ttl = Duration::from_secs(600);
+        let ttl = Duration::from_secs(3600);
         let Credentials {
             username, password, ..
-        } = mint(&secret, HmacHash::Sha256, user, ttl, now).unwrap();
+        } = mint(&secret, HmacHash::Sha256, user, ttl, begun()).unwrap();
         Self::known_as(link, username.into_bytes(), password)
     }
 
     /// A client whose user name no signalling server would have made, with the password that belongs to it.
     pub(crate) fn strangely_named(link: Link, user: &[u8]) -> Self {
-        let expires = Clock::start().unix().as_secs() + 600;
+        let expires = begun().as_secs() + 3600;
         let username = [expires.to_string().as_bytes(), b":", user].concat();
         let password = password_for(SECRET.as_bytes(), HmacHash::Sha256, &username);
         Self::known_as(link, username, password)
@@ -364,6 +364,12 @@ impl Client {
         let peer = attributes.xor_peer_address().unwrap().unwrap();
         (peer, icmp.kind, icmp.code, icmp.data)
     }
+}
+
+/// When the first client was made. One user has one name for the whole run, whatever second it is: the expiry is part of it.
+fn begun() -> UnixTime {
+    static BEGUN: OnceLock<UnixTime> = OnceLock::new();
+    *BEGUN.get_or_init(|| Clock::start().unix())
 }
 
 fn data_attributes(bytes: &[u8]) -> Attributes<'_> {

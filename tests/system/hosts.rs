@@ -2,15 +2,16 @@
 //!
 //! Not responsible for which peers are allowed (`peer_policy`).
 
-use std::net::SocketAddr;
+use std::net::{SocketAddr, SocketAddrV4, SocketAddrV6};
 
+use socket2::{Domain, Protocol, SockAddr, Socket, Type};
 use taciturn_protocol::wire::Method;
 
 use crate::calls::Call;
-use crate::client::{Over, receive_from};
+use crate::client::{Client, Over, binding, receive_from};
 use crate::lab::{Lab, PORT, TLS_PORT};
-use crate::namespace::{inside, ip};
-use crate::running::Setup;
+use crate::namespace::{inside, ip, set};
+use crate::running::{Setup, eventually};
 
 const CHANNEL: u16 = 0x4000;
 
@@ -115,5 +116,101 @@ fn clients_behind_one_relay_meet_at_its_advertised_address() {
             !["198.41.0.77", "2a01:77::1"].contains(&to.as_str()),
             "{packet:?}"
         );
+    }
+}
+
+/// A raw UDP datagram over IPv4 without a checksum, from wherever it says.
+fn forged(from: SocketAddrV4, to: SocketAddrV4, payload: &[u8]) -> Vec<u8> {
+    let length = |header: usize| u16::try_from(header + payload.len()).unwrap().to_be_bytes();
+    let mut packet = vec![0x45, 0];
+    // The kernel fills in what is zero: id and checksum.
+    packet.extend(length(28));
+    packet.extend([0, 0, 0, 0, 64, 17, 0, 0]);
+    packet.extend(from.ip().octets());
+    packet.extend(to.ip().octets());
+    packet.extend(from.port().to_be_bytes());
+    packet.extend(to.port().to_be_bytes());
+    packet.extend(length(8));
+    packet.extend([0, 0]);
+    packet.extend(payload);
+    packet
+}
+
+/// S-42: answers that cannot be sent, to port 0 or to where no route leads, are counted and cost nobody else's answer.
+#[test]
+fn answers_to_impossible_sources_cost_nobody_anything() {
+    if !inside("hosts::answers_to_impossible_sources_cost_nobody_anything") {
+        return;
+    }
+    let lab = Lab::new();
+    // What comes from there is believed, and nothing can be sent back.
+    for words in [
+        "route add unreachable 10.66.0.0/16",
+        "route add prohibit 10.67.0.0/16",
+    ] {
+        ip(words);
+    }
+    set("ipv4/conf/all/rp_filter", "0");
+    set("ipv4/conf/r0/rp_filter", "0");
+    for workers in [1, 2] {
+        let mut setup = Lab::setup(workers);
+        setup.limits = "unauthenticated-per-second = 0".to_owned();
+        let mut relay = setup.start();
+        let raw = lab.outside.enter(|| {
+            let protocol = Some(Protocol::from(255));
+            Socket::new(Domain::IPV4, Type::RAW, protocol).unwrap()
+        });
+        let server = SocketAddrV4::new([10, 77, 0, 1].into(), PORT);
+        let mut calls = Over::ALL.map(|over| {
+            Call::between(
+                lab.client(&relay, over, "10.77.0.1", "alice"),
+                lab.peer("10.77.0.20"),
+            )
+        });
+        for round in 0..200_u8 {
+            for (host, port) in [
+                ([10, 77, 0, 99], 0),
+                ([10, 66, 0, round], 4000),
+                ([10, 67, 0, round], 4000),
+                ([10, 77, 0, 98], 0),
+            ] {
+                let from = SocketAddrV4::new(host.into(), port);
+                let packet = forged(from, server, &binding(round));
+                raw.send_to(&packet, &SockAddr::from(server)).unwrap();
+            }
+            for call in &mut calls {
+                call.exchange();
+            }
+        }
+        eventually("the count of answers that could not be sent", || {
+            relay.metric("taciturn_relay_send_failures_total") >= 400
+        });
+        relay.assert_alive();
+    }
+}
+
+/// S-15: clients on link-local IPv6 addresses are answered, on the link that they came from.
+#[test]
+fn link_local_clients_are_answered() {
+    if !inside("hosts::link_local_clients_are_answered") {
+        return;
+    }
+    let lab = Lab::new();
+    ip("addr add fe80::77:1/64 dev r0 nodad");
+    let mut setup = Lab::setup(1);
+    setup.listeners = [("udp", PORT), ("tcp", PORT), ("tls", TLS_PORT)]
+        .map(|(transport, port)| (transport, format!("[::]:{port}")))
+        .to_vec();
+    let relay = setup.start();
+    for over in Over::ALL {
+        let port = if over == Over::Tls { TLS_PORT } else { PORT };
+        let client = lab.outside.enter(|| {
+            let text = std::fs::read_to_string("/proc/thread-self/net/if_inet6").unwrap();
+            let line = text.lines().find(|line| line.ends_with(" o0")).unwrap();
+            let index = u32::from_str_radix(line.split(' ').nth(1).unwrap(), 16).unwrap();
+            let server = SocketAddrV6::new("fe80::77:1".parse().unwrap(), port, 0, index);
+            Client::at(&relay, over, server.into(), "alice")
+        });
+        Call::between(client, lab.peer("10.77.0.20")).exchange();
     }
 }

@@ -2,6 +2,7 @@
 //!
 //! Not responsible for the queue itself, which `relay/src/stream` shows frame by frame.
 
+use std::io::Write;
 use std::net::{SocketAddr, TcpStream};
 use std::thread;
 use std::time::Duration;
@@ -9,7 +10,7 @@ use std::time::Duration;
 use socket2::{Domain, Socket, Type};
 
 use crate::calls::Call;
-use crate::client::{Client, Link, Over, peer};
+use crate::client::{Client, Link, Over, binding, peer};
 use crate::running::{PATIENCE, Running, Setup, eventually};
 
 const CHANNEL: u16 = 0x4000;
@@ -152,4 +153,41 @@ fn media_that_waited_too_long_is_dropped() {
         call.exchange();
         relay.assert_alive();
     }
+}
+
+/// S-18: a client that asks and never listens is let go once its answers have piled up; the others notice nothing.
+#[test]
+fn a_client_that_asks_and_never_listens_is_let_go() {
+    let mut relay = Setup::on_loopback(1).start();
+    for (turn, over) in [Over::Tcp, Over::Tls].into_iter().enumerate() {
+        let mut call = Call::open(&relay, over, "alice");
+        let mut deaf = narrow_client(&relay, over);
+        deaf.allocate();
+        let requests = binding(1).repeat(50);
+        let closed = || {
+            relay.metric("taciturn_relay_closed_connections_total{reason=\"backlog\"}")
+                == turn as u64 + 1
+        };
+        // Far more than any socket's buffers hold of their answers.
+        for _ in 0..20_000 {
+            let sent = match &mut deaf.link {
+                Link::Udp(_) => unreachable!("it is a stream"),
+                Link::Tcp(stream, _) => stream.write_all(&requests),
+                Link::Tls(stream, _) => stream.write_all(&requests),
+            };
+            if sent.is_err() {
+                break;
+            }
+        }
+        eventually("the end of its connection", closed);
+        eventually("the end of its allocation", || {
+            relay.metric("taciturn_relay_allocations ") == 1
+        });
+        call.exchange();
+        drop(call);
+        eventually("the end of the call", || {
+            relay.metric("taciturn_relay_allocations ") == 0
+        });
+    }
+    relay.assert_alive();
 }
