@@ -5,8 +5,10 @@ mod support;
 
 use std::time::Duration;
 
+use rustls::pki_types::PrivateKeyDer;
 use taciturn_protocol::forward::DropReason;
 use taciturn_protocol::wire::Method;
+use taciturn_relay::config::{AdminAddress, Tls, TlsProfile};
 use taciturn_relay::counters::{Direction, Flow, Path};
 use taciturn_relay::run::{Relay, StartError};
 
@@ -350,6 +352,34 @@ fn an_address_in_use_is_an_error_that_names_it() {
         matches!(error, StartError::Listen { address: at, .. } if at == address),
         "{error}"
     );
+}
+
+#[test]
+fn a_start_that_fails_leaves_no_admin_socket() {
+    let path = std::env::temp_dir().join(format!("taciturn-start-{}.sock", std::process::id()));
+    let config = || {
+        let mut config = support::config(1, "");
+        config.admin.address = AdminAddress::Unix(path.clone());
+        config
+    };
+    let certified = || rcgen::generate_simple_self_signed(["turn.example.org".to_owned()]).unwrap();
+    let (one, other) = (certified(), certified());
+    let mut failing = config();
+    failing.tls = Some(Tls {
+        certificates: vec![one.cert.der().clone()],
+        key: PrivateKeyDer::try_from(other.signing_key.serialize_der()).unwrap(),
+        profile: TlsProfile::Modern,
+        certificate_file: "certificate.pem".into(),
+        key_file: "key.pem".into(),
+    });
+    let error = Relay::start(failing).unwrap_err();
+    assert!(matches!(error, StartError::Certificate(_)), "{error}");
+    assert!(!path.exists());
+
+    let relay = Relay::start(config()).unwrap();
+    assert!(path.exists());
+    relay.stop();
+    assert!(!path.exists());
 }
 
 #[test]
