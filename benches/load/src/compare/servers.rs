@@ -219,6 +219,7 @@ allow-loopback = true
 allocations = 1000000
 allocations-per-user = 1000000
 unauthenticated-per-second = 0
+connections-per-source = 0
 
 [admin]
 address = "{admin}"
