@@ -10,6 +10,7 @@ mod bad_input;
 mod calls;
 mod client;
 mod descriptors;
+mod floods;
 mod hosts;
 mod icmp;
 mod lab;
