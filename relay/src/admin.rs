@@ -32,7 +32,7 @@ use crate::clock::Clock;
 use crate::counters::Totals;
 use crate::metrics::Metrics;
 use crate::phase::SharedPhase;
-use crate::worker::{Message, Outbox, Report};
+use crate::worker::{Message, Outbox};
 
 pub use bounded::{AdminListener, Bounded, Timed};
 
@@ -126,24 +126,24 @@ impl Admin {
         Ok(())
     }
 
-    /// Every worker's report; `None` when one does not answer: a missing figure is never a zero.
-    async fn reports(&self) -> Option<Vec<Report>> {
+    /// Every worker's answer; `None` when one does not answer: a missing figure is never a zero.
+    async fn ask<T>(&self, question: impl Fn(oneshot::Sender<T>) -> Message) -> Option<Vec<T>> {
         let mut answers = Vec::with_capacity(self.outboxes.len());
         for outbox in &self.outboxes {
             let (sender, answer) = oneshot::channel();
-            outbox.send(Message::Report(sender));
+            outbox.send(question(sender));
             answers.push(answer);
         }
-        let mut reports = Vec::with_capacity(answers.len());
+        let mut answered = Vec::with_capacity(answers.len());
         for answer in answers {
-            reports.push(
+            answered.push(
                 tokio::time::timeout(REPORT_TIMEOUT, answer)
                     .await
                     .ok()?
                     .ok()?,
             );
         }
-        Some(reports)
+        Some(answered)
     }
 }
 
@@ -187,12 +187,10 @@ async fn metrics(State(admin): State<Arc<Admin>>) -> Response {
 }
 
 async fn status(State(admin): State<Arc<Admin>>) -> Response {
-    let Some(reports) = admin.reports().await else {
+    let Some(loads) = admin.ask(Message::Load).await else {
         return StatusCode::SERVICE_UNAVAILABLE.into_response();
     };
-    let load = reports
-        .iter()
-        .fold(Load::default(), |sum, report| sum.plus(report.load));
+    let load = loads.into_iter().fold(Load::default(), Load::plus);
     let drain = admin
         .drain
         .lock()
@@ -264,7 +262,7 @@ async fn end_drain(State(admin): State<Arc<Admin>>) -> Response {
 }
 
 async fn allocations(State(admin): State<Arc<Admin>>) -> Response {
-    let Some(reports) = admin.reports().await else {
+    let Some(reports) = admin.ask(Message::Report).await else {
         return StatusCode::SERVICE_UNAVAILABLE.into_response();
     };
     let listed = reports.iter().enumerate().flat_map(|(worker, report)| {
