@@ -69,7 +69,7 @@ fn allocations_are_refused_without_descriptors_and_calls_go_on() {
     relay.assert_alive();
 }
 
-/// connections that cannot be accepted keep no processor busy, disturb no call, and are served when others have gone.
+/// Connections that cannot be accepted keep no processor busy, disturb no call, and are served when others have gone.
 #[test]
 fn connections_wait_without_descriptors_and_the_processor_rests() {
     let mut relay = start_with_limit(64);

@@ -136,7 +136,7 @@ fn forged(from: SocketAddrV4, to: SocketAddrV4, payload: &[u8]) -> Vec<u8> {
     packet
 }
 
-/// S-42: answers that cannot be sent, to port 0 or to where no route leads, are counted and cost nobody else's answer.
+/// Answers that cannot be sent, to port 0 or to where no route leads, are counted and cost nobody else's answer.
 #[test]
 fn answers_to_impossible_sources_cost_nobody_anything() {
     if !inside("hosts::answers_to_impossible_sources_cost_nobody_anything") {

@@ -294,7 +294,7 @@ fn long_payloads_go_in_fragments_unless_forbidden() {
     });
 }
 
-/// T-69, T-82: an allocation of both families relays on each of its addresses, to clients of either family, over every transport.
+/// T-21, T-69: an allocation of both families relays on each of its addresses, to clients of either family, over every transport.
 #[test]
 fn both_halves_of_an_allocation_carry_calls() {
     if !inside("translation::both_halves_of_an_allocation_carry_calls") {
