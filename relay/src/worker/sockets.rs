@@ -233,7 +233,7 @@ mod tests {
         UdpSocket::bind(any, &UdpOptions::relayed()).expect("loopback binds")
     }
 
-    /// what reaches the port of an allocation that has ended is nobody's, and least of all the next one's.
+    /// What reaches the port of an allocation that has ended is nobody's, and least of all the next one's.
     #[test]
     fn a_retired_socket_is_not_read_under_a_name_that_is_used_again() {
         let mut sockets = Sockets::new(Vec::new());
