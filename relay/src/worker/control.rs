@@ -65,16 +65,16 @@ impl Switch {
         self.send.push_copy(lane, &destination, &[bytes]);
     }
 
-    /// The error queue of a relayed socket has entries, or epoll says so.
-    pub(super) fn relayed_errors(&mut self, now: Now, slot: usize) {
-        for _ in 0..ERRORS_PER_ROUND {
+    /// The error queue of a relayed socket has entries, or epoll says so. Returns how many were taken.
+    pub(super) fn relayed_errors(&mut self, now: Now, slot: usize) -> usize {
+        for taken in 0..ERRORS_PER_ROUND {
             let Some(relayed) = self.sockets.serving_in(slot) else {
-                return;
+                return taken;
             };
             let id = relayed.id;
             // An error of the error queue itself is a pending socket error, which reading it has cleared.
             let Ok(Some(icmp)) = relayed.socket.receive_error() else {
-                return;
+                return taken;
             };
             let icmp = IcmpError {
                 peer: icmp.peer,
@@ -87,6 +87,7 @@ impl Switch {
             }
             self.carry_out(now);
         }
+        ERRORS_PER_ROUND
     }
 
     /// Carries out what the server has decided, and what it decides on hearing the outcome.

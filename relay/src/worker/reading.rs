@@ -15,7 +15,7 @@ use crate::stream::CloseReason;
 
 use super::Worker;
 
-/// Datagrams from peers that one round takes, give or take what one read brings.
+/// Datagrams from peers, and ICMP errors about those sent to them, that one round takes, give or take what one read brings.
 const RELAYED_PER_ROUND: usize = 1024;
 /// Frames from streams likewise. What a read has brought is always finished: of TLS, epoll would not tell again.
 const FRAMES_PER_ROUND: usize = 1024;
@@ -87,10 +87,10 @@ impl Worker {
             }
             let (slot, error) = self.ready.relayed[turn % ready];
             if error {
-                self.switch.relayed_errors(now, slot);
+                left = left.saturating_sub(self.switch.relayed_errors(now, slot));
             }
             let Some((id, filled)) = self.receive_relayed(now, slot) else {
-                left -= 1;
+                left = left.saturating_sub(1);
                 continue;
             };
             let mut datagrams = 0;

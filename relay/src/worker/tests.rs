@@ -263,6 +263,31 @@ fn a_connection_takes_the_place_of_an_older_one_of_the_same_5_tuple() {
     );
 }
 
+/// While a client holds a relayed address, what ends a stranger's connection does not end its call.
+#[test]
+fn a_connection_is_waited_for_as_long_as_it_holds_an_allocation() {
+    let mut bench = Bench::new(1);
+    let mut client = bench.tcp("alice");
+    let unacknowledged = |bench: &mut Bench| {
+        let streams = &mut bench.workers[0].switch.streams;
+        let connection = streams.get_mut(0).expect("the only connection");
+        let socket = socket2::SockRef::from(&*connection);
+        socket.tcp_user_timeout().expect("Linux has it")
+    };
+    bench.measure(|step| {
+        client.allocate();
+        step();
+    });
+    assert!(unacknowledged(&mut bench) >= Some(std::time::Duration::from_secs(3600)));
+    bench.measure(|step| {
+        client.request(taciturn_protocol::wire::Method::Refresh, |request| {
+            request.lifetime(0)
+        });
+        step();
+    });
+    assert_eq!(unacknowledged(&mut bench), None);
+}
+
 /// One client's flood of tiny frames ends the round's reading; the other is read first in the next.
 #[test]
 fn streams_take_turns_when_frames_flood() {
