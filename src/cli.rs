@@ -93,14 +93,14 @@ pub(crate) enum CredentialsCommand {
     #[command(after_help = EXIT_CODES)]
     Mint(MintOptions),
 
-    /// Make the key file of a user with a password, for [[user]] in the configuration
+    /// Make the key file of a user with a password, for a user section of the configuration
     ///
     /// The password is asked for, or read as one line from standard input; it is never an argument, because arguments are
     /// seen by everybody on the machine. The file holds keys made from it, never the password.
     #[command(after_help = EXIT_CODES)]
     Key(KeyOptions),
 
-    /// Make a random secret, for [[secret]] in the configuration and for whoever mints credentials
+    /// Make a random secret, for a secret section of the configuration and for whoever mints credentials
     #[command(after_help = EXIT_CODES)]
     Secret(SecretOptions),
 }
