@@ -268,6 +268,7 @@ impl Worker {
         self.read_relayed(now);
         self.flush();
         self.serve_streams(now);
+        // Last: a Refresh that came in time, and waited while this thread did not run, still counts.
         self.expire(now);
         self.flush();
         self.flush_streams(now);
