@@ -22,12 +22,6 @@ const EMPTY_NOUNS: [&str; 15] = [
 /// First words of function names that hide what the function does.
 const EMPTY_VERBS: [&str; 5] = ["get", "process", "do", "perform", "manage"];
 
-/// Code outside `relay/src/net` that needs `unsafe`, with the reason.
-const UNSAFE_ELSEWHERE: [(&str, &str); 1] = [(
-    "scripts/freestanding.rs",
-    "an allocator for a program that is linked and never run",
-)];
-
 /// Product code outside `relay/src/clock.rs` that may read a clock, with the reason.
 const CLOCKS_ELSEWHERE: [(&str, &str); 4] = [
     (
@@ -110,10 +104,7 @@ pub(crate) fn empty_names(file: &SourceFile) -> Vec<Fault> {
 
 /// `unsafe` outside the one directory.
 pub(crate) fn stray_unsafe(file: &SourceFile) -> Vec<Fault> {
-    let allowed = UNSAFE_ELSEWHERE
-        .iter()
-        .any(|(path, _)| file.path.starts_with(path));
-    if allowed || file.path.starts_with("relay/src/net/") {
+    if file.path.starts_with("relay/src/net/") {
         return Vec::new();
     }
     let code = blank(&file.text, Blank::StringsAndComments);

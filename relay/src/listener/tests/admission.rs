@@ -133,16 +133,16 @@ fn a_handshake_that_dawdles_meets_its_deadline() {
     half.write_all(&hello[..100]).unwrap();
     let mut waiting = relay.connect();
     waiting.write_all(&hello).unwrap();
-    for byte in hello.iter().take(12) {
-        // An error is what this waits for.
-        let _ = trickling.write_all(&[*byte]);
-        std::thread::sleep(Duration::from_millis(50));
-    }
+    // A byte every 20 ms: were the deadline counted from the last byte, the whole hello would get through.
+    let sent = hello.iter().take_while(|byte| {
+        std::thread::sleep(Duration::from_millis(20));
+        trickling.write_all(&[**byte]).is_ok()
+    });
+    assert!(sent.count() < hello.len(), "bytes do not renew a deadline");
     for stream in [&silent, &half, &waiting, &trickling] {
         read_to_end(stream);
         assert!(begun.elapsed() >= deadline);
     }
-    assert!(begun.elapsed() < Duration::from_secs(4));
     wait_until("four deadlines", || {
         relay.counters().refused(Refusal::Deadline) == 4
     });
@@ -202,9 +202,12 @@ fn a_flood_of_silent_connections_keeps_nobody_out() {
     assert!(relay.counters().half_open() <= 20);
     wait_until("180 made room", || relay.counters().connections() == 20);
     assert_eq!(relay.counters().refused(Refusal::HalfOpenOldest), 180);
-    let begun = Instant::now();
     relay.serves(&relay.client_config());
-    assert!(begun.elapsed() < Duration::from_secs(2));
+    assert_eq!(
+        relay.counters().refused(Refusal::Deadline),
+        0,
+        "served while the flood still holds its places"
+    );
     assert_eq!(read_to_end(&flood[0]), b"", "the oldest is gone");
     flood[199]
         .set_read_timeout(Some(Duration::from_millis(20)))
