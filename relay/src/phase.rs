@@ -2,11 +2,13 @@
 //!
 //! Not responsible for bringing it there: start-up and the admin API do.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
 
 use taciturn_protocol::status::Phase;
 
 use crate::counters::Totals;
+use crate::metrics::{Family, Source};
 
 /// The relay's phase.
 #[derive(Debug)]
@@ -50,10 +52,29 @@ impl SharedPhase {
     }
 }
 
+/// The phase as a metric.
+#[derive(Debug)]
+pub struct ShownPhase {
+    /// The phase that was set.
+    pub phase: Arc<SharedPhase>,
+    /// What tells whether a drain has come to its end.
+    pub totals: Totals,
+}
+
+impl Source for ShownPhase {
+    fn families(&self) -> Vec<Family> {
+        let current = self.phase.read(&self.totals);
+        vec![Family::gauges(
+            "taciturn_relay_phase",
+            "1 for the phase that the relay is in, 0 for the others.",
+            ["phase"],
+            SharedPhase::ALL.map(|phase| ([phase.as_str()], phase == current)),
+        )]
+    }
+}
+
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
-
     use super::*;
     use crate::counters::Counters;
 

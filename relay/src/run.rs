@@ -34,9 +34,9 @@ use crate::counters::{Counters, Totals};
 use crate::listener::certificate::CertificateError;
 use crate::listener::tls::TlsError;
 use crate::listener::{Established, Front, Listener, ServeError};
-use crate::metrics::Metrics;
+use crate::metrics::{self, Metrics};
 use crate::own_addresses;
-use crate::phase::SharedPhase;
+use crate::phase::{SharedPhase, ShownPhase};
 use crate::relayed::{self, RelayedAddresses, RelayedError};
 use crate::worker::{Inbox, Message, Outbox, Worker};
 
@@ -179,11 +179,15 @@ impl Relay {
         let front = Front::new(front.limits, front.tls, deliver(outboxes.clone()));
         let phase = Arc::new(SharedPhase::launching());
         let totals = Totals::new(counters);
-        let metrics = Metrics::new(
-            totals.clone(),
-            Arc::clone(front.counters()),
-            Arc::clone(&phase),
-        )?;
+        let metrics = Metrics::new(vec![
+            Box::new(metrics::Build),
+            Box::new(totals.clone()),
+            Box::new(Arc::clone(front.counters())),
+            Box::new(ShownPhase {
+                phase: Arc::clone(&phase),
+                totals: totals.clone(),
+            }),
+        ])?;
         let admin = Arc::new(Admin {
             phase: Arc::clone(&phase),
             totals,
