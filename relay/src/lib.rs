@@ -28,4 +28,5 @@ pub mod quota;
 pub mod relayed;
 pub mod run;
 pub mod stream;
+pub mod supervisor;
 pub mod worker;

@@ -38,6 +38,7 @@ use crate::metrics::{self, Metrics};
 use crate::own_addresses;
 use crate::phase::{SharedPhase, ShownPhase};
 use crate::relayed::{self, RelayedAddresses, RelayedError};
+use crate::supervisor::{Supervisor, Watch};
 use crate::worker::{Inbox, Message, Outbox, Worker};
 
 use bind::{AdminSocket, Granted, SocketFile, Sockets};
@@ -124,6 +125,8 @@ pub struct Relay {
     outboxes: Vec<Outbox>,
     workers: Vec<JoinHandle<()>>,
     runtimes: Option<Runtimes>,
+    supervisor: Supervisor,
+    watch: Option<Watch>,
 }
 
 /// Everything that is not packets.
@@ -145,6 +148,11 @@ impl Relay {
     /// # Errors
     /// What stands in the way, naming the key of the configuration to look at. Nothing keeps running then.
     pub fn start(config: Config) -> Result<Self, StartError> {
+        Self::start_under(config, Supervisor::absent())
+    }
+
+    /// The same for a relay that is this process's purpose: it tells its supervisor how it is.
+    fn start_under(config: Config, supervisor: Supervisor) -> Result<Self, StartError> {
         let clock = Clock::start();
         let workers = worker_count(&config);
         let addresses = RelayedAddresses::resolve(&config.relayed.addresses)?;
@@ -209,12 +217,20 @@ impl Relay {
             outboxes,
             workers: Vec::with_capacity(workers),
             runtimes: Some(runtimes),
+            supervisor,
+            watch: None,
         };
         // From here on an error drops `relay`, which stops what has been started.
         relay.spawn(prepared)?;
         relay.serve(tcp, admin_socket)?;
         phase.set(Phase::Ready);
         relay.report(&config, &addresses);
+        relay.supervisor.status(Phase::Ready.as_str());
+        relay.supervisor.ready();
+        relay.watch = relay
+            .supervisor
+            .watch(&relay.outboxes)
+            .map_err(StartError::system("the watchdog thread cannot be started"))?;
         Ok(relay)
     }
 
@@ -318,6 +334,8 @@ impl Relay {
         let Some(runtimes) = self.runtimes.take() else {
             return;
         };
+        self.supervisor.stopping();
+        drop(self.watch.take());
         self.front.stop();
         for outbox in &self.outboxes {
             outbox.send(Message::Stop);
@@ -345,7 +363,7 @@ impl Drop for Relay {
 /// Why it could not start.
 pub fn run(config: Config) -> Result<(), StartError> {
     let signals = Signals::catch().map_err(StartError::system("signals cannot be received"))?;
-    let relay = Relay::start(config)?;
+    let relay = Relay::start_under(config, Supervisor::of_environment())?;
     let name = signals.wait_for_stop();
     info!(
         signal = name,

@@ -1,0 +1,182 @@
+//! What the relay tells the program that started it, in the protocol of systemd (sd_notify), which others speak too.
+//!
+//! Responsible for the messages, and for the watchdog's honesty: it is fed only while every worker answers. Not responsible
+//! for deciding what the relay's state is, nor for the sockets that a supervisor hands over (`run::inherited`).
+//!
+//! ```text
+//!  start      READY=1
+//!  reload     RELOADING=1 MONOTONIC_USEC=... , then READY=1 whether it succeeded or not
+//!  any time   STATUS=... , one line for `systemctl status`
+//!  drain      EXTEND_TIMEOUT_USEC=... where the supervisor has asked for the stop, so that it waits for the calls
+//!  stop       STOPPING=1
+//! ```
+//!
+//! # Why a worker that hangs may cost the whole relay
+//!
+//! A worker that does not answer within [`Supervisor::watch`]'s time is not slow: it looks at its inbox in every round, and
+//! a round is a few milliseconds of bounded work. It carries no packet any more, its clients' calls are dead already, and
+//! the kernel goes on spreading new clients to it, who get no answer. A restart ends the calls of the other workers too,
+//! which is the price: those clients reconnect within seconds, while the clients of the dead worker never would.
+
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{self, RecvTimeoutError, Sender};
+use std::thread;
+use std::time::Duration;
+
+use sd_notify::NotifyState;
+use tokio::sync::oneshot;
+use tracing::{info, warn};
+
+use crate::worker::{Message, Outbox};
+
+/// Longest status line, in bytes; `systemctl status` shows one line.
+const STATUS_BYTES: usize = 200;
+
+/// The program that started the relay, where there is one that wants to hear of it.
+#[derive(Clone, Debug)]
+pub struct Supervisor {
+    listens: bool,
+    /// Whether it has been logged that it cannot be told.
+    complained: Arc<AtomicBool>,
+}
+
+/// Feeds the supervisor's watchdog. Dropping it stops that.
+#[derive(Debug)]
+pub struct Watch {
+    _stop: Sender<()>,
+}
+
+impl Supervisor {
+    /// The one that the environment names (`NOTIFY_SOCKET`), if any.
+    pub fn of_environment() -> Self {
+        Self {
+            listens: std::env::var_os("NOTIFY_SOCKET").is_some_and(|name| !name.is_empty()),
+            complained: Arc::default(),
+        }
+    }
+
+    /// None: nothing that is said is sent.
+    pub fn absent() -> Self {
+        Self {
+            listens: false,
+            complained: Arc::default(),
+        }
+    }
+
+    /// The relay serves: after its start, and after every reload, whether that succeeded or not.
+    pub fn ready(&self) {
+        self.tell(&[NotifyState::Ready]);
+    }
+
+    /// A reload begins. [`Supervisor::ready`] must follow, or the supervisor takes the relay for stuck.
+    pub fn reloading(&self) {
+        // Without the time systemd (`Type=notify-reload`) could not tell this reload from an earlier one.
+        match NotifyState::monotonic_usec_now() {
+            Ok(now) => self.tell(&[NotifyState::Reloading, now]),
+            Err(error) => self.complain(&error),
+        }
+    }
+
+    /// One line for people, such as `draining: 12 allocations left`. Cut at 200 bytes and at the first line break.
+    pub fn status(&self, text: &str) {
+        let line = text.lines().next().unwrap_or_default();
+        let cut = line.floor_char_boundary(STATUS_BYTES);
+        self.tell(&[NotifyState::Status(&line[..cut])]);
+    }
+
+    /// The relay may take this long from now to stop, whatever the unit's `TimeoutStopSec=` says. Only to be told when the
+    /// stop has been asked for (SIGTERM); must be told before the earlier time has passed.
+    pub fn extend_stop(&self, at_most: Duration) {
+        let extension = format!("EXTEND_TIMEOUT_USEC={}", at_most.as_micros());
+        self.tell(&[NotifyState::Custom(&extension)]);
+    }
+
+    /// The relay stops now: it serves nobody from here on. Not to be told when a drain begins, as a drain can be undone
+    /// and this cannot: the supervisor then waits no longer than its time for stopping.
+    pub fn stopping(&self) {
+        self.tell(&[NotifyState::Stopping]);
+    }
+
+    /// Feeds the watchdog that the environment asks for (`WATCHDOG_USEC`): at half of its time, after every worker has
+    /// answered since the last time. `None` where none is asked for.
+    ///
+    /// A thread of its own, so that nothing but a worker that hangs can make the supervisor restart the relay: an admin
+    /// API that hangs carries no calls.
+    ///
+    /// # Errors
+    /// When the thread cannot be started.
+    pub fn watch(&self, workers: &[Outbox]) -> io::Result<Option<Watch>> {
+        let Some(limit) = sd_notify::watchdog_enabled().filter(|_| self.listens) else {
+            return Ok(None);
+        };
+        let (stop, stopped) = mpsc::channel();
+        let (supervisor, workers) = (self.clone(), workers.to_vec());
+        thread::Builder::new()
+            .name("watchdog".to_owned())
+            .spawn(move || {
+                while all_answer(&workers) {
+                    supervisor.tell(&[NotifyState::Watchdog]);
+                    if stopped.recv_timeout(limit / 2) != Err(RecvTimeoutError::Timeout) {
+                        return;
+                    }
+                }
+            })?;
+        info!(seconds = limit.as_secs_f64(), "watched by the supervisor");
+        Ok(Some(Watch { _stop: stop }))
+    }
+
+    fn tell(&self, messages: &[NotifyState<'_>]) {
+        if !self.listens {
+            return;
+        }
+        if let Err(error) = sd_notify::notify(messages) {
+            self.complain(&error);
+        }
+    }
+
+    /// Once, as the same is true for every message.
+    fn complain(&self, error: &io::Error) {
+        if !self.complained.swap(true, Ordering::Relaxed) {
+            warn!(%error, "the supervisor cannot be told how the relay is (NOTIFY_SOCKET)");
+        }
+    }
+}
+
+/// Waits until every worker has answered, however long that takes; `false` when one has ended, as all do at a stop.
+fn all_answer(workers: &[Outbox]) -> bool {
+    let ask = |worker: &Outbox| {
+        let (sender, answer) = oneshot::channel();
+        worker.send(Message::Load(sender));
+        answer
+    };
+    let answers: Vec<_> = workers.iter().map(ask).collect();
+    answers
+        .into_iter()
+        .all(|answer| answer.blocking_recv().is_ok())
+}
+
+#[cfg(test)]
+#[expect(clippy::unwrap_used, reason = "tests")]
+mod tests {
+    use super::*;
+    use crate::worker::Inbox;
+
+    #[test]
+    fn a_worker_that_has_ended_is_no_answer() {
+        let (inbox, outbox) = Inbox::new().unwrap();
+        assert!(all_answer(&[]));
+        drop(inbox);
+        assert!(!all_answer(&[outbox]));
+    }
+
+    #[test]
+    fn nobody_is_told_where_there_is_no_supervisor() {
+        let supervisor = Supervisor::absent();
+        supervisor.ready();
+        supervisor.reloading();
+        assert!(supervisor.watch(&[]).unwrap().is_none());
+        assert!(!supervisor.complained.load(Ordering::Relaxed));
+    }
+}
