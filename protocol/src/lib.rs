@@ -10,4 +10,5 @@ pub mod forward;
 pub mod server;
 pub mod status;
 pub mod time;
+pub mod uri;
 pub mod wire;
