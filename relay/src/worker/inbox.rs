@@ -13,7 +13,7 @@ use std::time::Duration;
 use taciturn_protocol::address::Transport;
 use taciturn_protocol::credentials::UserName;
 use taciturn_protocol::forward::{AllocationId, RelayedId, Traffic};
-use taciturn_protocol::server::{Drain, RelayedPort};
+use taciturn_protocol::server::{Alternate, Drain, RelayedPort};
 use taciturn_protocol::status::Load;
 use tokio::sync::oneshot;
 
@@ -51,6 +51,10 @@ pub enum Message {
     PortReturned(RelayedPort),
     /// Begin or change a drain, or end it.
     Drain(Option<Drain>),
+    /// Refuse new allocations because the relay is overloaded, or accept them again. All that exists goes on.
+    Shed(bool),
+    /// Where to send clients whose new allocations are refused, by a drain or by overload; best first.
+    Alternates(Arc<[Alternate]>),
     /// End this allocation; the answer says whether there was one.
     End(AllocationId, oneshot::Sender<bool>),
     /// Say how much the worker holds. Costs the same whatever it holds.
@@ -70,6 +74,8 @@ impl std::fmt::Debug for Message {
             Self::Claimed { .. } => "Claimed",
             Self::PortReturned(_) => "PortReturned",
             Self::Drain(_) => "Drain",
+            Self::Shed(_) => "Shed",
+            Self::Alternates(_) => "Alternates",
             Self::End(..) => "End",
             Self::Load(_) => "Load",
             Self::Report(_) => "Report",

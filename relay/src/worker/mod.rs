@@ -29,7 +29,7 @@ use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use taciturn_protocol::forward::RouteTable;
-use taciturn_protocol::server::{Reply, Server};
+use taciturn_protocol::server::{Alternate, Drain, Reply, Server};
 use taciturn_protocol::time::{Instant, Now};
 
 use crate::clock::Clock;
@@ -141,6 +141,28 @@ pub struct Worker {
     rounds: u32,
     first_relayed: Turns,
     first_stream: Turns,
+    refusing: Refusing,
+}
+
+/// Whether new allocations are refused, and where their clients are sent.
+#[derive(Debug, Default)]
+struct Refusing {
+    drain: Option<Drain>,
+    shed: bool,
+    alternates: Arc<[Alternate]>,
+}
+
+impl Refusing {
+    /// The order for the server: the drain's own alternates come before those that are known.
+    fn order(&self) -> Option<Drain> {
+        let mut order = match &self.drain {
+            Some(drain) => drain.clone(),
+            None if self.shed => Drain::default(),
+            None => return None,
+        };
+        order.alternates.extend(self.alternates.iter().cloned());
+        Some(order)
+    }
 }
 
 /// What one wait has found, by kind, so that kinds can be worked off in order.
@@ -194,6 +216,7 @@ impl Worker {
             rounds: 0,
             first_relayed: Turns::default(),
             first_stream: Turns::default(),
+            refusing: Refusing::default(),
         })
     }
 
@@ -383,7 +406,18 @@ impl Worker {
                 self.switch.server.port_returned(now, port);
                 self.switch.carry_out(now);
             }
-            Message::Drain(drain) => self.switch.server.drain(drain),
+            Message::Drain(drain) => {
+                self.refusing.drain = drain;
+                self.switch.server.drain(self.refusing.order());
+            }
+            Message::Shed(shed) => {
+                self.refusing.shed = shed;
+                self.switch.server.drain(self.refusing.order());
+            }
+            Message::Alternates(alternates) => {
+                self.refusing.alternates = alternates;
+                self.switch.server.drain(self.refusing.order());
+            }
             Message::End(allocation, answer) => {
                 let ended = self.switch.server.end(now, allocation);
                 self.switch.carry_out(now);
