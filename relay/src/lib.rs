@@ -27,6 +27,7 @@ pub mod probe;
 pub mod quota;
 pub mod relayed;
 pub mod run;
+pub mod self_check;
 pub mod stream;
 pub mod supervisor;
 pub mod worker;
