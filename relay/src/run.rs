@@ -13,6 +13,7 @@
 
 pub(crate) mod bind;
 pub(crate) mod build;
+pub(crate) mod inherited;
 mod resources;
 mod signals;
 
@@ -42,7 +43,10 @@ use crate::supervisor::{Supervisor, Watch};
 use crate::worker::{Inbox, Message, Outbox, Worker};
 
 use bind::{AdminSocket, Granted, SocketFile, Sockets};
+use inherited::Inherited;
 use signals::Signals;
+
+pub use inherited::InheritedError;
 
 /// Why a relay could not start.
 #[derive(Debug, thiserror::Error)]
@@ -53,7 +57,8 @@ pub enum StartError {
     Relayed(#[from] RelayedError),
     /// A listener's address cannot be bound.
     #[error(
-        "[[listener]] {transport} {address} cannot be bound; is another program using it, or a privilege missing?"
+        "[[listener]] {transport} {address} cannot be bound; is another program using it, or a privilege missing, as for a port \
+         below 1024 without its socket unit?"
     )]
     Listen {
         /// What is spoken there.
@@ -64,6 +69,9 @@ pub enum StartError {
         #[source]
         source: io::Error,
     },
+    /// A socket that the supervisor has handed over.
+    #[error(transparent)]
+    Inherited(#[from] InheritedError),
     /// The admin address cannot be bound.
     #[error("[admin] address {address} cannot be bound; is another relay using it?")]
     Admin {
@@ -148,11 +156,15 @@ impl Relay {
     /// # Errors
     /// What stands in the way, naming the key of the configuration to look at. Nothing keeps running then.
     pub fn start(config: Config) -> Result<Self, StartError> {
-        Self::start_under(config, Supervisor::absent())
+        Self::start_under(config, Supervisor::absent(), Inherited::default())
     }
 
-    /// The same for a relay that is this process's purpose: it tells its supervisor how it is.
-    fn start_under(config: Config, supervisor: Supervisor) -> Result<Self, StartError> {
+    /// The same for a relay that is this process's purpose: it takes the supervisor's sockets, and tells it how it is.
+    fn start_under(
+        config: Config,
+        supervisor: Supervisor,
+        inherited: Inherited,
+    ) -> Result<Self, StartError> {
         let clock = Clock::start();
         let workers = worker_count(&config);
         let addresses = RelayedAddresses::resolve(&config.relayed.addresses)?;
@@ -163,7 +175,7 @@ impl Relay {
             tcp,
             listeners,
             admin: admin_socket,
-        } = bind::all(&config, workers)?;
+        } = bind::all(&config, workers, inherited)?;
         resources::check(&config, &addresses, Granted::of(&udp));
         let mut own: Vec<SocketAddr> = listeners.iter().map(|listener| listener.address).collect();
         own.extend(admin_socket.tcp_address());
@@ -362,8 +374,10 @@ impl Drop for Relay {
 /// # Errors
 /// Why it could not start.
 pub fn run(config: Config) -> Result<(), StartError> {
+    // Before this process opens more, as the supervisor names them by number.
+    let inherited = Inherited::take()?;
     let signals = Signals::catch().map_err(StartError::system("signals cannot be received"))?;
-    let relay = Relay::start_under(config, Supervisor::of_environment())?;
+    let relay = Relay::start_under(config, Supervisor::of_environment(), inherited)?;
     let name = signals.wait_for_stop();
     info!(
         signal = name,

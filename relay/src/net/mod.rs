@@ -51,6 +51,7 @@ mod cmsg;
 pub mod faults;
 mod flush;
 mod host;
+mod inherited;
 mod outcome;
 mod poll;
 mod sys;
@@ -62,6 +63,7 @@ mod udp;
 pub use self::{
     buffer::{Datagram, Datagrams, Payload, ReceiveBatch},
     host::{FdLimit, Interface, interfaces, pin_to_core, primary_address, raise_fd_limit},
+    inherited::{InheritedFd, inherited_fds},
     outcome::{SendFailure, SendOutcome},
     poll::{Epoll, Event, EventFd, Events, Interest},
     transmit::{Destination, Lane, SendBatch},

@@ -1,6 +1,7 @@
 //! Binding every socket of the relay, before anything is served.
 //!
-//! Responsible for listeners and the admin socket. Not responsible for relayed sockets, which come and go.
+//! Responsible for listeners and the admin socket. A listener whose socket the supervisor has bound gets that one
+//! (`inherited`). Not responsible for relayed sockets, which come and go.
 
 use std::fs::Permissions;
 use std::io;
@@ -15,13 +16,14 @@ use crate::config::{AdminAddress, Config, ListenerTransport};
 use crate::listener::{ListenTransport, Listener};
 use crate::net::{UdpOptions, UdpSocket};
 
+use super::inherited::Inherited;
 use super::{BoundListener, StartError};
 
 /// What a burst of datagrams may wait in, either way: while a worker is in a round, and while the interface is busy, as
 /// the media for all clients of a worker leaves through one socket. The kernel may grant less.
-const LISTENER_BUFFER: usize = 4 << 20;
+pub(super) const LISTENER_BUFFER: usize = 4 << 20;
 /// Connections that wait to be accepted.
-const BACKLOG: i32 = 1024;
+pub(super) const BACKLOG: i32 = 1024;
 /// Who may speak to the admin API over its Unix socket: the relay's user and group.
 const ADMIN_MODE: u32 = 0o660;
 
@@ -66,8 +68,12 @@ impl AdminSocket {
     }
 }
 
-/// Binds everything that the configuration names.
-pub(crate) fn all(config: &Config, workers: usize) -> Result<Sockets, StartError> {
+/// Binds everything that the configuration names, except what has been inherited.
+pub(crate) fn all(
+    config: &Config,
+    workers: usize,
+    mut inherited: Inherited,
+) -> Result<Sockets, StartError> {
     let mut udp: Vec<Vec<UdpSocket>> = (0..workers).map(|_| Vec::new()).collect();
     let mut tcp = Vec::new();
     let mut listeners = Vec::new();
@@ -85,19 +91,33 @@ pub(crate) fn all(config: &Config, workers: usize) -> Result<Sockets, StartError
             ListenerTransport::Auto => Some(ListenTransport::Auto),
         };
         let address = match stream {
-            None => bind_udp(listener.address, &mut udp).map_err(failed)?,
+            None => {
+                let inherited = inherited.udp(listener.address, &mut udp).map_err(failed)?;
+                if inherited > 0 {
+                    listener.address
+                } else {
+                    bind_udp(listener.address, &mut udp).map_err(failed)?
+                }
+            }
             Some(stream) => {
-                let socket = bind_tcp(listener.address).map_err(failed)?;
-                let address = socket.local_addr().map_err(failed)?;
-                tcp.push(Listener {
-                    transport: stream,
-                    socket,
-                });
+                let mut sockets = inherited.tcp(listener.address).map_err(failed)?;
+                if sockets.is_empty() {
+                    sockets.push(bind_tcp(listener.address).map_err(failed)?);
+                }
+                let mut address = listener.address;
+                for socket in sockets {
+                    address = socket.local_addr().map_err(failed)?;
+                    tcp.push(Listener {
+                        transport: stream,
+                        socket,
+                    });
+                }
                 address
             }
         };
         listeners.push(BoundListener { transport, address });
     }
+    inherited.none_left()?;
     Ok(Sockets {
         udp,
         tcp,

@@ -15,6 +15,7 @@ use crate::counters::{Counters, Path, Totals};
 use crate::listener::{ConnectionSlot, Established};
 use crate::net::allocations;
 use crate::relayed::{self, RelayedAddresses};
+use crate::run::inherited::Inherited;
 use crate::run::{bind, build};
 
 use super::{Inbox, Outbox, Worker};
@@ -33,7 +34,7 @@ impl Bench {
         let config = config(workers, "");
         let addresses = RelayedAddresses::resolve(&config.relayed.addresses).expect("loopback");
         let slices = relayed::slices(&config.relayed.ports, workers).expect("ports enough");
-        let sockets = bind::all(&config, workers).expect("loopback binds");
+        let sockets = bind::all(&config, workers, Inherited::default()).expect("loopback binds");
         let counters: Vec<Arc<Counters>> = (0..workers).map(|_| Arc::default()).collect();
         let (inboxes, outboxes): (Vec<Inbox>, Vec<Outbox>) = (0..workers)
             .map(|_| Inbox::new().expect("descriptors"))
