@@ -6,7 +6,7 @@ use std::io::Write;
 use std::path::Path;
 
 use anyhow::bail;
-use taciturn_relay::config::{self, AdminAddress, Config};
+use taciturn_relay::config::{self, Admin, AdminAddress, Config, Log, LogFormat};
 
 use crate::cli::CheckConfigOptions;
 
@@ -72,10 +72,6 @@ fn summary(config: &Config) -> Vec<(&'static str, String)> {
             )
         },
     );
-    let admin = match &config.admin.address {
-        AdminAddress::Tcp(address) => address.to_string(),
-        AdminAddress::Unix(path) => format!("unix:{}", path.display()),
-    };
     vec![
         ("realm", config.realm.as_str().to_owned()),
         ("listeners", listeners.join(", ")),
@@ -83,8 +79,75 @@ fn summary(config: &Config) -> Vec<(&'static str, String)> {
         ("tls", tls),
         ("secrets", or_none(&secrets)),
         ("users", or_none(&users)),
-        ("admin", admin),
+        ("admin", admin(&config.admin)),
+        ("drain", drain(config)),
+        ("self-check", self_check(config)),
+        ("metadata", config.metadata.as_str().to_owned()),
+        ("log", log(&config.log)),
     ]
+}
+
+fn admin(admin: &Admin) -> String {
+    let address = match &admin.address {
+        AdminAddress::Tcp(address) => address.to_string(),
+        AdminAddress::Unix(path) => format!("unix:{}", path.display()),
+    };
+    let mut words = vec![address];
+    words.extend(admin.token.is_some().then(|| "with a token".to_owned()));
+    words.extend(admin.tls.as_ref().map(|tls| {
+        if tls.client_ca.is_empty() {
+            "over TLS".to_owned()
+        } else {
+            "over mutual TLS".to_owned()
+        }
+    }));
+    words.join(", ")
+}
+
+fn drain(config: &Config) -> String {
+    let alternates: Vec<String> = config
+        .drain
+        .alternates
+        .iter()
+        .map(|alternate| format!("{} {}", alternate.transport.as_str(), alternate.server))
+        .collect();
+    let stop = if config.drain.stop_after.is_zero() {
+        "SIGTERM stops at once".to_owned()
+    } else {
+        format!("SIGTERM within {}s", config.drain.stop_after.as_secs())
+    };
+    let clients = if alternates.is_empty() {
+        "new clients get 508".to_owned()
+    } else {
+        format!("new clients go to {}", alternates.join(", "))
+    };
+    let state = config.state_directory.as_ref().map_or_else(
+        || "forgotten by a restart".to_owned(),
+        |directory| format!("kept in {}", directory.display()),
+    );
+    format!("{stop}; {clients}; {state}")
+}
+
+fn self_check(config: &Config) -> String {
+    config.self_check.interval.map_or_else(
+        || "none".to_owned(),
+        |interval| format!("every {interval:?}"),
+    )
+}
+
+fn log(log: &Log) -> String {
+    let format = match log.format {
+        LogFormat::Text => "text",
+        LogFormat::Json => "json",
+        LogFormat::Journald => "journald",
+    };
+    let forensics = log.forensics_until.map_or_else(String::new, |until| {
+        format!(
+            ", full addresses until {} (seconds since 1970)",
+            until.as_secs()
+        )
+    });
+    format!("{format}, {}{forensics}", log.level.as_str())
 }
 
 fn or_none(names: &[&str]) -> String {

@@ -13,12 +13,12 @@ use crate::cli::RelayOptions;
 
 pub(crate) fn run(options: &RelayOptions) -> anyhow::Result<()> {
     let config = check_config::load(&options.config)?;
-    open_log(config.log);
+    open_log(&config.log);
     taciturn_relay::run::run(config).context("the relay cannot start")
 }
 
 /// Sends the log to standard error, from where a supervisor collects it.
-pub(crate) fn open_log(log: Log) {
+pub(crate) fn open_log(log: &Log) {
     let level = match log.level {
         LogLevel::Error => LevelFilter::ERROR,
         LogLevel::Warn => LevelFilter::WARN,
@@ -30,7 +30,8 @@ pub(crate) fn open_log(log: Log) {
         .with_max_level(level)
         .with_writer(io::stderr);
     match log.format {
-        LogFormat::Text => lines.with_ansi(false).init(),
+        // The journal collects standard error as well; a relay that is not run by systemd has no journal to talk to.
+        LogFormat::Text | LogFormat::Journald => lines.with_ansi(false).init(),
         LogFormat::Json => lines.json().flatten_event(true).init(),
     }
 }

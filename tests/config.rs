@@ -9,8 +9,8 @@ use std::time::Duration;
 use proptest::prelude::*;
 use taciturn_protocol::wire::{Class, Method, TransactionId, Writer};
 use taciturn_relay::config::{
-    AdminAddress, Config, ConfigErrors, Dscp, FileRead, ListenerTransport, MAX_REALM_BYTES, SCHEMA,
-    parse,
+    AdminAddress, Config, ConfigErrors, Dscp, FileRead, ListenerTransport, LogFormat,
+    MAX_REALM_BYTES, SCHEMA, parse,
 };
 
 const DOCUMENTED: &str = include_str!("../configs/relay.toml");
@@ -28,15 +28,14 @@ fn read(path: &Path) -> io::Result<FileRead> {
     let certified = || rcgen::generate_simple_self_signed(["turn.example.org".to_owned()]).unwrap();
     let key = "md5:8493fbc53ba582fb4c044c456bdc40eb\n";
     let text = match name {
-        "secret.key" | "nonce.key" | "nonce-old.key" | "open.key" => {
-            "0123456789abcdef0123456789abcdef\n".to_owned()
-        }
+        "secret.key" | "nonce.key" | "nonce-old.key" | "open.key" | "admin.token"
+        | "pseudonym.key" => "0123456789abcdef0123456789abcdef\n".to_owned(),
         "31.key" => "0123456789abcdef0123456789abcde\n".to_owned(),
         "gateway-1.key" => format!("# keys\nuser: gateway-1\nrealm: turn.example.org\n{key}"),
         "other-realm.key" => format!("user: gateway-1\nrealm: turn.example.net\n{key}"),
         "other-user.key" => format!("user: gateway-2\nrealm: turn.example.org\n{key}"),
         "bad-hex.key" => "user: gateway-1\nrealm: turn.example.org\nmd5:s3cr3t\n".to_owned(),
-        "fullchain.pem" => certified().cert.pem(),
+        "fullchain.pem" | "admin-ca.pem" => certified().cert.pem(),
         "privkey.pem" => certified().signing_key.serialize_pem(),
         "empty.pem" => String::new(),
         _ => return Err(io::ErrorKind::NotFound.into()),
@@ -73,6 +72,12 @@ fn each_documented_value_is_the_default() {
     assert_eq!(documented.admin, default.admin);
     assert_eq!(documented.sovereignty, default.sovereignty);
     assert_eq!(documented.log, default.log);
+    assert_eq!(documented.state_directory, default.state_directory);
+    assert_eq!(documented.drain, default.drain);
+    assert_eq!(documented.metadata, default.metadata);
+    assert_eq!(documented.self_check, default.self_check);
+    assert_eq!(documented.overload, default.overload);
+    assert_eq!(documented.capacity, default.capacity);
     assert_eq!(
         documented.files,
         [PathBuf::from("relay.toml"), PathBuf::from("secret.key")]
@@ -122,6 +127,14 @@ fn every_key_is_documented_and_its_example_is_valid() {
         config.tls.is_some() && config.nonce.key.is_some() && config.nonce.previous_key.is_some()
     );
     assert_eq!(config.sovereignty.allowed_zone_ids.len(), 6);
+    assert_eq!(
+        config.state_directory.as_deref(),
+        Some(Path::new("/var/lib/taciturn"))
+    );
+    assert_eq!(config.drain.alternates.len(), 1);
+    assert!(config.admin.token.is_some());
+    assert_eq!(config.admin.tls.unwrap().client_ca.len(), 1);
+    assert!(config.log.forensics_until.is_some() && config.log.pseudonym_key.is_some());
 }
 
 #[test]
@@ -322,11 +335,6 @@ fn what_contradicts_something_else_is_refused() {
          each address its own public one, or bind one address alone",
     );
     refused(
-        "admin.address = \"0.0.0.0:9641\"",
-        "2: admin.address = \"0.0.0.0:9641\": is beyond loopback, where the admin API has no authentication; write \
-         \"127.0.0.1:9641\" or \"unix:/run/taciturn/admin.sock\"",
-    );
-    refused(
         "[[listener]]\ntransport = \"udp\"\naddress = \"0.0.0.0:3478\"\n[peers]\nallow-loopback = true",
         "6: peers.allow-loopback = true: is for machines on their own, but listener udp 0.0.0.0:3478 is beyond loopback; \
          write allow-loopback = false, or listen on 127.0.0.1 and ::1 alone",
@@ -340,6 +348,228 @@ fn what_contradicts_something_else_is_refused() {
     refused(
         "[[listener]]\ntransport = \"tls\"\naddress = \"127.0.0.1:0\"",
         "4: listener.address = \"127.0.0.1:0\": transport = \"tls\" needs a certificate; write [tls] with certificate and key",
+    );
+}
+
+/// The warnings about what stands on line 2.
+fn warned(line: &str) -> Vec<String> {
+    let config = parsed(&minimal(line)).unwrap();
+    config.warnings.iter().map(ToString::to_string).collect()
+}
+
+#[test]
+fn an_admin_api_beyond_loopback_that_anybody_could_use_is_refused() {
+    let open = "is beyond loopback, where whoever reaches it could drain the relay and end calls; write token-file (taciturn \
+                credentials secret --out FILE makes one), or certificate, key and client-ca for mutual TLS, or keep to \
+                \"127.0.0.1:9641\" or \"unix:/run/taciturn/admin.sock\"";
+    let tls = "certificate = \"fullchain.pem\", key = \"privkey.pem\"";
+    for more in [
+        "",
+        ", certificate = \"fullchain.pem\", key = \"privkey.pem\"",
+    ] {
+        for address in ["0.0.0.0:9641", "[::]:9641", "203.0.113.5:9641"] {
+            refused(
+                &format!("admin = {{ address = \"{address}\"{more} }}"),
+                &format!("2: admin.address = \"{address}\": {open}"),
+            );
+        }
+    }
+    let token = "admin = { address = \"0.0.0.0:9641\", token-file = \"admin.token\"";
+    assert_eq!(
+        warned(&format!("{token} }}")),
+        [
+            "relay.toml:2: admin.token-file = \"admin.token\": crosses the network in the clear, as there is no certificate; \
+             write certificate and key, or see to it that nobody listens on the way"
+        ]
+    );
+    assert_eq!(warned(&format!("{token}, {tls} }}")), [""; 0]);
+    let mutual =
+        format!("admin = {{ address = \"0.0.0.0:9641\", {tls}, client-ca = \"admin-ca.pem\" }}");
+    assert_eq!(warned(&mutual), [""; 0]);
+    let config = parsed(&minimal(&mutual)).unwrap();
+    assert_eq!(config.admin.token, None);
+    assert!(!config.admin.tls.unwrap().client_ca.is_empty());
+}
+
+#[test]
+fn a_token_or_a_certificate_of_the_admin_api_that_could_not_protect_it_is_refused() {
+    let make = "make one with: taciturn credentials secret --out FILE";
+    refused(
+        "admin.token-file = \"31.key\"",
+        &format!(
+            "2: admin.token-file = \"31.key\": the secret has 31 bytes, fewer than 32; {make}"
+        ),
+    );
+    assert_eq!(
+        warned("admin.token-file = \"open.key\""),
+        [
+            "relay.toml:2: admin.token-file = \"open.key\": can be read or written by everybody on this machine; run chmod \
+             600 on it, as its owner or for the relay's user"
+        ]
+    );
+    let both = "write certificate and key, or take it away";
+    for (written, key, said) in [
+        (
+            "certificate = \"fullchain.pem\"",
+            "certificate = \"fullchain.pem\"",
+            "has no key beside it",
+        ),
+        (
+            "key = \"privkey.pem\"",
+            "key = \"privkey.pem\"",
+            "has no certificate beside it",
+        ),
+        (
+            "client-ca = \"admin-ca.pem\"",
+            "client-ca = \"admin-ca.pem\"",
+            "has no certificate and key beside it: clients prove who they are over TLS alone",
+        ),
+    ] {
+        refused(
+            &format!("admin = {{ {written} }}"),
+            &format!("2: admin.{key}: {said}; {both}"),
+        );
+    }
+    refused(
+        "admin = { address = \"unix:/run/a.sock\", certificate = \"fullchain.pem\", key = \"privkey.pem\" }",
+        "2: admin.certificate = \"fullchain.pem\": is for TCP, and admin.address is a Unix socket, which only the relay's user \
+         and group may use; take certificate, key and client-ca away",
+    );
+    refused(
+        "admin = { certificate = \"fullchain.pem\", key = \"privkey.pem\", client-ca = \"empty.pem\" }",
+        "2: admin.client-ca = \"empty.pem\": holds no certificate; name a PEM file with the certificates of those who issue your \
+         clients' certificates",
+    );
+    let config = parsed(&minimal("admin.token-file = \"admin.token\"")).unwrap();
+    assert!(!format!("{config:?}").contains("0123456789abcdef"));
+}
+
+#[test]
+fn alternates_are_addresses_that_clients_can_be_sent_to() {
+    let written = "drain.alternates = [{ transport = \"udp\", address = \"203.0.113.8:3478\" }, \
+                   { transport = \"tcp\", address = \"[2001:db8::8]:443\" }]";
+    let config = parsed(&minimal(written)).unwrap();
+    let alternates: Vec<_> = config
+        .drain
+        .alternates
+        .iter()
+        .map(|alternate| (alternate.transport.as_str(), alternate.server.to_string()))
+        .collect();
+    assert_eq!(
+        alternates,
+        [
+            ("udp", "203.0.113.8:3478".to_owned()),
+            ("tcp", "[2001:db8::8]:443".to_owned())
+        ]
+    );
+    refused(
+        "drain.alternates = [{ transport = \"tls\", address = \"203.0.113.8:443\" }]",
+        "2: drain.alternates.transport = \"tls\": cannot be an alternate: a client that is sent to an address would find a \
+         certificate that does not name it; write \"udp\" or \"tcp\", or take it away; clients over TLS get 508 and try \
+         their next server",
+    );
+    refused(
+        "[[drain.alternates]]\ntransport = \"udp\"\naddress = \"0.0.0.0:3478\"",
+        "4: drain.alternates.address = \"0.0.0.0:3478\": is no address that clients could send to; write the other relay's \
+         public address and port",
+    );
+    refused(
+        "[[drain.alternates]]\ntransport = \"udp\"\nadress = \"203.0.113.8:443\"\naddress = \"203.0.113.8:443\"",
+        "4: drain.alternates.adress: is not a key of the configuration; did you mean address?",
+    );
+    refused(
+        "\"drain.alternates\" = 1",
+        "2: drain.alternates: is not a key of the configuration; write one of realm, workers, channel-numbers, software, dscp, \
+         state-directory, listener, relayed, tls, secret, user, nonce, credentials, peers, limits, drain, metadata, \
+         self-check, overload, capacity, admin, sovereignty, log",
+    );
+    let many =
+        "[[drain.alternates]]\ntransport = \"udp\"\naddress = \"203.0.113.8:443\"\n".repeat(17);
+    refused(
+        &many,
+        "50: drain.alternates.transport: is one more than the 16 alternates that there may be; keep the best of them",
+    );
+}
+
+#[test]
+fn what_a_relay_is_told_about_its_operation_has_its_limits() {
+    let config = parsed(&minimal(
+        "state-directory = \"/var/lib/t\"\ndrain.stop-after = \"0s\"\nmetadata.provider = \"aws\"\nself-check.interval = \
+         \"0s\"\noverload.busiest-core = 1\ncapacity.bits-per-second = 10000000000\nlimits.bits-per-second-per-allocation = \
+         5000000\nlog = { format = \"journald\", pseudonym-rotation = \"1h\" }",
+    ))
+    .unwrap();
+    assert_eq!(
+        config.state_directory.as_deref(),
+        Some(Path::new("/var/lib/t"))
+    );
+    assert!(config.drain.stop_after.is_zero() && config.self_check.interval.is_none());
+    assert_eq!(config.metadata.as_str(), "aws");
+    assert_eq!(config.overload.busiest_core.to_string(), "1");
+    assert_eq!(config.capacity.bits_per_second, 10_000_000_000);
+    assert_eq!(config.limits.bits_per_second_per_allocation, 5_000_000);
+    assert_eq!(config.log.format, LogFormat::Journald);
+    assert_eq!(config.log.pseudonym_rotation, Duration::from_secs(3600));
+
+    refused(
+        "state-directory = \"state\"",
+        "2: state-directory = \"state\": must be the full path of a directory; write e.g. \"/var/lib/taciturn\"",
+    );
+    refused(
+        "drain.stop-after = \"8d\"",
+        "2: drain.stop-after = \"8d\": must be within 0s to 7d; write e.g. \"7d\"",
+    );
+    refused(
+        "metadata.provider = \"gcp\"",
+        "2: metadata.provider = \"gcp\": is not one of the known words; write \"none\" or \"aws\"",
+    );
+    refused(
+        "self-check.interval = \"99ms\"",
+        "2: self-check.interval = \"99ms\": must be within 100ms to 1h, or 0s; write e.g. \"5s\", or \"0s\" for none",
+    );
+    let share = "write a fraction without quotes, 0.15 to 1.0, e.g. 0.9";
+    for (written, said) in [
+        ("0.1", "must be within 0.15 to 1.0"),
+        ("1.01", "must be within 0.15 to 1.0"),
+        ("nan", "must be within 0.15 to 1.0"),
+        ("90", "must be within 0.15 to 1.0"),
+        ("\"0.9\"", "must be a fraction, found a string"),
+    ] {
+        let shown = if written == "nan" { "nan" } else { written };
+        refused(
+            &format!("overload.busiest-core = {written}"),
+            &format!("2: overload.busiest-core = {shown}: {said}; {share}"),
+        );
+    }
+    refused(
+        "capacity.packets-per-second = -1",
+        "2: capacity.packets-per-second = -1: must be within 0 to 1000000000; write a whole number without quotes, 0 to \
+         1000000000",
+    );
+    let until = "write a date and time with its offset and without quotes, at most seven days ahead, e.g. 2026-11-22T08:00:00Z";
+    refused(
+        "log.forensics-until = 9999-12-31T00:00:00Z",
+        &format!(
+            "2: log.forensics-until: is more than seven days ahead: full addresses are written for one fault, not for good; \
+             {until}"
+        ),
+    );
+    refused(
+        "log.forensics-until = \"2026-11-22T08:00:00Z\"",
+        &format!(
+            "2: log.forensics-until = \"2026-11-22T08:00:00Z\": must be a date and time, found a string; {until}"
+        ),
+    );
+    refused(
+        "log.forensics-until = 2026-11-22T08:00:00",
+        &format!(
+            "2: log.forensics-until: must be a date and time with an offset, after 1970; {until}"
+        ),
+    );
+    refused(
+        "log.pseudonym-key-file = \"31.key\"",
+        "2: log.pseudonym-key-file = \"31.key\": the secret has 31 bytes, fewer than 32; make one with: taciturn credentials \
+         secret --out FILE",
     );
 }
 

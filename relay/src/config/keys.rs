@@ -10,7 +10,7 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use taciturn_protocol::credentials::{Hashes, HmacHash, NonceKey, Realm, SharedSecret, StaticUser};
 use zeroize::Zeroizing;
 
-use super::files::FileRead;
+use super::files::{FileRead, SecretBytes};
 use super::section::{Field, Section, Wrong};
 use super::value::{text, word};
 use super::{Tls, TlsProfile};
@@ -19,6 +19,9 @@ use super::{Tls, TlsProfile};
 const MIN_SECRET_BYTES: usize = 32;
 
 const MAKE_SECRET: &str = "make one with: taciturn credentials secret --out FILE";
+/// What to name where a chain is wanted.
+pub(super) const NAME_CHAIN: &str =
+    "name a PEM file with the relay's certificate first and its intermediates after it";
 const MAKE_KEY: &str =
     "make it with: taciturn credentials key --user NAME --realm REALM --out FILE";
 
@@ -83,7 +86,7 @@ pub(super) fn tls(top: &Section<'_>, files: &mut Files<'_>) -> Option<Tls> {
         "write e.g. certificate = \"fullchain.pem\"",
     );
     let key = required(&section, "key", "write e.g. key = \"privkey.pem\"");
-    let certificate = certificate.and_then(|field| certificates(field, files));
+    let certificate = certificate.and_then(|field| certificates(field, files, NAME_CHAIN));
     let key = key.and_then(|field| private_key(field, files));
     let ((certificate_file, certificates), (key_file, key)) = (certificate?, key?);
     Some(Tls {
@@ -103,13 +106,13 @@ fn required<'t>(section: &Section<'t>, key: &'static str, remedy: &str) -> Optio
     field
 }
 
-fn certificates(
+/// The certificates in the file that `field` names; at least one.
+pub(super) fn certificates(
     field: Field<'_>,
     files: &mut Files<'_>,
+    remedy: &str,
 ) -> Option<(PathBuf, Vec<CertificateDer<'static>>)> {
     let (path, file) = files.read(field, Sensitivity::Public)?;
-    let remedy =
-        "name a PEM file with the relay's certificate first and its intermediates after it";
     match CertificateDer::pem_slice_iter(&file.bytes).collect::<Result<Vec<_>, _>>() {
         Ok(chain) if !chain.is_empty() => Some((path, chain)),
         Ok(_) => {
@@ -123,7 +126,8 @@ fn certificates(
     }
 }
 
-fn private_key(
+/// The private key in the file that `field` names.
+pub(super) fn private_key(
     field: Field<'_>,
     files: &mut Files<'_>,
 ) -> Option<(PathBuf, PrivateKeyDer<'static>)> {
@@ -243,15 +247,27 @@ fn secret_bytes<'t>(
             return None;
         }
     };
-    if bytes.len() < MIN_SECRET_BYTES {
-        let problem = format!(
-            "the secret has {} bytes, fewer than {MIN_SECRET_BYTES}",
-            bytes.len()
-        );
-        field.refuse(Wrong::new(problem, MAKE_SECRET));
-        return None;
+    long_enough(field, &bytes).then_some((field, bytes))
+}
+
+/// Whether these bytes cannot be guessed; it is said when they can.
+fn long_enough(field: Field<'_>, bytes: &[u8]) -> bool {
+    if bytes.len() >= MIN_SECRET_BYTES {
+        return true;
     }
-    Some((field, bytes))
+    let problem = format!(
+        "the secret has {} bytes, fewer than {MIN_SECRET_BYTES}",
+        bytes.len()
+    );
+    field.refuse(Wrong::new(problem, MAKE_SECRET));
+    false
+}
+
+/// The secret in the file that `field` names: its bytes without one final line end, at least 32.
+pub(super) fn secret_file(field: Field<'_>, files: &mut Files<'_>) -> Option<SecretBytes> {
+    let (_, read) = files.read(field, Sensitivity::Secret)?;
+    let bytes = trimmed(&read.bytes);
+    long_enough(field, bytes).then(|| SecretBytes::new(bytes))
 }
 
 /// Without one final line end, as editors and `echo` leave it.

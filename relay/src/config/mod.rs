@@ -6,10 +6,13 @@
 //!
 //! A file that is not right in every part is refused whole, with all that is wrong in it at once.
 
+mod admin;
 mod error;
 mod files;
 mod keys;
+mod log;
 mod network;
+mod operation;
 mod peers;
 mod schema;
 mod section;
@@ -27,8 +30,11 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use taciturn_protocol::address::ChannelRange;
 use taciturn_protocol::credentials::{NonceKey, Realm, SharedSecret, StaticUser};
 
+pub use admin::{Admin, AdminAddress, AdminTls};
 pub use error::{ConfigError, ConfigErrors, ConfigWarning};
-pub use files::{FileRead, read_file};
+pub use files::{FileRead, SecretBytes, read_file};
+pub use log::{Log, LogFormat, LogLevel};
+pub use operation::{Capacity, DrainSettings, MetadataProvider, Overload, SelfCheck};
 pub use schema::{SCHEMA, SectionSchema};
 pub use sections::MAX_REALM_BYTES;
 
@@ -63,6 +69,18 @@ pub struct Config {
     pub peers: Peers,
     /// Limits on what one user, one connection or all together may hold.
     pub limits: Limits,
+    /// Where the relay keeps what must survive a restart; `None`: nowhere, so that nothing does.
+    pub state_directory: Option<PathBuf>,
+    /// What a drain does beside refusing new allocations.
+    pub drain: DrainSettings,
+    /// Whom the relay asks about the instance that it runs on.
+    pub metadata: MetadataProvider,
+    /// How the relay tries itself.
+    pub self_check: SelfCheck,
+    /// When new allocations are shed.
+    pub overload: Overload,
+    /// What this host has been measured to carry.
+    pub capacity: Capacity,
     /// The admin API.
     pub admin: Admin,
     /// Where the relay is, and where it may be.
@@ -218,6 +236,8 @@ pub struct Limits {
     pub unauthenticated_per_second: u32,
     /// Payload bits a second of one user name, both directions together, on each worker; 0 lifts the limit.
     pub bits_per_second_per_user: u64,
+    /// Payload bits a second of one allocation, both directions together; 0 lifts the limit.
+    pub bits_per_second_per_allocation: u64,
     /// The longest lifetime that is granted to an allocation at a time; 600 to 3600 seconds.
     pub max_lifetime: Duration,
     /// How old an allocation may be and still be refreshed with credentials that have expired.
@@ -238,22 +258,6 @@ pub struct Limits {
     pub queue_age: Duration,
 }
 
-/// The admin API.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Admin {
-    /// Where it listens.
-    pub address: AdminAddress,
-}
-
-/// Where the admin API listens.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum AdminAddress {
-    /// HTTP on loopback; port 0 lets the kernel pick one.
-    Tcp(SocketAddr),
-    /// HTTP on a Unix socket.
-    Unix(PathBuf),
-}
-
 /// Where the relay is, and where it may be.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Sovereignty {
@@ -261,54 +265,6 @@ pub struct Sovereignty {
     pub zone_id: Option<String>,
     /// Zones that the relay may be in; empty: any.
     pub allowed_zone_ids: Vec<String>,
-}
-
-/// What is written to the log, and how.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Log {
-    /// One line for people, or one JSON object, for each event.
-    pub format: LogFormat,
-    /// The least severe level that is written.
-    pub level: LogLevel,
-}
-
-/// The form of a log line.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum LogFormat {
-    /// For people.
-    #[default]
-    Text,
-    /// One JSON object a line.
-    Json,
-}
-
-/// Severity, most severe first.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
-pub enum LogLevel {
-    /// Something failed that somebody must look at.
-    Error,
-    /// Something is not as it should be.
-    Warn,
-    /// Changes of state.
-    #[default]
-    Info,
-    /// For finding a fault.
-    Debug,
-    /// Everything.
-    Trace,
-}
-
-impl LogLevel {
-    /// The word used in the configuration and understood by `tracing`.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Error => "error",
-            Self::Warn => "warn",
-            Self::Info => "info",
-            Self::Debug => "debug",
-            Self::Trace => "trace",
-        }
-    }
 }
 
 /// What becomes of the DSCP of relayed packets (RFC 8656 §14).
@@ -321,13 +277,18 @@ pub enum Dscp {
     Fixed(u8),
 }
 
-/// Reads and judges the configuration at `path`, with every file that it names.
+/// Reads and judges the configuration at `path`, with every file that it names. Without `state-directory` the one that
+/// systemd made (`$STATE_DIRECTORY`) is taken.
 ///
 /// # Errors
 /// All that is wrong with it, at once.
 pub fn load(path: &Path) -> Result<Config, ConfigErrors> {
     let text = files::read_config(path)?;
-    sections::parse(&text, path, &mut read_file)
+    let mut config = sections::parse(&text, path, &mut read_file)?;
+    if config.state_directory.is_none() {
+        config.state_directory = operation::inherited_state_directory();
+    }
+    Ok(config)
 }
 
 /// Judges the configuration `text`. `origin` is the file's name in errors, and relative names are relative to its

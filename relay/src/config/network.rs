@@ -1,14 +1,13 @@
-//! Listeners, relayed addresses, the admin API: every address that the relay has.
+//! Listeners and relayed addresses, and what all addresses of the relay demand of one another.
 //!
-//! Responsible for each of them and for what they demand of one another. Not for the addresses of others (`peers`).
+//! Not responsible for the addresses of others (`peers`), nor for who may use the admin API (`admin`).
 
-use std::net::{IpAddr, SocketAddr};
-use std::path::PathBuf;
+use std::net::IpAddr;
 
 use toml::de::DeValue;
 
 use super::section::{Field, Section, Wrong};
-use super::value::{address, relayed_ports, socket_address, text, word};
+use super::value::{address, relayed_ports, socket_address, word};
 use super::{Admin, AdminAddress, Listener, ListenerTransport, Relayed, RelayedAddress};
 
 /// The `[[listener]]` sections; each comes with its address's place.
@@ -240,45 +239,6 @@ fn refuse_unpaired(bound: &[IpAddr], advertised: &[(IpAddr, Field<'_>)]) {
             ));
         }
     }
-}
-
-/// The `[admin]` section, and the place of its address when it is written.
-pub(super) fn admin<'t>(top: &Section<'t>) -> (Admin, Option<Field<'t>>) {
-    let default = || AdminAddress::Tcp(SocketAddr::from(([127, 0, 0, 1], 9641)));
-    let section = top.once("admin");
-    let field = section
-        .as_ref()
-        .and_then(|section| section.field("address"));
-    let address = field
-        .and_then(|field| field.read(admin_address))
-        .unwrap_or_else(default);
-    (Admin { address }, field)
-}
-
-fn admin_address(value: &DeValue<'_>) -> Result<AdminAddress, Wrong> {
-    let written = text(value)?;
-    if let Some(path) = written.strip_prefix("unix:") {
-        // The kernel's limit for the name of a Unix socket, with its final NUL.
-        const LONGEST: usize = 107;
-        if !path.starts_with('/') || path.len() > LONGEST || path.contains('\0') {
-            let problem = format!("must name a file by its full path of at most {LONGEST} bytes");
-            return Err(Wrong::new(
-                problem,
-                "write e.g. \"unix:/run/taciturn/admin.sock\"",
-            ));
-        }
-        return Ok(AdminAddress::Unix(PathBuf::from(path)));
-    }
-    let address = socket_address(value)?;
-    if !address.ip().is_loopback() {
-        // Whoever reaches the admin API can drain the relay and end calls, and it has no authentication of its own yet.
-        let problem = "is beyond loopback, where the admin API has no authentication";
-        return Err(Wrong::new(
-            problem,
-            "write \"127.0.0.1:9641\" or \"unix:/run/taciturn/admin.sock\"",
-        ));
-    }
-    Ok(AdminAddress::Tcp(address))
 }
 
 /// A TCP listener on the admin API's port would starve one of the two.

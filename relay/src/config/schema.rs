@@ -5,7 +5,8 @@
 /// A section of the configuration and its keys.
 #[derive(Clone, Copy, Debug)]
 pub struct SectionSchema {
-    /// The section's name; empty for the keys before the first section.
+    /// The section's name, with that of the section that it is in and a dot before it; empty for the keys before the
+    /// first section.
     pub name: &'static str,
     /// Whether it is written `[[name]]`, as often as wanted.
     pub repeated: bool,
@@ -33,7 +34,14 @@ const fn repeated(name: &'static str, keys: &'static [&'static str]) -> SectionS
 pub const SCHEMA: &[SectionSchema] = &[
     once(
         "",
-        &["realm", "workers", "channel-numbers", "software", "dscp"],
+        &[
+            "realm",
+            "workers",
+            "channel-numbers",
+            "software",
+            "dscp",
+            "state-directory",
+        ],
     ),
     repeated("listener", &["transport", "address"]),
     once("relayed", &["addresses", "advertise", "ports"]),
@@ -61,6 +69,7 @@ pub const SCHEMA: &[SectionSchema] = &[
             "channels-per-allocation",
             "unauthenticated-per-second",
             "bits-per-second-per-user",
+            "bits-per-second-per-allocation",
             "max-lifetime",
             "allocation-max-age",
             "connections",
@@ -72,9 +81,27 @@ pub const SCHEMA: &[SectionSchema] = &[
             "queue-age",
         ],
     ),
-    once("admin", &["address"]),
+    once("drain", &["stop-after"]),
+    repeated("drain.alternates", &["transport", "address"]),
+    once("metadata", &["provider"]),
+    once("self-check", &["interval"]),
+    once("overload", &["busiest-core"]),
+    once("capacity", &["packets-per-second", "bits-per-second"]),
+    once(
+        "admin",
+        &["address", "token-file", "certificate", "key", "client-ca"],
+    ),
     once("sovereignty", &["zone-id", "allowed-zone-ids"]),
-    once("log", &["format", "level"]),
+    once(
+        "log",
+        &[
+            "format",
+            "level",
+            "forensics-until",
+            "pseudonym-key-file",
+            "pseudonym-rotation",
+        ],
+    ),
 ];
 
 /// The keys of the section `name`; none when there is no such section.
@@ -83,6 +110,22 @@ pub(super) fn keys_of(name: &str) -> &'static [&'static str] {
         .iter()
         .find(|section| section.name == name)
         .map_or(&[], |section| section.keys)
+}
+
+/// Whether there is a section `name` directly within `section`; the empty one is the whole configuration.
+pub(super) fn has_section(section: &str, name: &str) -> bool {
+    sections_in(section).any(|within| within == name)
+}
+
+/// The names of the sections directly within `section`, without its own.
+fn sections_in(section: &str) -> impl Iterator<Item = &'static str> {
+    SCHEMA.iter().filter_map(move |candidate| {
+        let (parent, name) = candidate
+            .name
+            .rsplit_once('.')
+            .unwrap_or(("", candidate.name));
+        (parent == section && !name.is_empty()).then_some(name)
+    })
 }
 
 /// What to do about the key `unknown` in the section `section`.
@@ -105,16 +148,9 @@ pub(super) fn remedy_for(section: &str, unknown: &str) -> String {
     }
 }
 
-/// What may be written in a section: its keys, and at the top the sections too.
+/// What may be written in a section: its keys, and the sections within it.
 fn names_in(section: &str) -> impl Iterator<Item = &'static str> {
-    let sections = SCHEMA
-        .iter()
-        .filter(move |_| section.is_empty())
-        .map(|section| section.name);
-    keys_of(section)
-        .iter()
-        .copied()
-        .chain(sections.filter(|name| !name.is_empty()))
+    keys_of(section).iter().copied().chain(sections_in(section))
 }
 
 /// The candidate that is at most a third of its length away, with `_` read as `-`.
@@ -170,6 +206,14 @@ mod tests {
             remedy_for("log", "realm"),
             "realm belongs before the first section"
         );
-        assert_eq!(remedy_for("log", "rotation"), "write one of format, level");
+        assert_eq!(
+            remedy_for("nonce", "rotation"),
+            "write one of key-file, previous-key-file, lifetime"
+        );
+        assert_eq!(remedy_for("drain", "alternate"), "did you mean alternates?");
+        assert_eq!(
+            remedy_for("drain.alternates", "adress"),
+            "did you mean address?"
+        );
     }
 }

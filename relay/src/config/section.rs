@@ -11,7 +11,7 @@ use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
 use super::error::{ConfigError, ConfigWarning};
-use super::schema::{SCHEMA, keys_of, remedy_for};
+use super::schema::{has_section, keys_of, remedy_for};
 
 /// Why a value is refused.
 #[derive(Debug)]
@@ -156,10 +156,11 @@ impl<'t> Section<'t> {
         Some(self.below(name, table, value.span()))
     }
 
-    /// Every `[[name]]` below this one, in the order of the file.
+    /// Every `[[name]]` below this one, in the order of the file; `name` in full, with the sections that it is in.
     pub(super) fn each(&self, name: &'static str) -> Vec<Self> {
         let remedy = format!("write [[{name}]] in double brackets, once for each");
-        let Some(value) = self.table.get(name) else {
+        let key = name.rsplit('.').next().unwrap_or(name);
+        let Some(value) = self.table.get(key) else {
             return Vec::new();
         };
         let DeValue::Array(entries) = value.get_ref() else {
@@ -206,8 +207,7 @@ impl<'t> Section<'t> {
     fn report_unknown(&self) {
         for key in self.table.keys() {
             let name: &str = key.get_ref();
-            let section = self.name.is_empty() && SCHEMA.iter().any(|section| section.name == name);
-            if section || keys_of(self.name).contains(&name) {
+            if has_section(self.name, name) || keys_of(self.name).contains(&name) {
                 continue;
             }
             let wrong = Wrong::new(

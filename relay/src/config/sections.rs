@@ -12,16 +12,17 @@ use taciturn_protocol::address::ChannelRange;
 use taciturn_protocol::credentials::Realm;
 use toml::de::DeValue;
 
+use super::admin::admin;
 use super::error::{ConfigError, ConfigErrors};
 use super::files::FileRead;
 use super::keys::{Files, nonce_key, secrets, tls, users};
-use super::network::{
-    admin, listeners, refuse_admin_on_listener, refuse_relayed_on_listener, relayed,
-};
+use super::log::log;
+use super::network::{listeners, refuse_admin_on_listener, refuse_relayed_on_listener, relayed};
+use super::operation;
 use super::peers::peers;
 use super::section::{Document, Section, Wrong};
 use super::value::{duration, integer, text, word};
-use super::{Config, CredentialLimits, Dscp, Limits, Log, LogFormat, LogLevel, Nonce, Sovereignty};
+use super::{Config, CredentialLimits, Dscp, Limits, Nonce, Sovereignty};
 
 /// The longest realm in bytes, so that the largest 401 stays below the 548 bytes that fit any IPv4 path (RFC 8489 §6.1).
 ///
@@ -83,7 +84,7 @@ fn assemble(top: &Section<'_>, files: &mut Files<'_>) -> Option<Config> {
         .read("workers", integer(0..=255))
         .and_then(NonZeroUsize::new);
     let listeners = listeners(top);
-    let (admin, admin_field) = admin(top);
+    let (admin, admin_field) = admin(top, files);
     refuse_admin_on_listener((&admin, admin_field), &listeners);
     let (relayed, relayed_ports) = relayed(top);
     refuse_relayed_on_listener((&relayed, relayed_ports), &listeners, (&admin, admin_field));
@@ -111,7 +112,13 @@ fn assemble(top: &Section<'_>, files: &mut Files<'_>) -> Option<Config> {
         peers: peers(top, &listeners, &admin),
         limits: limits(top),
         sovereignty: sovereignty(top),
-        log: log(top),
+        state_directory: operation::state_directory(top),
+        drain: operation::drain(top),
+        metadata: operation::metadata(top),
+        self_check: operation::self_check(top),
+        overload: operation::overload(top),
+        capacity: operation::capacity(top),
+        log: log(top, files),
         workers,
         listeners: listeners
             .into_iter()
@@ -222,9 +229,11 @@ fn limits(top: &Section<'_>) -> Limits {
     };
     let unauthenticated = section
         .and_then(|section| section.read("unauthenticated-per-second", integer(0..=1_000_000)));
-    let bits = section.and_then(|section| {
-        section.read("bits-per-second-per-user", integer(0..=1_000_000_000_000))
-    });
+    let bits = |key| {
+        section
+            .and_then(|section| section.read(key, integer(0..=1_000_000_000_000)))
+            .unwrap_or(0)
+    };
     // One whole frame of a stream must fit, or nothing would ever be sent: 65535 bytes and a header.
     let queue =
         section.and_then(|section| section.read("queue-bytes", integer(65_600..=1_073_741_824)));
@@ -239,7 +248,8 @@ fn limits(top: &Section<'_>) -> Limits {
         permissions_per_allocation: count("permissions-per-allocation", 65_535, 64),
         channels_per_allocation: count("channels-per-allocation", 16_384, 32),
         unauthenticated_per_second: unauthenticated.unwrap_or(10),
-        bits_per_second_per_user: bits.unwrap_or(0),
+        bits_per_second_per_user: bits("bits-per-second-per-user"),
+        bits_per_second_per_allocation: bits("bits-per-second-per-allocation"),
         max_lifetime: period("max-lifetime", 10 * MINUTE..=HOUR, HOUR),
         allocation_max_age: period("allocation-max-age", 10 * MINUTE..=365 * DAY, DAY),
         connections,
@@ -305,25 +315,4 @@ fn zone_id(value: &DeValue<'_>) -> Result<String, Wrong> {
         return Err(Wrong::new("is not a zone id", "write e.g. \"apse2-az1\""));
     }
     Ok(zone.to_owned())
-}
-
-fn log(top: &Section<'_>) -> Log {
-    const FORMATS: &[(&str, LogFormat)] = &[("text", LogFormat::Text), ("json", LogFormat::Json)];
-    const LEVELS: &[(&str, LogLevel)] = &[
-        ("error", LogLevel::Error),
-        ("warn", LogLevel::Warn),
-        ("info", LogLevel::Info),
-        ("debug", LogLevel::Debug),
-        ("trace", LogLevel::Trace),
-    ];
-    let section = top.once("log");
-    let section = section.as_ref();
-    Log {
-        format: section
-            .and_then(|section| section.read("format", word(FORMATS)))
-            .unwrap_or_default(),
-        level: section
-            .and_then(|section| section.read("level", word(LEVELS)))
-            .unwrap_or_default(),
-    }
 }
