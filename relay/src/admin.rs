@@ -10,7 +10,7 @@
 mod bounded;
 mod gate;
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -30,8 +30,10 @@ use tokio::sync::oneshot;
 
 use crate::clock::Clock;
 use crate::counters::Totals;
+use crate::load::{LoadSampler, Parts};
 use crate::metrics::Metrics;
 use crate::phase::SharedPhase;
+use crate::readiness::SharedReadiness;
 use crate::worker::{Message, Outbox};
 
 pub use bounded::{AdminListener, Bounded, Timed};
@@ -61,6 +63,10 @@ pub struct Capacity {
 pub struct Admin {
     /// Where the relay is in its life.
     pub phase: Arc<SharedPhase>,
+    /// Whether new clients should come.
+    pub readiness: Arc<SharedReadiness>,
+    /// How full the relay is.
+    pub load: Arc<LoadSampler>,
     /// The counters of all workers.
     pub totals: Totals,
     /// The same, and more, as Prometheus sees it.
@@ -77,8 +83,6 @@ pub struct Admin {
     pub clock: Clock,
     /// The drain that is under way.
     pub drain: Mutex<Option<DrainOrder>>,
-    /// Counts status samples.
-    pub sequence: AtomicU64,
 }
 
 /// A drain as it was ordered.
@@ -167,13 +171,13 @@ async fn live() -> &'static str {
 }
 
 async fn ready(State(admin): State<Arc<Admin>>) -> Response {
-    let phase = admin.phase();
-    let status = if phase == Phase::Ready {
-        StatusCode::OK
-    } else {
-        StatusCode::SERVICE_UNAVAILABLE
-    };
-    (status, format!("{}\n", phase.as_str())).into_response()
+    let readiness = admin.readiness.read();
+    if readiness.ready {
+        return "ready\n".into_response();
+    }
+    let reasons: Vec<&str> = readiness.words().collect();
+    let text = format!("{}\n", reasons.join("\n"));
+    (StatusCode::SERVICE_UNAVAILABLE, text).into_response()
 }
 
 async fn metrics(State(admin): State<Arc<Admin>>) -> Response {
@@ -191,6 +195,8 @@ async fn status(State(admin): State<Arc<Admin>>) -> Response {
         return StatusCode::SERVICE_UNAVAILABLE.into_response();
     };
     let load = loads.into_iter().fold(Load::default(), Load::plus);
+    let sample = admin.load.latest();
+    let readiness = admin.readiness.read();
     let drain = admin
         .drain
         .lock()
@@ -199,8 +205,10 @@ async fn status(State(admin): State<Arc<Admin>>) -> Response {
     Json(json!({
         "phase": admin.phase().as_str(),
         "boot_id": admin.boot_id,
-        "sequence": admin.sequence.fetch_add(1, Ordering::Relaxed),
-        "time": admin.clock.unix().as_secs(),
+        "ready": readiness.ready,
+        "not_ready_because": readiness.words().collect::<Vec<_>>(),
+        "sequence": sample.sequence,
+        "time": sample.taken.as_secs(),
         "zone_id": admin.zone_id,
         "load": {
             "allocations": load.allocations,
@@ -212,26 +220,22 @@ async fn status(State(admin): State<Arc<Admin>>) -> Response {
             "ports_quarantined": load.ports_quarantined,
         },
         "capacity": admin.capacity,
-        "utilisation": utilisation(&load, &admin.capacity),
+        "utilisation": sample.utilisation(),
+        "utilisation_parts": by_part(&sample.smoothed),
+        "utilisation_parts_now": by_part(&sample.now),
+        "full_now": sample.full_now,
+        "overloaded": sample.overloaded,
         "drain": drain,
     }))
     .into_response()
 }
 
-/// The fullest of what fills up: 0 when empty, 1 when full.
-fn utilisation(load: &Load, capacity: &Capacity) -> f64 {
-    let share = |used: usize, of: usize| {
-        #[expect(
-            clippy::cast_precision_loss,
-            reason = "a ratio of counts far below 2^52"
-        )]
-        let share = used as f64 / of.max(1) as f64;
-        share
-    };
-    share(load.allocations, capacity.allocations).max(share(
-        load.ports_used + load.ports_quarantined,
-        capacity.ports,
-    ))
+/// What is not known is not there.
+fn by_part(parts: &Parts) -> BTreeMap<&'static str, f64> {
+    parts
+        .known()
+        .map(|(part, value)| (part.as_str(), value))
+        .collect()
 }
 
 async fn begin_drain(State(admin): State<Arc<Admin>>, body: Bytes) -> Response {
@@ -301,36 +305,4 @@ async fn end_allocation(State(admin): State<Arc<Admin>>, Path(id): Path<String>)
 
 fn refusal(status: StatusCode, error: &str) -> Response {
     (status, Json(json!({ "error": error }))).into_response()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn utilisation_is_that_of_the_fullest() {
-        let capacity = Capacity {
-            allocations: 100,
-            ports: 1000,
-            connections: 10,
-            workers: 1,
-        };
-        let load = Load {
-            allocations: 10,
-            ports_used: 400,
-            ports_quarantined: 100,
-            ..Load::default()
-        };
-        assert!((utilisation(&load, &capacity) - 0.5).abs() < 1e-9);
-        assert!(
-            utilisation(
-                &Load::default(),
-                &Capacity {
-                    allocations: 0,
-                    ports: 0,
-                    ..capacity
-                }
-            ) < 1e-9
-        );
-    }
 }

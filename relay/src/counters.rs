@@ -192,6 +192,8 @@ pub struct Counters {
     responses: [[Tally; OUTCOMES.len()]; METHODS.len()],
     send_failures: [Tally; SendFailure::ALL.len()],
     closed: [Tally; CloseReason::ALL.len()],
+    /// The worker's thread, as the system numbers it; 0 before it runs.
+    pub thread: Tally,
     /// Live allocations.
     pub allocations: Tally,
     /// Live client connections over TCP and TLS.
@@ -215,6 +217,7 @@ impl Default for Counters {
             responses: std::array::from_fn(|_| std::array::from_fn(|_| Tally::default())),
             send_failures: std::array::from_fn(|_| Tally::default()),
             closed: std::array::from_fn(|_| Tally::default()),
+            thread: Tally::default(),
             allocations: Tally::default(),
             connections: Tally::default(),
             kernel_drops: Tally::default(),

@@ -19,7 +19,7 @@ mod signals;
 
 use std::io;
 use std::net::SocketAddr;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 
@@ -35,9 +35,11 @@ use crate::counters::{Counters, Totals};
 use crate::listener::certificate::CertificateError;
 use crate::listener::tls::TlsError;
 use crate::listener::{Established, Front, Listener, ServeError};
+use crate::load::{LoadSampler, LoadSettings, LoadSources};
 use crate::metrics::{self, Metrics};
 use crate::own_addresses;
 use crate::phase::{SharedPhase, ShownPhase};
+use crate::readiness::SharedReadiness;
 use crate::relayed::{self, RelayedAddresses, RelayedError};
 use crate::supervisor::{Supervisor, Watch};
 use crate::worker::{Inbox, Message, Outbox, Worker};
@@ -199,6 +201,17 @@ impl Relay {
         let front = Front::new(front.limits, front.tls, deliver(outboxes.clone()));
         let phase = Arc::new(SharedPhase::launching());
         let totals = Totals::new(counters);
+        let readiness = Arc::new(SharedReadiness::new(Arc::clone(&phase), totals.clone()));
+        let (load, sampling) = LoadSampler::new(
+            load_settings(&config, &addresses),
+            LoadSources {
+                clock,
+                totals: totals.clone(),
+                outboxes: outboxes.clone(),
+                readiness: Arc::clone(&readiness),
+            },
+        );
+        runtimes.admin.spawn(sampling.run());
         let metrics = Metrics::new(vec![
             Box::new(metrics::Build),
             Box::new(totals.clone()),
@@ -207,9 +220,13 @@ impl Relay {
                 phase: Arc::clone(&phase),
                 totals: totals.clone(),
             }),
+            Box::new(Arc::clone(&readiness)),
+            Box::new(Arc::clone(&load)),
         ])?;
         let admin = Arc::new(Admin {
             phase: Arc::clone(&phase),
+            readiness,
+            load,
             totals,
             metrics,
             outboxes: outboxes.clone(),
@@ -218,7 +235,6 @@ impl Relay {
             boot_id: build::boot_id()?,
             clock,
             drain: Mutex::new(None),
-            sequence: AtomicU64::new(0),
         });
         let mut relay = Self {
             listeners,
@@ -395,6 +411,16 @@ fn capacity(config: &Config, addresses: &RelayedAddresses, workers: usize) -> Ca
         ports: config.relayed.ports.len() * addresses.pairs().len(),
         connections: config.limits.connections as usize,
         workers,
+    }
+}
+
+fn load_settings(config: &Config, addresses: &RelayedAddresses) -> LoadSettings {
+    LoadSettings {
+        allocations: config.limits.allocations.into(),
+        ports: (config.relayed.ports.len() * addresses.pairs().len()) as u64,
+        packets_per_second: None,
+        bits_per_second: None,
+        busiest_core: Some(0.9),
     }
 }
 

@@ -235,6 +235,11 @@ impl Worker {
 
     /// Works until it is told to stop. Its sockets are closed when it returns.
     fn run(mut self) {
+        let thread = rustix::thread::gettid().as_raw_nonzero().get();
+        self.switch
+            .counters
+            .thread
+            .set(thread.unsigned_abs().into());
         while self.turn() == Flow::GoOn {}
     }
 
