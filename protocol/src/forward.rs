@@ -18,12 +18,14 @@ use crate::address::{ChannelNumber, ChannelRange, Family, FiveTuple, PeerAddr, R
 use crate::time::Instant;
 use crate::wire::{FirstByte, channel_data, indication};
 
+pub use activity::Activity;
 pub use drop_reason::DropReason;
-pub use meter::MeterId;
-pub use ports::PortSet;
+pub use meter::{Bandwidth, MeterId};
+pub use ports::{PortRules, PortSet};
 
-use meter::Meters;
+use meter::{Account, Meters};
 
+mod activity;
 mod drop_reason;
 mod meter;
 mod ports;
@@ -61,6 +63,8 @@ pub enum Route {
         client: FiveTuple,
         /// The meter of its user, which all allocations of the user share.
         meter: MeterId,
+        /// Whether it is the relay's own self-check's: neither metered nor counted among what users send.
+        synthetic: bool,
         /// The relayed socket.
         relayed: RelayedId,
         /// The address the socket is bound to.
@@ -103,6 +107,8 @@ pub enum ClientVerdict {
         dont_fragment: bool,
         /// Out, or inside.
         destination: Destination,
+        /// Whether the sender is the relay's own self-check.
+        synthetic: bool,
     },
     /// A STUN message for the server.
     Control,
@@ -119,6 +125,8 @@ pub enum PeerVerdict {
         client: FiveTuple,
         /// In this form.
         framing: Framing,
+        /// Whether the client is the relay's own self-check.
+        synthetic: bool,
     },
     /// Nothing more.
     Drop(DropReason),
@@ -144,26 +152,6 @@ pub struct Traffic {
     pub to_client_packets: u64,
     /// Their bytes, without framing.
     pub to_client_bytes: u64,
-}
-
-/// Ports that no payload is sent to, whatever its peer address: a channel to one is refused by the server, a Send
-/// indication is stopped here, as it names its port per packet.
-#[derive(Clone, Debug, Default)]
-pub struct PortRules {
-    /// Peer ports that are closed on every address.
-    pub denied: PortSet,
-    /// The relay's own listeners and admin address, where loopback peers are allowed.
-    pub own_sockets: Vec<SocketAddr>,
-}
-
-impl PortRules {
-    /// Whether a payload may be sent to this address.
-    pub fn allow(&self, peer: SocketAddr) -> bool {
-        let is_own = |own: &SocketAddr| {
-            own.port() == peer.port() && (own.ip() == peer.ip() || own.ip().is_unspecified())
-        };
-        !self.denied.contains(peer.port()) && !self.own_sockets.iter().any(is_own)
-    }
 }
 
 /// One relayed address of an allocation.
@@ -194,8 +182,10 @@ struct AllocationRoutes {
     relayed: [Option<OwnRelayed>; 2],
     permissions: Vec<PermissionRoute>,
     channels: Vec<ChannelRoute>,
-    meter: MeterId,
+    account: Account,
     traffic: Traffic,
+    // Payloads carried when activity was last swept.
+    swept: u64,
 }
 
 impl AllocationRoutes {
@@ -242,10 +232,21 @@ impl RouteTable {
         }
     }
 
-    /// Sets how many bits of payload a user may have relayed in a second, both directions together; 0 lifts the limit
-    /// (RFC 8656 §5). Each worker counts what passes through it.
-    pub const fn limit_bandwidth(&mut self, bits_per_second: u64) {
-        self.meters.limit(bits_per_second);
+    /// Sets how much may be relayed in a second, from the next payload on (RFC 8656 §5). Each worker counts what passes
+    /// through it. A limit that changes forgets what was spent under the one before it, so that nobody pays at a lower
+    /// rate's price.
+    pub fn limit_bandwidth(&mut self, bandwidth: Bandwidth) {
+        if self.meters.limit(bandwidth) {
+            for routes in self.allocations.iter_mut().flatten() {
+                routes.account.clear();
+            }
+        }
+    }
+
+    /// Closes other ports than before, from the next payload on. The channels that this forbids are the server's to
+    /// remove.
+    pub fn replace_rules(&mut self, rules: PortRules) {
+        self.rules = rules;
     }
 
     // ---- the hot path begins ----
@@ -295,8 +296,8 @@ impl RouteTable {
             return ClientVerdict::Drop(DropReason::NoRelayedAddress);
         };
         let length = message.payload.len();
-        if !meters.admit(allocation.meter, now, length) {
-            return ClientVerdict::Drop(DropReason::Bandwidth);
+        if let Err(reason) = meters.admit(&mut allocation.account, now, length) {
+            return ClientVerdict::Drop(reason);
         }
         allocation.traffic.to_peer_packets += 1;
         allocation.traffic.to_peer_bytes += length as u64;
@@ -306,6 +307,7 @@ impl RouteTable {
             payload: 4..4 + length,
             dont_fragment: false,
             destination,
+            synthetic: allocation.account.synthetic,
         }
     }
 
@@ -338,8 +340,8 @@ impl RouteTable {
         }
         let length = message.data.len();
         let start = offset_within(datagram, message.data);
-        if !meters.admit(allocation.meter, now, length) {
-            return ClientVerdict::Drop(DropReason::Bandwidth);
+        if let Err(reason) = meters.admit(&mut allocation.account, now, length) {
+            return ClientVerdict::Drop(reason);
         }
         allocation.traffic.to_peer_packets += 1;
         allocation.traffic.to_peer_bytes += length as u64;
@@ -349,6 +351,7 @@ impl RouteTable {
             payload: start..start + length,
             dont_fragment: message.dont_fragment,
             destination,
+            synthetic: allocation.account.synthetic,
         }
     }
 
@@ -370,14 +373,15 @@ impl RouteTable {
             None if allocation.permitted(peer.0.ip()).is_some() => Framing::Indication,
             Some(_) | None => return PeerVerdict::Drop(DropReason::PeerNotPermitted),
         };
-        if !meters.admit(allocation.meter, now, length) {
-            return PeerVerdict::Drop(DropReason::Bandwidth);
+        if let Err(reason) = meters.admit(&mut allocation.account, now, length) {
+            return PeerVerdict::Drop(reason);
         }
         allocation.traffic.to_client_packets += 1;
         allocation.traffic.to_client_bytes += length as u64;
         PeerVerdict::ToClient {
             client: allocation.client,
             framing,
+            synthetic: allocation.account.synthetic,
         }
     }
 
@@ -425,6 +429,7 @@ impl RouteTable {
                 allocation,
                 client,
                 meter,
+                synthetic,
                 relayed,
                 bound,
                 advertised,
@@ -436,8 +441,9 @@ impl RouteTable {
                     relayed: [None; 2],
                     permissions: Vec::new(),
                     channels: Vec::new(),
-                    meter,
+                    account: Account::new(meter, synthetic),
                     traffic: Traffic::default(),
+                    swept: 0,
                 });
                 routes.relayed[Family::of(&bound).index()] = Some(OwnRelayed {
                     relayed,

@@ -46,9 +46,13 @@ pub use icmp::IcmpError;
 pub use peers::{Forbidden, OwnAddresses, PeerPolicy, PeerRules, default_denied_ports};
 pub use pending::MAX_BIND_ATTEMPTS;
 pub use quota::{LocalQuota, Quota, QuotaExceeded};
+pub use replace::{Replacement, Revoked};
 pub use reply::Reply;
 pub use settings::{Limits, RelayedIp, Settings};
-pub use snapshot::{AllocationState, ChannelState, PermissionState, RelayedState, RestoreError};
+pub use snapshot::{
+    AllocationState, AllocationView, ChannelState, PermissionState, RelayedState, RestoreError,
+};
+pub use tallies::{Authentication, Refusal, Tallies};
 
 mod allocate;
 mod allocation;
@@ -66,10 +70,12 @@ mod pending;
 mod port_pool;
 mod quota;
 mod refresh;
+mod replace;
 mod reply;
 mod reservation;
 mod settings;
 mod snapshot;
+mod tallies;
 #[cfg(test)]
 mod tests;
 mod users;
@@ -85,6 +91,11 @@ pub struct Server {
     quota: Box<dyn Quota>,
     budget: AnswerBudget,
     drain: Option<Drain>,
+    is_shedding: bool,
+    alternates: Vec<Alternate>,
+    tallies: Tallies,
+    // The next allocation's serial.
+    next_serial: u64,
     allocations: Slab<Allocation>,
     by_client: HashMap<FiveTuple, AllocationId, RandomState>,
     // How many allocations each source prefix holds. Behind one address there may be a whole hospital, so such a source
@@ -136,6 +147,10 @@ impl Server {
             random,
             quota,
             drain: None,
+            is_shedding: false,
+            alternates: Vec::new(),
+            tallies: Tallies::default(),
+            next_serial: 1,
             allocations: Slab::new(),
             by_client,
             sources,
@@ -159,6 +174,7 @@ impl Server {
         message: &[u8],
         reply: &mut Reply,
     ) -> Verdict {
+        reply.mark(false);
         let Ok(framed) = Framed::parse(message) else {
             return Verdict::Drop(DropReason::MalformedStun);
         };
@@ -188,9 +204,11 @@ impl Server {
         }
     }
 
-    /// Ends an allocation on an operator's word. `false` when there is none of this name.
-    pub fn end(&mut self, now: Now, allocation: AllocationId) -> bool {
-        let known = self.allocations.contains(allocation.0 as usize);
+    /// Ends an allocation on an operator's word. `false` when there is none of this name and serial: names are used
+    /// again, and whoever looked at the allocation before must not end the one after it.
+    pub fn end(&mut self, now: Now, allocation: AllocationId, serial: u64) -> bool {
+        let held = self.allocations.get(allocation.0 as usize);
+        let known = held.is_some_and(|held| held.serial == serial);
         if known {
             self.end_allocation(now, allocation, EndCause::Operator);
         }
@@ -235,18 +253,35 @@ impl Server {
         self.drain = drain;
     }
 
-    /// Whether new allocations are refused.
+    /// Whether new allocations are refused for a drain.
     pub const fn is_draining(&self) -> bool {
         self.drain.is_some()
     }
 
+    /// Begins or ends the refusal of new allocations for want of capacity. All that exists goes on untouched.
+    pub const fn shed(&mut self, shed: bool) {
+        self.is_shedding = shed;
+    }
+
+    /// Where new clients can be sent while this server drains or sheds, best first, after those of the drain itself.
+    pub fn alternates(&mut self, alternates: Vec<Alternate>) {
+        self.alternates = alternates;
+    }
+
+    /// What has been proved and refused since the start.
+    pub const fn tallies(&self) -> &Tallies {
+        &self.tallies
+    }
+
     /// What this server holds.
     pub fn load(&self) -> Load {
-        let mut load = Load {
-            allocations: self.allocations.len(),
-            ..Load::default()
-        };
+        let mut load = Load::default();
         for (_, allocation) in &self.allocations {
+            if allocation.synthetic {
+                load.synthetic += 1;
+                continue;
+            }
+            load.allocations += 1;
             load.permissions += allocation.permissions.len();
             load.channels += allocation.channels.len();
             load.by_transport[allocation.client.transport.index()] += 1;
@@ -314,6 +349,19 @@ impl Server {
         self.sockets.try_remove(relayed.0 as usize);
         self.effects.push_back(Effect::UnbindRelayed { relayed });
         self.give_back(now, port, user);
+    }
+
+    /// Closes a relayed socket of the relay's own self-check. Its port need not rest: whoever sent to it was the relay.
+    fn close_synthetic(&mut self, now: Now, relayed: RelayedId, port: RelayedPort) {
+        if port.owner != self.settings.worker {
+            return self.close_socket(now, relayed, port, None);
+        }
+        self.sockets.try_remove(relayed.0 as usize);
+        self.effects.push_back(Effect::UnbindRelayed { relayed });
+        if let Some(pool) = self.pools.get_mut(usize::from(port.address)) {
+            pool.quarantine(port.port);
+            pool.release(port.port);
+        }
     }
 
     /// Puts a port that nobody holds any more into its owner's quarantine.

@@ -47,8 +47,10 @@ impl fmt::Display for Phase {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub struct Load {
-    /// Live allocations.
+    /// Live allocations, without those of the relay's own self-check, as all counts of what clients hold.
     pub allocations: usize,
+    /// Live allocations of the relay's own self-check.
+    pub synthetic: usize,
     /// Live allocations by [`Transport::index`].
     pub by_transport: [usize; Transport::ALL.len()],
     /// Live permissions.
@@ -73,6 +75,7 @@ impl Load {
         }
         Self {
             allocations: self.allocations + other.allocations,
+            synthetic: self.synthetic + other.synthetic,
             by_transport,
             permissions: self.permissions + other.permissions,
             channels: self.channels + other.channels,

@@ -272,7 +272,7 @@ async fn allocations(State(admin): State<Arc<Admin>>) -> Response {
     let listed = reports.iter().enumerate().flat_map(|(worker, report)| {
         report.allocations.iter().map(move |allocation| {
             json!({
-                "id": format!("{worker}-{}", allocation.allocation.0),
+                "id": format!("{worker}-{}-{}", allocation.allocation.0, allocation.serial),
                 "transport": allocation.transport.as_str(),
                 "age_seconds": allocation.age.as_secs(),
                 "to_peer": { "packets": allocation.traffic.to_peer_packets, "bytes": allocation.traffic.to_peer_bytes },
@@ -285,17 +285,19 @@ async fn allocations(State(admin): State<Arc<Admin>>) -> Response {
 }
 
 async fn end_allocation(State(admin): State<Arc<Admin>>, Path(id): Path<String>) -> Response {
-    let named = id.split_once('-').and_then(|(worker, allocation)| {
+    let named = id.split_once('-').and_then(|(worker, named)| {
+        let (allocation, serial) = named.split_once('-')?;
         Some((
             admin.outboxes.get(worker.parse::<usize>().ok()?)?,
             AllocationId(allocation.parse().ok()?),
+            serial.parse().ok()?,
         ))
     });
-    let Some((outbox, allocation)) = named else {
+    let Some((outbox, allocation, serial)) = named else {
         return StatusCode::NOT_FOUND.into_response();
     };
     let (sender, answer) = oneshot::channel();
-    outbox.send(Message::End(allocation, sender));
+    outbox.send(Message::End(allocation, serial, sender));
     match tokio::time::timeout(REPORT_TIMEOUT, answer).await {
         Ok(Ok(true)) => StatusCode::NO_CONTENT.into_response(),
         Ok(Ok(false)) => StatusCode::NOT_FOUND.into_response(),

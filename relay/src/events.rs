@@ -12,26 +12,28 @@ pub fn record(worker: u8, event: &Event) {
     match event {
         Event::AllocationCreated {
             allocation,
-            transport,
+            client,
             family,
             dual,
+            ..
         } => debug!(
             worker,
             allocation = allocation.0,
-            transport = transport.as_str(),
+            transport = client.transport.as_str(),
             family = family.as_str(),
             dual,
             "allocation created"
         ),
         Event::AllocationEnded {
             allocation,
-            transport,
+            client,
             cause,
             age,
+            ..
         } => debug!(
             worker,
             allocation = allocation.0,
-            transport = transport.as_str(),
+            transport = client.transport.as_str(),
             cause = cause.as_str(),
             seconds = age.as_secs(),
             "allocation ended"

@@ -18,6 +18,11 @@ impl SharedQuota {
         Self(Arc::new(Mutex::new(quota)))
     }
 
+    /// Other limits for all workers, from the next allocation on. Allocations that are held beyond them stay.
+    pub fn limit(&self, per_user: u32, total: u32) {
+        self.lock().limit(per_user, total);
+    }
+
     fn lock(&self) -> MutexGuard<'_, LocalQuota> {
         // A worker that panics takes the process with it, so nobody reads a half-made count.
         self.0.lock().unwrap_or_else(PoisonError::into_inner)

@@ -60,6 +60,8 @@ pub struct Verified<'m> {
     pub key: LongTermKey,
     /// The proven name.
     pub user: UserName,
+    /// Whether it is the relay's own self-check that proved it.
+    pub synthetic: bool,
 }
 
 /// No key that the name could have fits. Why is not said, and must not be.
@@ -80,6 +82,8 @@ pub struct Directory {
     realm: Realm,
     secrets: Vec<SharedSecret>,
     users: Vec<StaticUser>,
+    /// How many of them are the operator's; the one after them is the relay's own self-check.
+    operators: usize,
     /// Positions in `users` by USERHASH. Names are looked up by their hash too, so that the time tells nothing about them.
     by_hash: BTreeMap<[u8; 32], usize>,
     max_ttl: Duration,
@@ -90,7 +94,7 @@ impl fmt::Debug for Directory {
         f.debug_struct("Directory")
             .field("realm", &self.realm)
             .field("secrets", &self.secrets)
-            .field("users", &self.users.len())
+            .field("users", &self.operators)
             .field("max_ttl", &self.max_ttl)
             .finish_non_exhaustive()
     }
@@ -114,9 +118,34 @@ impl Directory {
         Self {
             realm,
             secrets,
+            operators: users.len(),
             users,
             by_hash,
             max_ttl,
+        }
+    }
+
+    /// These credentials, and a user by whose name the relay checks itself: no user of the operator's, so USERHASH is not
+    /// offered for it, and what it holds is counted apart. One of the operator's users that should have the same name goes
+    /// before it; make the name at random. A second one takes the first's place.
+    #[must_use]
+    pub fn with_self_check(mut self, user: StaticUser) -> Self {
+        let operators = self.operators;
+        self.users.truncate(operators);
+        self.by_hash.retain(|_, position| *position < operators);
+        self.by_hash
+            .entry(userhash(user.name.as_bytes(), &self.realm))
+            .or_insert(operators);
+        self.users.push(user);
+        self
+    }
+
+    /// These credentials in the place of `old`, whose self-check user stays where these have none.
+    #[must_use]
+    pub fn succeeding(self, old: &Self) -> Self {
+        match old.users.get(old.operators) {
+            Some(user) if self.users.len() == self.operators => self.with_self_check(user.clone()),
+            Some(_) | None => self,
         }
     }
 
@@ -127,7 +156,21 @@ impl Directory {
 
     /// Whether USERHASH can find anybody: only names that are stored can be found by their hash.
     pub const fn offers_userhash(&self) -> bool {
-        !self.users.is_empty()
+        self.operators > 0
+    }
+
+    /// Whether `name`, as it was received, is this user's.
+    pub fn is_name_of(&self, name: Name<'_>, user: &UserName) -> bool {
+        match name {
+            Name::Username(received) => strip(received) == user.as_bytes(),
+            Name::Userhash(received) => received == userhash(user.as_bytes(), &self.realm),
+        }
+    }
+
+    /// Whether this is the name of a stored user.
+    pub fn knows(&self, user: &UserName) -> bool {
+        self.by_hash
+            .contains_key(&userhash(user.as_bytes(), &self.realm))
     }
 
     /// Verifies a request with every key that `name` could have in this realm. A REALM that is missing or another one fails
@@ -170,6 +213,7 @@ impl Directory {
                         request,
                         key,
                         user: UserName::new(bytes),
+                        synthetic: false,
                     });
                 }
             }
@@ -185,14 +229,14 @@ impl Directory {
         hash: Option<[u8; 32]>,
         algorithm: PasswordAlgorithm,
     ) -> Option<Verified<'m>> {
-        let user = hash
-            .and_then(|hash| self.by_hash.get(&hash))
-            .and_then(|&position| self.users.get(position));
+        let position = hash.and_then(|hash| self.by_hash.get(&hash)).copied();
+        let user = position.and_then(|position| self.users.get(position));
         match user.and_then(|user| user.key(algorithm).map(|key| (user, key))) {
             Some((user, key)) => framed.verify(key.as_bytes()).map(|request| Verified {
                 request,
                 key: key.clone(),
                 user: UserName::new(user.name.as_bytes()),
+                synthetic: position == Some(self.operators),
             }),
             None => {
                 // The work of a known name. That the dummy key should match proves nothing.

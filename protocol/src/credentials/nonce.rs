@@ -83,6 +83,10 @@ impl NonceKey {
         Self(Zeroizing::new(bytes))
     }
 
+    fn is(&self, other: &Self) -> bool {
+        self.0.ct_eq(&*other.0).into()
+    }
+
     /// A key from a secret of at least 32 bytes, such as the text of a key file.
     ///
     /// # Errors
@@ -146,6 +150,8 @@ impl core::error::Error for NonceError {}
 pub struct Nonces {
     current: NonceKey,
     previous: Option<NonceKey>,
+    /// The key that was current before these took its place, and until when.
+    outgoing: Option<(NonceKey, UnixTime)>,
     lifetime: Duration,
 }
 
@@ -158,8 +164,30 @@ impl Nonces {
         Self {
             current,
             previous,
+            outgoing: None,
             lifetime,
         }
+    }
+
+    /// These, in the place of `old`: nonces under its current key stay good for their lifetime, although the key may not
+    /// be among these any more.
+    #[must_use]
+    pub fn succeeding(mut self, old: &Self, now: UnixTime) -> Self {
+        let is_known = |key: &NonceKey| {
+            key.is(&self.current)
+                || self
+                    .previous
+                    .as_ref()
+                    .is_some_and(|previous| key.is(previous))
+        };
+        self.outgoing = if is_known(&old.current) {
+            old.outgoing
+                .clone()
+                .filter(|(key, until)| now <= *until && !is_known(key))
+        } else {
+            Some((old.current.clone(), now.plus_secs(old.lifetime.as_secs())))
+        };
+        self
     }
 
     /// A nonce for `client`. `random` makes two of the same second differ.
@@ -221,10 +249,15 @@ impl Nonces {
             return Err(NonceError::Malformed);
         };
         let &[t0, t1, t2, t3, _, _, _, _, list] = body;
-        let genuine = [Some(&self.current), self.previous.as_ref()]
-            .into_iter()
-            .flatten()
-            .any(|key| bool::from(tag(key, client, features, body).ct_eq(received)));
+        let outgoing = self.outgoing.as_ref().filter(|(_, until)| now <= *until);
+        let genuine = [
+            Some(&self.current),
+            self.previous.as_ref(),
+            outgoing.map(|(key, _)| key),
+        ]
+        .into_iter()
+        .flatten()
+        .any(|key| bool::from(tag(key, client, features, body).ct_eq(received)));
         if !genuine || list != features.list() {
             return Err(NonceError::Forged);
         }

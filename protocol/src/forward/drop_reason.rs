@@ -49,6 +49,8 @@ drop_reasons! {
     ForbiddenPeer = "forbidden_peer",
     /// Data beyond what its user may have relayed in a second.
     Bandwidth = "bandwidth",
+    /// Data beyond what its allocation may have relayed in a second.
+    AllocationBandwidth = "allocation_bandwidth",
     /// Data to a relayed address of this relay that holds no allocation.
     NoSuchRelayed = "no_such_relayed",
     /// Data from a peer without a permission.

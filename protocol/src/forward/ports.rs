@@ -1,13 +1,17 @@
-//! A set of ports with constant-time look-up.
+//! Ports that are closed, with constant-time look-up.
+//!
+//! Not responsible for which ports are closed by default (`server::peers`).
 
 use alloc::boxed::Box;
+use alloc::vec::Vec;
 use core::fmt;
+use core::net::SocketAddr;
 use core::ops::RangeInclusive;
 
 const WORDS: usize = 65_536 / 64;
 
 /// A set of UDP ports: 8 KiB, one bit each; nothing while it is empty.
-#[derive(Clone, Default)]
+#[derive(Clone, Default, PartialEq, Eq)]
 pub struct PortSet(Option<Box<[u64; WORDS]>>);
 
 impl PortSet {
@@ -41,5 +45,25 @@ impl fmt::Debug for PortSet {
             .map(|word| word.count_ones())
             .sum();
         write!(f, "PortSet({count} ports)")
+    }
+}
+
+/// Ports that no payload is sent to, whatever its peer address: a channel to one is refused by the server, a Send
+/// indication is stopped here, as it names its port per packet.
+#[derive(Clone, Debug, Default)]
+pub struct PortRules {
+    /// Peer ports that are closed on every address.
+    pub denied: PortSet,
+    /// The relay's own listeners and admin address, where loopback peers are allowed.
+    pub own_sockets: Vec<SocketAddr>,
+}
+
+impl PortRules {
+    /// Whether a payload may be sent to this address.
+    pub fn allow(&self, peer: SocketAddr) -> bool {
+        let is_own = |own: &SocketAddr| {
+            own.port() == peer.port() && (own.ip() == peer.ip() || own.ip().is_unspecified())
+        };
+        !self.denied.contains(peer.port()) && !self.own_sockets.iter().any(is_own)
     }
 }

@@ -11,7 +11,7 @@ use super::authenticate::{Authorised, refuse_unknown};
 use super::pending::{Pending, WantedSocket};
 use super::port_pool::Wanted;
 use super::reply::{Echo, ErrorCode, Reply, Seal};
-use super::{QuotaExceeded, RETRANSMISSION_WINDOW, Server, Verdict, drain, peers};
+use super::{QuotaExceeded, RETRANSMISSION_WINDOW, Refusal, Server, Verdict, peers};
 use crate::address::{Family, FiveTuple, Transport};
 use crate::credentials::UserName;
 use crate::time::Now;
@@ -19,6 +19,10 @@ use crate::wire::{Attributes, Class, attribute};
 
 /// UDP, the only transport between relay and peers that is offered (RFC 8656 §18.8).
 const UDP: u8 = 17;
+
+/// Allocations that the relay's own self-check may hold at once on one worker: a few checks that overlap, not a way round
+/// the quota for whoever should learn its key.
+const SYNTHETIC_MAX: usize = 16;
 
 /// RFC 8656 §3.2: the default lifetime, and the least.
 pub(super) const DEFAULT_LIFETIME: Duration = Duration::from_secs(600);
@@ -45,12 +49,12 @@ impl Server {
         if let Some(verdict) = self.repeat_or_mismatch(now, from, request, reply) {
             return verdict;
         }
-        if let Some(drain) = &self.drain {
-            return drain::refuse(drain, from, request.echo(), request.seal(), reply);
+        if let Some(refusal) = self.takes_none(request) {
+            return self.send_elsewhere(from, request, refusal, reply);
         }
         // RFC 8656 §21.4: a tunnelled client could make relay and tunnel feed each other.
         if peers::is_tunnelled(from.client.0.ip()) {
-            return request.error(ErrorCode::Forbidden, reply);
+            return self.deny(request, Refusal::ForbiddenClient, reply);
         }
         let attributes = request.attributes();
         let asked = match self.asked(from, attributes) {
@@ -65,9 +69,8 @@ impl Server {
                 );
             }
         };
-        // Allocating and deleting in turn holds one place, and would still use up every port.
-        if self.wears_out_ports(&request.user) {
-            return request.error(ErrorCode::AllocationQuotaReached, reply);
+        if let Some(refusal) = self.holds_too_much(request) {
+            return self.deny(request, refusal, reply);
         }
         let lifetime = self.granted_lifetime(attributes);
         // A reservation of this worker gives its place back when it is taken, and so makes room for its allocation.
@@ -78,22 +81,20 @@ impl Server {
             Asked::Reserved(_) | Asked::One(_) | Asked::Both => None,
         };
         // Before any socket is opened (T-22).
-        let places = if matches!(asked, Asked::One(socket) if socket.port == Wanted::Pair) {
-            2
-        } else {
-            1
+        let places = match asked {
+            _ if request.synthetic => 0,
+            Asked::One(socket) if socket.port == Wanted::Pair => 2,
+            Asked::One(_) | Asked::Both | Asked::Reserved(_) => 1,
         };
         if let Err(exceeded) = self.reserve_places(&request.user, places) {
             if let Some(relayed) = taken {
                 self.close_socket(now, relayed.id, relayed.port, None);
             }
-            return request.error(
-                match exceeded {
-                    QuotaExceeded::User => ErrorCode::AllocationQuotaReached,
-                    QuotaExceeded::Total => ErrorCode::InsufficientCapacity,
-                },
-                reply,
-            );
+            let refusal = match exceeded {
+                QuotaExceeded::User => Refusal::UserQuota,
+                QuotaExceeded::Total => Refusal::TotalQuota,
+            };
+            return self.deny(request, refusal, reply);
         }
         let granted = Granted {
             asked,
@@ -102,6 +103,23 @@ impl Server {
             taken,
         };
         self.begin(now, from, request, granted, reply)
+    }
+
+    /// Whether this user's share of what is not counted by the quota is used up.
+    fn holds_too_much(&self, request: &Authorised<'_>) -> Option<Refusal> {
+        if request.synthetic {
+            return (self.synthetic_held(&request.user) >= SYNTHETIC_MAX)
+                .then_some(Refusal::UserQuota);
+        }
+        // Allocating and deleting in turn holds one place, and would still use up every port.
+        self.wears_out_ports(&request.user)
+            .then_some(Refusal::PortsAtRest)
+    }
+
+    /// Allocations and reserved ports of the relay's own self-check, those under way included.
+    fn synthetic_held(&self, user: &UserName) -> usize {
+        let pending = self.pending.iter().filter(|(_, p)| p.synthetic).count();
+        self.users.holds(user) as usize + pending
     }
 
     /// Takes all these places, or none.
@@ -229,6 +247,7 @@ impl Server {
             echo: request.echo(),
             user: request.user.clone(),
             key: request.key.clone(),
+            synthetic: request.synthetic,
             sha256: matches!(request.seal(), Seal::Sha256(_)),
             lifetime: granted.lifetime,
             places: granted.places,
@@ -236,6 +255,7 @@ impl Server {
             bound: bound.into_iter().collect(),
             reserved: None,
             refused_family,
+            refusal: Refusal::Reservation,
             binding: None,
             claim: None,
             refuses_v6: cannot_carry_df(from, attributes),

@@ -18,10 +18,16 @@ use crate::wire::TransactionId;
 #[derive(Debug)]
 pub(super) struct Allocation {
     pub(super) client: FiveTuple,
+    /// Tells it from those that had its name before.
+    pub(super) serial: u64,
     pub(super) user: UserName,
     pub(super) meter: MeterId,
+    /// The relay's own self-check's: in no count of what users hold.
+    pub(super) synthetic: bool,
     pub(super) key: LongTermKey,
     pub(super) created: Instant,
+    /// Until when it may be refreshed although its credentials have ended.
+    pub(super) refreshable_until: Instant,
     /// The Allocate that made it, to know its retransmissions (T-10).
     pub(super) transaction: TransactionId,
     pub(super) token: Option<[u8; 8]>,
@@ -78,11 +84,13 @@ impl Relayed {
         allocation: AllocationId,
         client: FiveTuple,
         meter: MeterId,
+        synthetic: bool,
     ) -> Route {
         Route::Relayed {
             allocation,
             client,
             meter,
+            synthetic,
             relayed: self.id,
             bound: self.bound,
             advertised: self.advertised,
@@ -141,7 +149,10 @@ impl Server {
         self.effects
             .push_back(Effect::Event(Event::AllocationEnded {
                 allocation: id,
-                transport: client.transport,
+                serial: allocation.serial,
+                synthetic: allocation.synthetic,
+                client,
+                user: allocation.user.clone(),
                 cause,
                 age: now.instant.saturating_since(allocation.created),
             }));
@@ -159,7 +170,9 @@ impl Server {
                 self.sources.remove(&source);
             }
         }
-        self.quota.release(&allocation.user);
+        if !allocation.synthetic {
+            self.quota.release(&allocation.user);
+        }
         self.users.give_back(allocation.meter);
     }
 
@@ -171,7 +184,12 @@ impl Server {
         let Some(gone) = allocation.relayed[family.index()].take() else {
             return;
         };
-        let (client, meter) = (allocation.client, allocation.meter);
+        let Allocation {
+            client,
+            meter,
+            synthetic,
+            ..
+        } = *allocation;
         let (deadlines, effects) = (&mut self.deadlines, &mut self.effects);
         allocation.channels.retain(|channel| {
             let stays = Family::of(&channel.peer.0) != family;
@@ -205,7 +223,13 @@ impl Server {
             stays
         });
         deadlines.stop(gone.expires_at, Expiring::Relayed(id, family));
-        effects.push_back(Effect::RemoveRoute(gone.route(id, client, meter)));
-        self.close_socket(now, gone.id, gone.port, Some(meter));
+        effects.push_back(Effect::RemoveRoute(
+            gone.route(id, client, meter, synthetic),
+        ));
+        if synthetic {
+            self.close_synthetic(now, gone.id, gone.port);
+        } else {
+            self.close_socket(now, gone.id, gone.port, Some(meter));
+        }
     }
 }

@@ -4,6 +4,7 @@
 //! check covered. Not responsible for the format of credentials and nonces ([`crate::credentials`]).
 
 use super::reply::{Echo, ErrorCode, Reply, Seal};
+use super::tallies::{Authentication, Refusal};
 use super::{Server, Verdict};
 use crate::address::FiveTuple;
 use crate::credentials::{
@@ -24,6 +25,8 @@ pub(super) struct Authorised<'m> {
     request: IntegrityChecked<'m>,
     pub(super) user: UserName,
     pub(super) key: LongTermKey,
+    /// The sender is the relay's own self-check.
+    pub(super) synthetic: bool,
     sha256: bool,
 }
 
@@ -54,10 +57,34 @@ impl<'m> Authorised<'m> {
     }
 }
 
+/// Why a request is refused whose sender has proved who it is.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Denied {
+    /// It is not well formed, or does not fit what it is about.
+    Form(ErrorCode),
+    /// A limit or a policy says so.
+    By(Refusal),
+}
+
+impl From<ErrorCode> for Denied {
+    fn from(code: ErrorCode) -> Self {
+        Self::Form(code)
+    }
+}
+
+impl From<Refusal> for Denied {
+    fn from(refusal: Refusal) -> Self {
+        Self::By(refusal)
+    }
+}
+
 /// Why a request is not authorised.
-enum Refusal {
-    /// 401 with a challenge: no proof, a wrong one, or an unknown name; all alike.
-    Challenge,
+#[derive(Clone, Copy, Debug)]
+enum Unproven {
+    /// 401 with a challenge: no proof yet.
+    Absent,
+    /// 401 with a challenge: a wrong proof or an unknown name, all alike.
+    Wrong,
     /// 400: the credential attributes contradict each other.
     BadRequest,
     /// 438 with a challenge: the proof is right, the nonce is not.
@@ -79,12 +106,17 @@ impl Server {
         };
         // A forged request must not cost more than its source may be answered.
         if !self.is_worth_verifying(now, from) {
+            self.tallies.authentication(Authentication::Silenced);
             return Verdict::Drop(DropReason::UnauthenticatedRate);
         }
         let request = match self.authorise(now, from, framed) {
             Ok(request) => request,
-            Err(refusal) => return self.refuse(now, from, echo, &refusal, reply),
+            Err(unproven) => return self.challenge(now, from, echo, unproven, reply),
         };
+        reply.mark(request.synthetic);
+        if !request.synthetic {
+            self.tallies.authentication(Authentication::Success);
+        }
         let mut unknown = [0_u16; MAX_UNKNOWN];
         let count = request.attributes().unknown_required(&mut unknown);
         if count > 0 {
@@ -97,6 +129,7 @@ impl Server {
             return request.error(ErrorCode::AllocationMismatch, reply);
         };
         if self.allocations[allocation.0 as usize].user != request.user {
+            self.tallies.authentication(Authentication::WrongUser);
             return request.error(ErrorCode::WrongCredentials, reply);
         }
         match framed.method() {
@@ -114,16 +147,16 @@ impl Server {
         now: Now,
         from: FiveTuple,
         framed: &Framed<'m>,
-    ) -> Result<Authorised<'m>, Refusal> {
+    ) -> Result<Authorised<'m>, Unproven> {
         if framed.integrity() == Integrity::Absent {
-            return Err(Refusal::Challenge);
+            return Err(Unproven::Absent);
         }
         let sent = framed.credentials();
         let (Some(name), Some(realm), Some(nonce)) = (sent.name, sent.realm, sent.nonce) else {
-            return Err(Refusal::BadRequest);
+            return Err(Unproven::BadRequest);
         };
         if sent.oversized {
-            return Err(Refusal::BadRequest);
+            return Err(Unproven::BadRequest);
         }
         let algorithm = chosen_algorithm(nonce, sent.algorithm, sent.algorithms)?;
         let live = self.live_allocation(now, from, name, framed.method());
@@ -134,9 +167,9 @@ impl Server {
                 return None;
             }
             let request = framed.verify(held.key.as_bytes())?;
-            Some((request, held.user.clone(), held.key.clone()))
+            Some((request, held.user.clone(), held.key.clone(), held.synthetic))
         });
-        let (request, user, key) = match by_stored_key {
+        let (request, user, key, synthetic) = match by_stored_key {
             Some(verified) => verified,
             None => {
                 let expiry = if live.is_some() {
@@ -148,25 +181,32 @@ impl Server {
                     .settings
                     .directory
                     .verify(framed, name, algorithm, now.unix, expiry)
-                    .map_err(|_| Refusal::Challenge)?;
-                (verified.request, verified.user, verified.key)
+                    .map_err(|_| Unproven::Wrong)?;
+                (
+                    verified.request,
+                    verified.user,
+                    verified.key,
+                    verified.synthetic,
+                )
             }
         };
         // Last, so that a wrong password and a stale nonce together are a wrong password (S-29).
         self.settings
             .nonces
             .check(nonce, from.client.0, now.unix)
-            .map_err(|_| Refusal::StaleNonce)?;
+            .map_err(|_| Unproven::StaleNonce)?;
         Ok(Authorised {
             request,
             user,
             key,
+            synthetic,
             sha256: sent.algorithm.is_some() || sent.algorithms.is_some(),
         })
     }
 
     /// The sender's live allocation, when the request is about one that it may go on using although its credentials
-    /// have expired (H-03): the same user, until the allocation's greatest age.
+    /// have ended (H-03): expired, or gone from the directory by a reload. The same user, until the allocation's
+    /// greatest age. The allocation's own key is proof enough then, as no secret may be left that could make it.
     fn live_allocation(
         &self,
         now: Now,
@@ -176,30 +216,62 @@ impl Server {
     ) -> Option<AllocationId> {
         let id = self.allocation_of(&from)?;
         let held = &self.allocations[id.0 as usize];
-        let same_user = matches!(name, Name::Username(name) if strip(name) == held.user.as_bytes());
-        let expired =
-            time_limited_expiry(held.user.as_bytes()).is_some_and(|expiry| expiry < now.unix);
-        let young =
-            now.instant.saturating_since(held.created) <= self.settings.limits.allocation_max_age;
-        (same_user && method != Method::Allocate && (young || !expired)).then_some(id)
+        let directory = &self.settings.directory;
+        let has_ended = || match time_limited_expiry(held.user.as_bytes()) {
+            Some(expiry) => expiry < now.unix,
+            None => !directory.knows(&held.user),
+        };
+        let may_go_on = || now.instant <= held.refreshable_until || !has_ended();
+        (method != Method::Allocate && directory.is_name_of(name, &held.user) && may_go_on())
+            .then_some(id)
     }
 
-    fn refuse(
+    /// Refuses a request of a proven user, and counts what refused it.
+    pub(super) fn deny(
+        &mut self,
+        request: &Authorised<'_>,
+        denied: impl Into<Denied>,
+        reply: &mut Reply,
+    ) -> Verdict {
+        let code = match denied.into() {
+            Denied::Form(code) => code,
+            Denied::By(refusal) => {
+                self.count_refusal(refusal, request.synthetic);
+                refusal.code()
+            }
+        };
+        request.error(code, reply)
+    }
+
+    /// Counts a refusal, unless it is the relay's own self-check that was refused.
+    pub(super) const fn count_refusal(&mut self, refusal: Refusal, synthetic: bool) {
+        if !synthetic {
+            self.tallies.refusal(refusal);
+        }
+    }
+
+    fn challenge(
         &mut self,
         now: Now,
         from: FiveTuple,
         echo: Echo,
-        refusal: &Refusal,
+        unproven: Unproven,
         reply: &mut Reply,
     ) -> Verdict {
         if !self.may_answer_unauthenticated(now, from) {
+            self.tallies.authentication(Authentication::Silenced);
             return Verdict::Drop(DropReason::UnauthenticatedRate);
         }
-        let code = match refusal {
-            Refusal::BadRequest => return reply.error(echo, Seal::None, ErrorCode::BadRequest),
-            Refusal::Challenge => ErrorCode::Unauthenticated,
-            Refusal::StaleNonce => ErrorCode::StaleNonce,
+        let (outcome, code) = match unproven {
+            Unproven::BadRequest => {
+                self.tallies.authentication(Authentication::Malformed);
+                return reply.error(echo, Seal::None, ErrorCode::BadRequest);
+            }
+            Unproven::Absent => (Authentication::Challenged, ErrorCode::Unauthenticated),
+            Unproven::Wrong => (Authentication::WrongCredentials, ErrorCode::Unauthenticated),
+            Unproven::StaleNonce => (Authentication::StaleNonce, ErrorCode::StaleNonce),
         };
+        self.tallies.authentication(outcome);
         let directory = &self.settings.directory;
         let features = Features {
             password_algorithms: true,
@@ -240,20 +312,20 @@ fn chosen_algorithm(
     nonce: &[u8],
     algorithm: Option<&[u8]>,
     algorithms: Option<&[u8]>,
-) -> Result<PasswordAlgorithm, Refusal> {
+) -> Result<PasswordAlgorithm, Unproven> {
     let offered =
         Nonces::features_as_sent(nonce).is_some_and(|features| features.password_algorithms);
     match (offered, algorithm, algorithms) {
         (_, None, None) => Ok(PasswordAlgorithm::Md5),
         (true, Some(chosen), Some(list)) => {
             if !PasswordAlgorithm::list_matches(list, &OFFERED_ALGORITHMS) {
-                return Err(Refusal::BadRequest);
+                return Err(Unproven::BadRequest);
             }
             PasswordAlgorithm::from_attribute(chosen)
                 .filter(|chosen| OFFERED_ALGORITHMS.contains(chosen))
-                .ok_or(Refusal::BadRequest)
+                .ok_or(Unproven::BadRequest)
         }
-        (true, _, _) => Err(Refusal::BadRequest),
+        (true, _, _) => Err(Unproven::BadRequest),
         // Without the bit nothing was offered; the nonce is not ours, and will be found stale.
         (false, _, _) => Ok(PasswordAlgorithm::Md5),
     }

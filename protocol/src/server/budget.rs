@@ -36,6 +36,15 @@ impl AnswerBudget {
         }
     }
 
+    /// Another rate for every source, from now on. What was spent at the rate before it is forgotten, as it would be paid
+    /// at the wrong price.
+    pub(super) fn change(&mut self, per_second: u32) {
+        if self.per_second != per_second {
+            self.per_second = per_second;
+            self.spent_until.fill(Instant::ZERO);
+        }
+    }
+
     /// Takes one answer from the source's budget, when it has one.
     pub(super) fn spend(&mut self, source: IpAddr, now: Instant) -> bool {
         if self.per_second == 0 {

@@ -3,11 +3,11 @@
 use core::time::Duration;
 
 use super::allocation::ChannelBinding;
-use super::authenticate::Authorised;
+use super::authenticate::{Authorised, Denied};
 use super::effect::Effect;
 use super::expiry::Expiring;
 use super::reply::{ErrorCode, Reply};
-use super::{Server, Verdict, peers};
+use super::{Refusal, Server, Verdict, peers};
 use crate::address::{ChannelNumber, Family, PeerAddr};
 use crate::forward::{AllocationId, Destination, Route};
 use crate::time::Now;
@@ -29,7 +29,7 @@ impl Server {
                 self.bind_channel(now, id, number, peer, destination);
                 reply.answer(request.echo(), Class::Success, request.seal(), |_| {})
             }
-            Err(code) => request.error(code, reply),
+            Err(denied) => self.deny(request, denied, reply),
         }
     }
 
@@ -38,13 +38,13 @@ impl Server {
         &self,
         id: AllocationId,
         request: &Authorised<'_>,
-    ) -> Result<(ChannelNumber, PeerAddr, Destination), ErrorCode> {
+    ) -> Result<(ChannelNumber, PeerAddr, Destination), Denied> {
         let allocation = &self.allocations[id.0 as usize];
         let attributes = request.attributes();
         let (Some(Ok(number)), Some(Ok(peer))) =
             (attributes.channel_number(), attributes.xor_peer_address())
         else {
-            return Err(ErrorCode::BadRequest);
+            return Err(ErrorCode::BadRequest.into());
         };
         let peer = PeerAddr(peer);
         let number =
@@ -52,20 +52,23 @@ impl Server {
         let same = |held: &&ChannelBinding| held.number == number || held.peer == peer;
         let held = allocation.channels.iter().find(same);
         if held.is_some_and(|held| held.number != number || held.peer != peer) {
-            return Err(ErrorCode::BadRequest);
+            return Err(ErrorCode::BadRequest.into());
         }
         if !allocation.has(Family::of(&peer.0)) {
-            return Err(ErrorCode::PeerAddressFamilyMismatch);
+            return Err(ErrorCode::PeerAddressFamilyMismatch.into());
         }
         let client = allocation.client.client.0.ip();
-        if allocation.is_own(peer) || peers::is_tunnelled(client) {
-            return Err(ErrorCode::Forbidden);
+        if peers::is_tunnelled(client) {
+            return Err(Refusal::ForbiddenClient.into());
+        }
+        if allocation.is_own(peer) {
+            return Err(Refusal::ForbiddenPeer.into());
         }
         let destination = self
             .settings
             .peers
             .judge_with_port(peer)
-            .map_err(|_| ErrorCode::Forbidden)?;
+            .map_err(|_| Refusal::ForbiddenPeer)?;
         let limits = &self.settings.limits;
         let full = held.is_none() && allocation.channels.len() >= limits.channels_per_allocation;
         let permitted = allocation
@@ -74,8 +77,11 @@ impl Server {
             .any(|permission| permission.peer == peer.0.ip());
         let no_permission_left =
             !permitted && allocation.permissions.len() >= limits.permissions_per_allocation;
-        if full || no_permission_left {
-            return Err(ErrorCode::InsufficientCapacity);
+        if full {
+            return Err(Refusal::Channels.into());
+        }
+        if no_permission_left {
+            return Err(Refusal::Permissions.into());
         }
         Ok((number, peer, destination))
     }

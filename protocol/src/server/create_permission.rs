@@ -4,11 +4,11 @@ use core::net::IpAddr;
 use core::time::Duration;
 
 use super::allocation::Permission;
-use super::authenticate::Authorised;
+use super::authenticate::{Authorised, Denied};
 use super::effect::Effect;
 use super::expiry::Expiring;
 use super::reply::{ErrorCode, Reply};
-use super::{Server, Verdict};
+use super::{Refusal, Server, Verdict};
 use crate::address::Family;
 use crate::forward::{AllocationId, Destination, Route};
 use crate::time::Now;
@@ -25,8 +25,8 @@ impl Server {
         request: &Authorised<'_>,
         reply: &mut Reply,
     ) -> Verdict {
-        if let Err(code) = self.judge_peers(id, request) {
-            return request.error(code, reply);
+        if let Err(denied) = self.judge_peers(id, request) {
+            return self.deny(request, denied, reply);
         }
         // All were found good, so all are installed; one bad one would have prevented all (T-43).
         for peer in request.attributes().xor_peer_addresses().flatten() {
@@ -38,29 +38,29 @@ impl Server {
     }
 
     /// The checks in the order 400, 443, 403, 508 (T-42), over all peers of the request.
-    fn judge_peers(&self, id: AllocationId, request: &Authorised<'_>) -> Result<(), ErrorCode> {
+    fn judge_peers(&self, id: AllocationId, request: &Authorised<'_>) -> Result<(), Denied> {
         let allocation = &self.allocations[id.0 as usize];
         let peers = || request.attributes().xor_peer_addresses();
         if peers().next().is_none() || peers().any(|peer| peer.is_err()) {
-            return Err(ErrorCode::BadRequest);
+            return Err(ErrorCode::BadRequest.into());
         }
         if peers()
             .flatten()
             .any(|peer| !allocation.has(Family::of(&peer)))
         {
-            return Err(ErrorCode::PeerAddressFamilyMismatch);
+            return Err(ErrorCode::PeerAddressFamilyMismatch.into());
         }
         if peers()
             .flatten()
             .any(|peer| self.settings.peers.judge(peer.ip()).is_err())
         {
-            return Err(ErrorCode::Forbidden);
+            return Err(Refusal::ForbiddenPeer.into());
         }
         let is_new = |peer: IpAddr| allocation.permissions.iter().all(|held| held.peer != peer);
         // A peer that is named twice counts twice here: generous to nobody but the table.
         let new = peers().flatten().filter(|peer| is_new(peer.ip())).count();
         if allocation.permissions.len() + new > self.settings.limits.permissions_per_allocation {
-            return Err(ErrorCode::InsufficientCapacity);
+            return Err(Refusal::Permissions.into());
         }
         Ok(())
     }

@@ -5,7 +5,7 @@
 use core::net::SocketAddr;
 use core::time::Duration;
 
-use crate::address::{Family, Transport};
+use crate::address::{Family, FiveTuple};
 use crate::credentials::UserName;
 use crate::forward::{AllocationId, DropReason, RelayedId, Route};
 
@@ -77,15 +77,21 @@ pub enum BindError {
     Exhausted,
 }
 
-/// A change of state, for logs. It carries no address and no name.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// A change of state, for logs. Addresses and names in it are for keyed pseudonyms, and must not be logged as they are.
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Event {
     /// An allocation began.
     AllocationCreated {
         /// Its name in this worker.
         allocation: AllocationId,
-        /// How the client reaches the relay.
-        transport: Transport,
+        /// Tells it from those that had the name before.
+        serial: u64,
+        /// Whether it is the relay's own self-check's.
+        synthetic: bool,
+        /// Its 5-tuple.
+        client: FiveTuple,
+        /// Whose it is.
+        user: UserName,
         /// The relayed address, or the first of two.
         family: Family,
         /// Whether it has a relayed address of each family.
@@ -95,8 +101,14 @@ pub enum Event {
     AllocationEnded {
         /// Its name in this worker.
         allocation: AllocationId,
-        /// How the client reached the relay.
-        transport: Transport,
+        /// Tells it from those that had the name before.
+        serial: u64,
+        /// Whether it was the relay's own self-check's.
+        synthetic: bool,
+        /// Its 5-tuple.
+        client: FiveTuple,
+        /// Whose it was.
+        user: UserName,
         /// Why.
         cause: EndCause,
         /// How long it lived.

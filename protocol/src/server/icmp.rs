@@ -60,6 +60,7 @@ impl Server {
         }
         allocation.next_icmp = now.instant + INTERVAL;
         let client = allocation.client;
+        reply.mark(allocation.synthetic);
         let mut transaction = [0; 12];
         self.random.fill_bytes(&mut transaction);
         let echo = Echo {

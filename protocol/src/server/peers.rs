@@ -24,7 +24,7 @@ mod tests;
 pub use deny_list::default_denied_ports;
 
 /// The addresses of the relay itself, as found at start.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct OwnAddresses {
     /// Relayed addresses, bound and advertised.
     pub relayed: Vec<IpAddr>,
@@ -37,7 +37,7 @@ pub struct OwnAddresses {
 }
 
 /// What the operator may choose.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PeerRules {
     /// Opens denied ranges; never the never-ranges.
     pub allow: Vec<IpNet>,
@@ -99,7 +99,7 @@ impl Forbidden {
 }
 
 /// The policy, ready to judge.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PeerPolicy {
     rules: PeerRules,
     own: OwnAddresses,

@@ -15,7 +15,7 @@ use super::effect::{BindError, Effect, Event, RelayedPort};
 use super::expiry::Expiring;
 use super::port_pool::Wanted;
 use super::reply::{Echo, ErrorCode, Reply, Seal};
-use super::{Server, budget};
+use super::{Refusal, Server, budget};
 use crate::address::{Family, FiveTuple, RelayedAddr};
 use crate::credentials::{LongTermKey, UserName};
 use crate::forward::{AllocationId, RelayedId};
@@ -47,9 +47,11 @@ pub(super) struct Pending {
     pub(super) echo: Echo,
     pub(super) user: UserName,
     pub(super) key: LongTermKey,
+    /// The relay's own self-check asks.
+    pub(super) synthetic: bool,
     pub(super) sha256: bool,
     pub(super) lifetime: Duration,
-    /// Places of the quota that are held for it: one, and one more for a reserved port.
+    /// Places of the quota that are held for it: one, and one more for a reserved port; none for the self-check.
     pub(super) places: u32,
     /// Relayed addresses still to be bound, in order.
     pub(super) wanted: Vec<WantedSocket>,
@@ -58,6 +60,8 @@ pub(super) struct Pending {
     /// The bound successor of an even port.
     pub(super) reserved: Option<Relayed>,
     pub(super) refused_family: Option<(Family, u16)>,
+    /// What refuses it when nothing can be bound.
+    pub(super) refusal: Refusal,
     /// The socket that is being bound now.
     pub(super) binding: Option<Binding>,
     /// The socket that another worker has been asked for, and until when it is waited for.
@@ -154,7 +158,7 @@ impl Server {
                 let pending = self.pending.get_mut(index)?;
                 pending.attempts += 1;
                 if error == BindError::Exhausted || pending.attempts >= MAX_BIND_ATTEMPTS {
-                    self.refuse_wanted(index);
+                    self.refuse_wanted(index, Refusal::Sockets);
                 }
             }
         }
@@ -172,7 +176,7 @@ impl Server {
             if self.ask_for(index, wanted) {
                 return None;
             }
-            self.refuse_wanted(index);
+            self.refuse_wanted(index, Refusal::Ports);
         }
         self.complete(now, index, reply)
     }
@@ -249,12 +253,13 @@ impl Server {
     }
 
     /// Gives up on the first wanted socket. Of two families one may be had (T-21); else the whole request fails.
-    fn refuse_wanted(&mut self, index: usize) {
+    fn refuse_wanted(&mut self, index: usize, refusal: Refusal) {
         let Some(pending) = self.pending.get_mut(index) else {
             return;
         };
         let refused = pending.wanted.remove(0);
         pending.attempts = 0;
+        pending.refusal = refusal;
         if pending.refused_family.is_none() {
             pending.refused_family =
                 Some((refused.family, ErrorCode::InsufficientCapacity.number()));
@@ -264,6 +269,7 @@ impl Server {
     fn complete(&mut self, now: Now, index: usize, reply: &mut Reply) -> Option<FiveTuple> {
         let mut pending = self.pending.try_remove(index)?;
         self.pending_by_client.remove(&pending.client);
+        reply.mark(pending.synthetic);
         if pending.refuses_v6 && pending.bound.iter().any(|r| r.bound.is_ipv6()) {
             for reserved in pending.bound.drain(..) {
                 self.close_socket(now, reserved.id, reserved.port, None);
@@ -279,21 +285,23 @@ impl Server {
         }
         if pending.bound.is_empty() {
             self.release_places(&pending.user, pending.places);
-            reply.error(
-                pending.echo,
-                pending.seal(),
-                ErrorCode::InsufficientCapacity,
-            );
+            self.count_refusal(pending.refusal, pending.synthetic);
+            reply.error(pending.echo, pending.seal(), pending.refusal.code());
             return Some(pending.client);
         }
         let token = pending
             .reserved
-            .map(|reserved| self.reserve(now, reserved, &pending.user));
+            .map(|reserved| self.reserve(now, reserved, &pending.user, pending.synthetic));
         let client = pending.client;
         let meter = self.users.take(&pending.user);
+        let serial = self.next_serial;
+        self.next_serial += 1;
         self.install(Allocation {
             client,
+            serial,
             meter,
+            synthetic: pending.synthetic,
+            refreshable_until: now.instant + self.settings.limits.allocation_max_age,
             user: pending.user,
             key: pending.key,
             created: now.instant,
@@ -328,7 +336,10 @@ impl Server {
             self.effects
                 .push_back(Effect::Event(Event::AllocationCreated {
                     allocation: id,
-                    transport: client.transport,
+                    serial: allocation.serial,
+                    synthetic: allocation.synthetic,
+                    client,
+                    user: allocation.user.clone(),
                     family: Family::of(&first.bound),
                     dual: relayed.next().is_some(),
                 }));
@@ -345,6 +356,7 @@ impl Server {
                 id,
                 client,
                 allocation.meter,
+                allocation.synthetic,
             )));
         }
         entry.insert(allocation);

@@ -50,6 +50,12 @@ impl LocalQuota {
         }
     }
 
+    /// Other limits, from the next place on. Places that are held beyond them stay held.
+    pub const fn limit(&mut self, per_user: u32, total: u32) {
+        self.per_user = per_user;
+        self.total = total;
+    }
+
     /// How many places are held.
     pub const fn held(&self) -> u32 {
         self.held

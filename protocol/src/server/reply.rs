@@ -17,6 +17,7 @@ const CAPACITY: usize = 1536;
 pub struct Reply {
     bytes: Box<[u8; CAPACITY]>,
     length: usize,
+    synthetic: bool,
 }
 
 impl Reply {
@@ -25,7 +26,18 @@ impl Reply {
         Self {
             bytes: Box::new([0; CAPACITY]),
             length: 0,
+            synthetic: false,
         }
+    }
+
+    /// Whether the answer that was written last goes to the relay's own self-check, once it has proved its name.
+    pub const fn is_synthetic(&self) -> bool {
+        self.synthetic
+    }
+
+    /// Says whose the next answer is.
+    pub(super) const fn mark(&mut self, synthetic: bool) {
+        self.synthetic = synthetic;
     }
 
     /// The answer that was written last.

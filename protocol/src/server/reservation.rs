@@ -30,12 +30,20 @@ pub(super) struct Reservation {
     pub(super) relayed: Relayed,
     pub(super) user: UserName,
     pub(super) meter: MeterId,
+    /// The relay's own self-check's, which holds no place of the quota.
+    pub(super) synthetic: bool,
     pub(super) expires_at: Instant,
 }
 
 impl Server {
     /// Holds a bound socket for whoever shows the token that is returned (RFC 8656 §7.2).
-    pub(super) fn reserve(&mut self, now: Now, reserved: Relayed, user: &UserName) -> [u8; 8] {
+    pub(super) fn reserve(
+        &mut self,
+        now: Now,
+        reserved: Relayed,
+        user: &UserName,
+        synthetic: bool,
+    ) -> [u8; 8] {
         let mut token = [0; 8];
         self.random.fill_bytes(&mut token);
         // Names the worker that holds the socket, so that any worker can ask for it; tells nothing else.
@@ -51,6 +59,7 @@ impl Server {
                 relayed: reserved,
                 user: user.clone(),
                 meter: self.users.take(user),
+                synthetic,
                 expires_at,
             },
         );
@@ -59,9 +68,13 @@ impl Server {
 
     pub(super) fn reservation_expired(&mut self, now: Now, token: [u8; 8]) {
         if let Some(reservation) = self.reservations.remove(&token) {
-            self.quota.release(&reservation.user);
             let Relayed { id, port, .. } = reservation.relayed;
-            self.close_socket(now, id, port, Some(reservation.meter));
+            if reservation.synthetic {
+                self.close_synthetic(now, id, port);
+            } else {
+                self.quota.release(&reservation.user);
+                self.close_socket(now, id, port, Some(reservation.meter));
+            }
             self.users.give_back(reservation.meter);
         }
     }
@@ -72,7 +85,9 @@ impl Server {
             return None;
         }
         let reservation = self.reservations.remove(&token)?;
-        self.quota.release(&reservation.user);
+        if !reservation.synthetic {
+            self.quota.release(&reservation.user);
+        }
         self.users.give_back(reservation.meter);
         self.deadlines
             .stop(reservation.expires_at, Expiring::Reservation(token));

@@ -24,6 +24,10 @@ use crate::wire::TransactionId;
 pub struct AllocationState {
     /// The client side's 5-tuple.
     pub client: FiveTuple,
+    /// Tells it from those that had its name before.
+    pub serial: u64,
+    /// Whether it is the relay's own self-check's.
+    pub synthetic: bool,
     /// The user name as authenticated.
     pub user: Vec<u8>,
     /// Number of the password algorithm that made the key (RFC 8489 §18.5).
@@ -38,6 +42,29 @@ pub struct AllocationState {
     pub permissions: Vec<PermissionState>,
     /// Channel bindings.
     pub channels: Vec<ChannelState>,
+}
+
+/// One live allocation as it stands. Its address and name are for keyed pseudonyms; they must not be shown as they are.
+#[derive(Clone, Copy, Debug)]
+pub struct AllocationView<'s> {
+    /// Its name in this worker.
+    pub allocation: AllocationId,
+    /// Tells it from those that had the name before.
+    pub serial: u64,
+    /// Whether it is the relay's own self-check's.
+    pub synthetic: bool,
+    /// Its 5-tuple.
+    pub client: FiveTuple,
+    /// Whose it is.
+    pub user: &'s UserName,
+    /// When it began.
+    pub created: Instant,
+    /// Its relayed addresses by [`Family::index`], and when each expires.
+    pub relayed: [Option<(RelayedAddr, Instant)>; 2],
+    /// How many permissions it has.
+    pub permissions: usize,
+    /// How many channel bindings it has.
+    pub channels: usize,
 }
 
 /// One relayed address.
@@ -103,6 +130,8 @@ impl Server {
             .iter()
             .map(move |(_, held)| AllocationState {
                 client: held.client,
+                serial: held.serial,
+                synthetic: held.synthetic,
                 user: held.user.as_bytes().to_vec(),
                 algorithm: held.key.algorithm().number(),
                 key: held.key.as_bytes().to_vec(),
@@ -137,15 +166,25 @@ impl Server {
             })
     }
 
-    /// The live allocations' names and 5-tuples.
-    pub fn allocations(&self) -> impl Iterator<Item = (AllocationId, FiveTuple, Instant)> {
+    /// The live allocations, for whoever lists or inspects them.
+    pub fn allocations(&self) -> impl Iterator<Item = AllocationView<'_>> {
         #[expect(
             clippy::cast_possible_truncation,
             reason = "allocations are bounded by ports, far below 2^32"
         )]
-        self.allocations
-            .iter()
-            .map(|(key, held)| (AllocationId(key as u32), held.client, held.created))
+        self.allocations.iter().map(|(key, held)| AllocationView {
+            allocation: AllocationId(key as u32),
+            serial: held.serial,
+            synthetic: held.synthetic,
+            client: held.client,
+            user: &held.user,
+            created: held.created,
+            relayed: held
+                .relayed
+                .map(|relayed| relayed.map(|relayed| (relayed.advertised, relayed.expires_at))),
+            permissions: held.permissions.len(),
+            channels: held.channels.len(),
+        })
     }
 
     /// Takes an allocation over. The caller has its sockets open; the names they go by are returned in the order of
@@ -166,7 +205,7 @@ impl Server {
             .ok_or(RestoreError::Key)?;
         let user = UserName::new(&state.user);
         let ports = self.take_ports(state)?;
-        if self.quota.reserve(&user).is_err() {
+        if !state.synthetic && self.quota.reserve(&user).is_err() {
             for port in ports {
                 self.pools[usize::from(port.address)].quarantine(port.port);
                 self.pools[usize::from(port.address)].release(port.port);
@@ -198,12 +237,17 @@ impl Server {
             });
         }
         let meter = self.users.take(&user);
+        let created = Instant::from_nanos(now.instant.as_nanos().saturating_sub(nanos(state.age)));
+        self.next_serial = self.next_serial.max(state.serial.saturating_add(1));
         let id = self.install(Allocation {
             client: state.client,
+            serial: state.serial,
             meter,
+            synthetic: state.synthetic,
             user,
             key,
-            created: Instant::from_nanos(now.instant.as_nanos().saturating_sub(nanos(state.age))),
+            created,
+            refreshable_until: created + self.settings.limits.allocation_max_age,
             transaction: TransactionId([0; 12]),
             token: None,
             refused_family: None,

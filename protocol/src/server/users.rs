@@ -77,9 +77,17 @@ impl Users {
 
     /// How many ports of this user rest.
     pub(super) fn resting(&self, user: &UserName) -> u32 {
-        let meter = self.by_name.get(subject(user.as_bytes()));
-        let held = meter.and_then(|meter| self.held.get(meter.0 as usize));
-        held.map_or(0, |held| held.resting)
+        self.held_by(user).map_or(0, |held| held.resting)
+    }
+
+    fn held_by(&self, user: &UserName) -> Option<&Held> {
+        let meter = self.by_name.get(subject(user.as_bytes()))?;
+        self.held.get(meter.0 as usize)
+    }
+
+    /// How many allocations and reserved ports this user holds.
+    pub(super) fn holds(&self, user: &UserName) -> u32 {
+        self.held_by(user).map_or(0, |held| held.allocations)
     }
 
     /// How many users there are.

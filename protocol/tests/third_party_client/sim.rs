@@ -528,7 +528,9 @@ impl Sim {
             .table
             .from_peer(now, relayed, PeerAddr(peer), payload.len());
         match verdict {
-            PeerVerdict::ToClient { client, framing } => {
+            PeerVerdict::ToClient {
+                client, framing, ..
+            } => {
                 let number = self.number_of(client);
                 let bytes = match framing {
                     Framing::Channel(channel) => {

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use rustls::crypto::SecureRandom;
 use taciturn_protocol::address::ChannelRange;
 use taciturn_protocol::credentials::{Directory, NonceKey, Nonces};
-use taciturn_protocol::forward::{PortSet, RouteTable};
+use taciturn_protocol::forward::{Bandwidth, PortSet, RouteTable};
 use taciturn_protocol::server::{
     Limits, LocalQuota, PeerPolicy, PeerRules, RelayedIp, Server, Settings,
 };
@@ -103,7 +103,10 @@ impl Built<'_> {
                     self.shared.policy.port_rules(),
                     self.shared.config.channel_numbers,
                 );
-                routes.limit_bandwidth(self.shared.config.limits.bits_per_second_per_user);
+                routes.limit_bandwidth(Bandwidth {
+                    bits_per_second_per_user: self.shared.config.limits.bits_per_second_per_user,
+                    ..Bandwidth::default()
+                });
                 let parts = Parts {
                     worker,
                     listeners,

@@ -127,6 +127,13 @@ impl Switch {
     fn record(&self, event: &Event) {
         let allocations = self.counters.allocations.read();
         match event {
+            // The relay's own self-check is nobody's call.
+            Event::AllocationCreated {
+                synthetic: true, ..
+            }
+            | Event::AllocationEnded {
+                synthetic: true, ..
+            } => return,
             Event::AllocationCreated { .. } => self.counters.allocations.set(allocations + 1),
             Event::AllocationEnded { allocation, .. } => {
                 self.counters.allocations.set(allocations.saturating_sub(1));

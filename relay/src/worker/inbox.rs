@@ -55,8 +55,8 @@ pub enum Message {
     Shed(bool),
     /// Where to send clients whose new allocations are refused, by a drain or by overload; best first.
     Alternates(Arc<[Alternate]>),
-    /// End this allocation; the answer says whether there was one.
-    End(AllocationId, oneshot::Sender<bool>),
+    /// End the allocation of this name and serial; the answer says whether there was one.
+    End(AllocationId, u64, oneshot::Sender<bool>),
     /// Say how much the worker holds. Costs the same whatever it holds.
     Load(oneshot::Sender<Load>),
     /// Say how much the worker holds, and list it.
@@ -108,6 +108,8 @@ pub struct Report {
 pub struct AllocationReport {
     /// Its name in its worker.
     pub allocation: AllocationId,
+    /// Tells it from those that had the name before.
+    pub serial: u64,
     /// How the client reaches the relay.
     pub transport: Transport,
     /// How long it has lived.

@@ -423,8 +423,8 @@ impl Worker {
                 self.refusing.alternates = alternates;
                 self.switch.server.drain(self.refusing.order());
             }
-            Message::End(allocation, answer) => {
-                let ended = self.switch.server.end(now, allocation);
+            Message::End(allocation, serial, answer) => {
+                let ended = self.switch.server.end(now, allocation, serial);
                 self.switch.carry_out(now);
                 // Whoever asked may have given up by now.
                 let _ = answer.send(ended);
@@ -445,11 +445,17 @@ impl Worker {
             .switch
             .server
             .allocations()
-            .map(|(allocation, client, created)| AllocationReport {
-                allocation,
-                transport: client.transport,
-                age: now.instant.saturating_since(created),
-                traffic: self.switch.routes.traffic(allocation).unwrap_or_default(),
+            .filter(|held| !held.synthetic)
+            .map(|held| AllocationReport {
+                allocation: held.allocation,
+                serial: held.serial,
+                transport: held.client.transport,
+                age: now.instant.saturating_since(held.created),
+                traffic: self
+                    .switch
+                    .routes
+                    .traffic(held.allocation)
+                    .unwrap_or_default(),
             });
         Report {
             load: self.switch.server.load(),

@@ -83,6 +83,7 @@ impl Switch {
                 payload,
                 dont_fragment,
                 destination,
+                ..
             } => {
                 let (Some(bytes), Some(received)) =
                     (datagram.bytes.get(payload.clone()), datagram.part(payload))
@@ -114,6 +115,7 @@ impl Switch {
                 payload,
                 dont_fragment,
                 destination,
+                ..
             } => {
                 let Some(bytes) = frame.get(payload) else {
                     return;
@@ -155,7 +157,9 @@ impl Switch {
             .routes
             .from_peer(now.instant, relayed, peer, datagram.bytes.len())
         {
-            PeerVerdict::ToClient { client, framing } => {
+            PeerVerdict::ToClient {
+                client, framing, ..
+            } => {
                 let traffic_class = self.marking(datagram.traffic_class);
                 let carried = Carried {
                     bytes: datagram.bytes,
@@ -350,7 +354,9 @@ impl Switch {
             verdict = self.routes.from_peer(now.instant, to, peer, len);
         }
         match verdict {
-            PeerVerdict::ToClient { client, framing } => {
+            PeerVerdict::ToClient {
+                client, framing, ..
+            } => {
                 let flow = Flow {
                     direction: Direction::ToPeer,
                     transport: from.transport,

@@ -4,7 +4,9 @@ use core::time::Duration;
 
 use super::sim::{Choices, Client, Outcome, Sim, addr, credentials};
 use crate::address::PeerAddr;
-use crate::forward::{ClientVerdict, Destination, DropReason, Framing, PeerVerdict, Traffic};
+use crate::forward::{
+    Bandwidth, ClientVerdict, Destination, DropReason, Framing, PeerVerdict, Traffic,
+};
 
 /// a permission for a relayed address of this relay is granted, and data to it is for handing over inside, never
 /// for the network; both sides' permissions count.
@@ -44,7 +46,8 @@ fn two_allocations_can_be_each_others_peers() {
         verdict,
         PeerVerdict::ToClient {
             client: b.five_tuple,
-            framing: Framing::Indication
+            framing: Framing::Indication,
+            synthetic: false,
         }
     );
     // A port on the relayed address that holds no allocation is nobody's.
@@ -80,7 +83,7 @@ fn traffic_is_counted_by_direction() {
     sim.channel(&client, 0x4001, b"dropped");
     sim.peer_sends(addr("8.8.8.8:5000"), relayed);
     sim.peer_sends(addr("8.8.8.9:5000"), relayed);
-    let (id, ..) = sim.server.allocations().next().unwrap();
+    let id = sim.server.allocations().next().unwrap().allocation;
     let expected = Traffic {
         to_peer_packets: 2,
         to_peer_bytes: 8,
@@ -95,7 +98,10 @@ fn traffic_is_counted_by_direction() {
 #[test]
 fn a_users_bandwidth_is_limited() {
     let mut sim = Sim::new();
-    sim.table.limit_bandwidth(8_000);
+    sim.table.limit_bandwidth(Bandwidth {
+        bits_per_second_per_user: 8_000,
+        ..Bandwidth::default()
+    });
     let mut first = sim.client(1);
     let mut second = sim.client(2);
     let mut other = Client::new(3, &credentials("bob", Duration::from_secs(3600)));

@@ -320,7 +320,9 @@ impl Both {
                     PeerVerdict::ToClient {
                         client: to,
                         framing,
+                        synthetic,
                     } => {
+                        assert!(!synthetic);
                         assert_eq!(to, self.clients[client].five_tuple);
                         Some(match framing {
                             Framing::Channel(number) => Some(number.value()),

@@ -1,0 +1,33 @@
+//! Which allocations are in use, seen from what they carry.
+//!
+//! A held allocation that carries nothing is a call that has found a direct path, or one that is ringing. Not
+//! responsible for how often anybody looks.
+
+use super::RouteTable;
+
+/// Allocations by whether they carried a payload between two sweeps. Without those of the relay's own self-check.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Activity {
+    /// Carried at least one payload, in whichever direction.
+    pub active: usize,
+    /// Carried none.
+    pub idle: usize,
+}
+
+impl RouteTable {
+    /// Says how many allocations have carried a payload since the last sweep, and begins the next.
+    pub fn sweep_activity(&mut self) -> Activity {
+        let mut activity = Activity::default();
+        for routes in self.allocations.iter_mut().flatten() {
+            let carried = routes.traffic.to_peer_packets + routes.traffic.to_client_packets;
+            let is_active = carried != routes.swept;
+            routes.swept = carried;
+            match (routes.account.synthetic, is_active) {
+                (true, _) => {}
+                (false, true) => activity.active += 1,
+                (false, false) => activity.idle += 1,
+            }
+        }
+        activity
+    }
+}
