@@ -22,6 +22,7 @@ use std::net::SocketAddr;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
+use std::time::Duration;
 
 use taciturn_protocol::server::PeerPolicy;
 use taciturn_protocol::status::Phase;
@@ -32,6 +33,7 @@ use crate::admin::{self, Admin, AdminListener, Bounded, Capacity};
 use crate::clock::Clock;
 use crate::config::{Config, ListenerTransport};
 use crate::counters::{Counters, Totals};
+use crate::events::{EventLog, LevelSwitch};
 use crate::listener::certificate::CertificateError;
 use crate::listener::tls::TlsError;
 use crate::listener::{Established, Front, Listener, ServeError};
@@ -39,6 +41,7 @@ use crate::load::{LoadSampler, LoadSettings, LoadSources};
 use crate::metrics::{self, Metrics};
 use crate::own_addresses;
 use crate::phase::{SharedPhase, ShownPhase};
+use crate::pseudonyms::NoRandom;
 use crate::readiness::SharedReadiness;
 use crate::relayed::{self, RelayedAddresses, RelayedError};
 use crate::supervisor::{Supervisor, Watch};
@@ -104,6 +107,9 @@ pub enum StartError {
     /// The system has no randomness to give.
     #[error("the system gives no random bytes")]
     Random,
+    /// The same, for the pseudonyms in the log.
+    #[error(transparent)]
+    Pseudonyms(#[from] NoRandom),
     /// The metrics contradict each other, which is a fault of this program.
     #[error("metrics cannot be registered")]
     Metrics(#[from] prometheus::Error),
@@ -132,6 +138,7 @@ pub struct Relay {
     admin_file: Option<SocketFile>,
     admin: Arc<Admin>,
     front: Front,
+    events: Arc<EventLog>,
     outboxes: Vec<Outbox>,
     workers: Vec<JoinHandle<()>>,
     runtimes: Option<Runtimes>,
@@ -148,6 +155,26 @@ struct Runtimes {
     admin: Runtime,
 }
 
+/// What a process gives the relay that it exists for.
+struct Surroundings {
+    supervisor: Supervisor,
+    /// Sockets that the supervisor has opened.
+    inherited: Inherited,
+    /// Of the log that the process has opened.
+    level: LevelSwitch,
+}
+
+impl Surroundings {
+    /// For a relay that is a part of something else.
+    fn none() -> Self {
+        Self {
+            supervisor: Supervisor::absent(),
+            inherited: Inherited::default(),
+            level: LevelSwitch::fixed(),
+        }
+    }
+}
+
 /// What control threads add to the process's niceness: packets go first, and then those who ask how the relay is.
 const FRONT_NICENESS: i32 = 10;
 const ADMIN_NICENESS: i32 = 5;
@@ -158,16 +185,18 @@ impl Relay {
     /// # Errors
     /// What stands in the way, naming the key of the configuration to look at. Nothing keeps running then.
     pub fn start(config: Config) -> Result<Self, StartError> {
-        Self::start_under(config, Supervisor::absent(), Inherited::default())
+        Self::start_under(config, Surroundings::none())
     }
 
-    /// The same for a relay that is this process's purpose: it takes the supervisor's sockets, and tells it how it is.
-    fn start_under(
-        config: Config,
-        supervisor: Supervisor,
-        inherited: Inherited,
-    ) -> Result<Self, StartError> {
+    /// The same for a relay that is this process's purpose: it tells its supervisor how it is.
+    fn start_under(config: Config, surroundings: Surroundings) -> Result<Self, StartError> {
+        let Surroundings {
+            supervisor,
+            inherited,
+            level,
+        } = surroundings;
         let clock = Clock::start();
+        let events = Arc::new(EventLog::new(&config.log, level, clock)?);
         let workers = worker_count(&config);
         let addresses = RelayedAddresses::resolve(&config.relayed.addresses)?;
         let slices = relayed::slices(&config.relayed.ports, workers)?;
@@ -193,6 +222,7 @@ impl Relay {
             policy: &policy,
             outboxes: &outboxes,
             counters: &counters,
+            events: &events,
             clock,
         };
         let prepared = build::workers(&shared)?.prepare(slices, udp, inboxes)?;
@@ -222,6 +252,7 @@ impl Relay {
             }),
             Box::new(Arc::clone(&readiness)),
             Box::new(Arc::clone(&load)),
+            Box::new(Arc::clone(&events)),
         ])?;
         let admin = Arc::new(Admin {
             phase: Arc::clone(&phase),
@@ -242,6 +273,7 @@ impl Relay {
             admin_file: None,
             admin,
             front,
+            events,
             outboxes,
             workers: Vec::with_capacity(workers),
             runtimes: Some(runtimes),
@@ -283,6 +315,9 @@ impl Relay {
         }
         drop(inside);
         let _inside = runtimes.admin.enter();
+        runtimes
+            .admin
+            .spawn(watch(Arc::clone(&self.events), self.admin.clock));
         let listener = match admin {
             AdminSocket::Tcp(socket, _) => {
                 tokio::net::TcpListener::from_std(socket).map(AdminListener::Tcp)
@@ -385,15 +420,19 @@ impl Drop for Relay {
     }
 }
 
-/// Runs a relay until SIGTERM or SIGINT. SIGHUP is survived.
+/// Runs a relay until SIGTERM or SIGINT. SIGHUP is survived. `level` sets the level of the log that the caller has opened.
 ///
 /// # Errors
 /// Why it could not start.
-pub fn run(config: Config) -> Result<(), StartError> {
-    // Before this process opens more, as the supervisor names them by number.
-    let inherited = Inherited::take()?;
+pub fn run(config: Config, level: LevelSwitch) -> Result<(), StartError> {
+    let surroundings = Surroundings {
+        // Before this process opens more, as the supervisor names them by number.
+        inherited: Inherited::take()?,
+        supervisor: Supervisor::of_environment(),
+        level,
+    };
     let signals = Signals::catch().map_err(StartError::system("signals cannot be received"))?;
-    let relay = Relay::start_under(config, Supervisor::of_environment(), inherited)?;
+    let relay = Relay::start_under(config, surroundings)?;
     let name = signals.wait_for_stop();
     info!(
         signal = name,
@@ -403,6 +442,16 @@ pub fn run(config: Config) -> Result<(), StartError> {
     relay.stop();
     info!("stopped");
     Ok(())
+}
+
+/// Looks every second whether the log has something to end.
+async fn watch(events: Arc<EventLog>, clock: Clock) {
+    let mut second = tokio::time::interval(Duration::from_secs(1));
+    second.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    loop {
+        second.tick().await;
+        events.tick(clock.now());
+    }
 }
 
 fn capacity(config: &Config, addresses: &RelayedAddresses, workers: usize) -> Capacity {

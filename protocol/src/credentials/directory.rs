@@ -43,6 +43,22 @@ impl UserName {
     pub fn as_bytes(&self) -> &[u8] {
         &self.0
     }
+
+    /// Whom the name stands for: of a time-limited name `expiry:id` the id, since the expiry differs with each
+    /// credential of one user; else the whole name.
+    pub fn subject(&self) -> &[u8] {
+        let name = self.as_bytes();
+        match name.iter().position(|&b| b == b':') {
+            Some(colon)
+                if colon > 0
+                    && colon + 1 < name.len()
+                    && name[..colon].iter().all(u8::is_ascii_digit) =>
+            {
+                &name[colon + 1..]
+            }
+            Some(_) | None => name,
+        }
+    }
 }
 
 impl fmt::Debug for UserName {

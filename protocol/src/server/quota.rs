@@ -67,7 +67,7 @@ impl Quota for LocalQuota {
         if self.held >= self.total {
             return Err(QuotaExceeded::Total);
         }
-        let key = subject(user.as_bytes());
+        let key = user.subject();
         let count = self.by_user.get(key).copied().unwrap_or(0);
         if count >= self.per_user {
             return Err(QuotaExceeded::User);
@@ -78,7 +78,7 @@ impl Quota for LocalQuota {
     }
 
     fn release(&mut self, user: &UserName) {
-        let key = subject(user.as_bytes());
+        let key = user.subject();
         if let Some(count) = self.by_user.get_mut(key) {
             *count -= 1;
             self.held = self.held.saturating_sub(1);
@@ -86,21 +86,6 @@ impl Quota for LocalQuota {
                 self.by_user.remove(key);
             }
         }
-    }
-}
-
-/// Whom a user name stands for: of a time-limited name `expiry:id` the id, since the expiry differs with each
-/// credential of one user; else the whole name.
-pub(super) fn subject(name: &[u8]) -> &[u8] {
-    match name.iter().position(|&b| b == b':') {
-        Some(colon)
-            if colon > 0
-                && colon + 1 < name.len()
-                && name[..colon].iter().all(u8::is_ascii_digit) =>
-        {
-            &name[colon + 1..]
-        }
-        Some(_) | None => name,
     }
 }
 

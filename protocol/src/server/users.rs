@@ -9,7 +9,6 @@ use ahash::RandomState;
 use hashbrown::HashMap;
 use slab::Slab;
 
-use super::quota::subject;
 use crate::credentials::UserName;
 use crate::forward::MeterId;
 
@@ -40,7 +39,7 @@ impl Users {
 
     /// The user's meter, for one more allocation or reserved port.
     pub(super) fn take(&mut self, user: &UserName) -> MeterId {
-        let name = subject(user.as_bytes());
+        let name = user.subject();
         let known = self.by_name.get(name).copied();
         let meter = known.unwrap_or_else(|| {
             #[expect(
@@ -81,7 +80,7 @@ impl Users {
     }
 
     fn held_by(&self, user: &UserName) -> Option<&Held> {
-        let meter = self.by_name.get(subject(user.as_bytes()))?;
+        let meter = self.by_name.get(user.subject())?;
         self.held.get(meter.0 as usize)
     }
 

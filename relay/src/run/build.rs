@@ -16,6 +16,7 @@ use taciturn_protocol::server::{
 use crate::clock::Clock;
 use crate::config::{self, Config, TlsProfile};
 use crate::counters::Counters;
+use crate::events::EventLog;
 use crate::listener::FrontLimits;
 use crate::listener::certificate::Certificate;
 use crate::listener::tls::{Profile, TlsSettings};
@@ -34,6 +35,7 @@ pub(crate) struct Shared<'a> {
     pub(crate) policy: &'a PeerPolicy,
     pub(crate) outboxes: &'a [Outbox],
     pub(crate) counters: &'a [Arc<Counters>],
+    pub(crate) events: &'a Arc<EventLog>,
     pub(crate) clock: Clock,
 }
 
@@ -116,6 +118,7 @@ impl Built<'_> {
                     outboxes: self.shared.outboxes.to_vec(),
                     owners: Arc::clone(&self.owners),
                     counters: Arc::clone(counters),
+                    events: Arc::clone(self.shared.events),
                     dscp: self.shared.config.dscp,
                     stream_limits: stream_limits(
                         &self.shared.config.limits,

@@ -8,12 +8,11 @@ use std::net::SocketAddr;
 
 use taciturn_protocol::address::FiveTuple;
 use taciturn_protocol::credentials::UserName;
-use taciturn_protocol::forward::{RelayedId, Route};
+use taciturn_protocol::forward::{RelayedId, Route, Traffic};
 use taciturn_protocol::server::{BindError, Effect, Event, IcmpError, RelayedPort, Verdict};
 use taciturn_protocol::time::Now;
 
 use crate::counters::reply_outcome;
-use crate::events;
 use crate::net::{Destination, Interest, UdpOptions, UdpSocket};
 use crate::stream::QueueClass;
 
@@ -126,7 +125,7 @@ impl Switch {
 
     fn record(&self, event: &Event) {
         let allocations = self.counters.allocations.read();
-        match event {
+        let traffic = match event {
             // The relay's own self-check is nobody's call.
             Event::AllocationCreated {
                 synthetic: true, ..
@@ -134,14 +133,16 @@ impl Switch {
             | Event::AllocationEnded {
                 synthetic: true, ..
             } => return,
-            Event::AllocationCreated { .. } => self.counters.allocations.set(allocations + 1),
+            Event::AllocationCreated { .. } => {
+                self.counters.allocations.set(allocations + 1);
+                Traffic::default()
+            }
             Event::AllocationEnded { allocation, .. } => {
                 self.counters.allocations.set(allocations.saturating_sub(1));
-                let traffic = self.routes.traffic(*allocation).unwrap_or_default();
-                events::allocation_traffic(self.worker, *allocation, &traffic);
+                self.routes.traffic(*allocation).unwrap_or_default()
             }
-        }
-        events::record(self.worker, event);
+        };
+        self.events.record(self.worker, event, &traffic);
     }
 
     fn bind(&mut self, relayed: RelayedId, bind: SocketAddr) -> Result<(), BindError> {

@@ -35,6 +35,7 @@ use taciturn_protocol::time::{Instant, Now};
 use crate::clock::Clock;
 use crate::config::Dscp;
 use crate::counters::Counters;
+use crate::events::EventLog;
 use crate::listener::Established;
 use crate::net::{Epoll, Events, Interest, ReceiveBatch, SendBatch, UdpSocket};
 use crate::stream::{CloseReason, Connection, Scratch, StreamLimits};
@@ -77,6 +78,8 @@ pub struct Parts {
     pub owners: Arc<Owners>,
     /// What it counts.
     pub counters: Arc<Counters>,
+    /// Where changes of allocations are logged.
+    pub events: Arc<EventLog>,
     /// What becomes of DSCP.
     pub dscp: Dscp,
     /// Limits of a client's connection.
@@ -199,6 +202,7 @@ impl Worker {
             parcels: Parcels::new(parts.outboxes),
             owners: parts.owners,
             counters: parts.counters,
+            events: parts.events,
             dscp: parts.dscp,
             next_indication: 0,
         };

@@ -19,6 +19,7 @@ use taciturn_protocol::wire::{TransactionId, channel_data, indication};
 
 use crate::config::Dscp;
 use crate::counters::{Counters, Direction, Flow, Path};
+use crate::events::EventLog;
 use crate::net::{Datagram, Destination, Epoll, Payload, ReceiveBatch, SendBatch};
 use crate::stream::QueueClass;
 
@@ -41,6 +42,7 @@ pub(super) struct Switch {
     pub(super) parcels: Parcels,
     pub(super) owners: Arc<Owners>,
     pub(super) counters: Arc<Counters>,
+    pub(super) events: Arc<EventLog>,
     pub(super) dscp: Dscp,
     /// Transaction ids of Data indications; nobody answers them, so counting is enough (RFC 8489 §6.1).
     pub(super) next_indication: u64,

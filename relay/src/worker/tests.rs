@@ -12,6 +12,7 @@ use taciturn_protocol::address::Transport;
 
 use crate::clock::Clock;
 use crate::counters::{Counters, Path, Totals};
+use crate::events::{EventLog, LevelSwitch};
 use crate::listener::{ConnectionSlot, Established};
 use crate::net::allocations;
 use crate::relayed::{self, RelayedAddresses};
@@ -41,13 +42,16 @@ impl Bench {
             .unzip();
         let own = crate::own_addresses::collect(&addresses, &[]).expect("interfaces");
         let policy = taciturn_protocol::server::PeerPolicy::new(build::peer_rules(&config), own);
+        let clock = Clock::start();
+        let events = EventLog::new(&config.log, LevelSwitch::fixed(), clock);
         let shared = build::Shared {
             config: &config,
             addresses: &addresses,
             policy: &policy,
             outboxes: &outboxes,
             counters: &counters,
-            clock: Clock::start(),
+            events: &Arc::new(events.expect("randomness")),
+            clock,
         };
         let built = build::workers(&shared).expect("randomness");
         let workers = built
