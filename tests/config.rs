@@ -505,7 +505,7 @@ fn what_a_relay_is_told_about_its_operation_has_its_limits() {
     );
     assert!(config.drain.stop_after.is_zero() && config.self_check.interval.is_none());
     assert_eq!(config.metadata.as_str(), "aws");
-    assert_eq!(config.overload.busiest_core.to_string(), "1");
+    assert_eq!(config.overload.busiest_core, Some(1.0));
     assert_eq!(config.capacity.bits_per_second, 10_000_000_000);
     assert_eq!(config.limits.bits_per_second_per_allocation, 5_000_000);
     assert_eq!(config.log.format, LogFormat::Journald);
@@ -527,12 +527,12 @@ fn what_a_relay_is_told_about_its_operation_has_its_limits() {
         "self-check.interval = \"99ms\"",
         "2: self-check.interval = \"99ms\": must be within 100ms to 1h, or 0s; write e.g. \"5s\", or \"0s\" for none",
     );
-    let share = "write a fraction without quotes, 0.15 to 1.0, e.g. 0.9";
+    let share = "write a fraction without quotes, 0.15 to 1.0, e.g. 0.9, or 0 for never";
     for (written, said) in [
-        ("0.1", "must be within 0.15 to 1.0"),
-        ("1.01", "must be within 0.15 to 1.0"),
-        ("nan", "must be within 0.15 to 1.0"),
-        ("90", "must be within 0.15 to 1.0"),
+        ("0.1", "must be within 0.15 to 1.0, or 0"),
+        ("1.01", "must be within 0.15 to 1.0, or 0"),
+        ("nan", "must be within 0.15 to 1.0, or 0"),
+        ("90", "must be within 0.15 to 1.0, or 0"),
         ("\"0.9\"", "must be a fraction, found a string"),
     ] {
         let shown = if written == "nan" { "nan" } else { written };
@@ -541,6 +541,8 @@ fn what_a_relay_is_told_about_its_operation_has_its_limits() {
             &format!("2: overload.busiest-core = {shown}: {said}; {share}"),
         );
     }
+    let never = parsed(&minimal("overload.busiest-core = 0")).unwrap();
+    assert_eq!(never.overload.busiest_core, None);
     refused(
         "capacity.packets-per-second = -1",
         "2: capacity.packets-per-second = -1: must be within 0 to 1000000000; write a whole number without quotes, 0 to \

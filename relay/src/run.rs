@@ -19,6 +19,7 @@ mod signals;
 
 use std::io;
 use std::net::SocketAddr;
+use std::num::NonZeroU64;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
@@ -467,9 +468,9 @@ fn load_settings(config: &Config, addresses: &RelayedAddresses) -> LoadSettings 
     LoadSettings {
         allocations: config.limits.allocations.into(),
         ports: (config.relayed.ports.len() * addresses.pairs().len()) as u64,
-        packets_per_second: None,
-        bits_per_second: None,
-        busiest_core: Some(0.9),
+        packets_per_second: NonZeroU64::new(config.capacity.packets_per_second),
+        bits_per_second: NonZeroU64::new(config.capacity.bits_per_second),
+        busiest_core: config.overload.busiest_core,
     }
 }
 

@@ -57,8 +57,8 @@ pub struct SelfCheck {
 /// When new allocations are shed.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Overload {
-    /// The share of its core, above 0.1 and up to 1, that the busiest worker needs for it.
-    pub busiest_core: f64,
+    /// The share of its core, above 0.1 and up to 1, that the busiest worker needs for it; `None`: never for a core.
+    pub busiest_core: Option<f64>,
 }
 
 /// What this host has been measured to carry.
@@ -191,16 +191,16 @@ pub(super) fn overload(top: &Section<'_>) -> Overload {
         .once("overload")
         .and_then(|section| section.read("busiest-core", busy_share));
     Overload {
-        busiest_core: busiest_core.unwrap_or(0.9),
+        busiest_core: Some(busiest_core.unwrap_or(0.9)).filter(|share| *share > 0.0),
     }
 }
 
-/// A share of a core. New allocations come back a tenth below it, which must be above nothing.
+/// A share of a core, or 0. New allocations come back a tenth below it, which must be above nothing.
 fn busy_share(value: &DeValue<'_>) -> Result<f64, Wrong> {
-    let remedy = "write a fraction without quotes, 0.15 to 1.0, e.g. 0.9";
+    let remedy = "write a fraction without quotes, 0.15 to 1.0, e.g. 0.9, or 0 for never";
     let share = match value {
         DeValue::Float(number) => number.as_str().parse().ok(),
-        DeValue::Integer(_) => integer(1..=1u8)(value).ok().map(f64::from),
+        DeValue::Integer(_) => integer(0..=1u8)(value).ok().map(f64::from),
         DeValue::String(_)
         | DeValue::Boolean(_)
         | DeValue::Datetime(_)
@@ -211,8 +211,8 @@ fn busy_share(value: &DeValue<'_>) -> Result<f64, Wrong> {
         }
     };
     share
-        .filter(|share| (0.15..=1.0).contains(share))
-        .ok_or_else(|| Wrong::new("must be within 0.15 to 1.0", remedy))
+        .filter(|share| *share == 0.0 || (0.15..=1.0).contains(share))
+        .ok_or_else(|| Wrong::new("must be within 0.15 to 1.0, or 0", remedy))
 }
 
 /// The `[capacity]` section.

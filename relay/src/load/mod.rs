@@ -10,6 +10,7 @@
 //!                                                overload --> Message::Shed, readiness, log
 //! ```
 
+mod cards;
 mod meter;
 mod metrics;
 mod overload;
@@ -28,8 +29,9 @@ use tracing::{info, warn};
 use crate::clock::Clock;
 use crate::counters::Totals;
 use crate::readiness::SharedReadiness;
-use crate::worker::Outbox;
+use crate::worker::{Message, Outbox};
 
+use cards::Cards;
 use meter::Meter;
 use reading::Reading;
 
@@ -84,7 +86,8 @@ impl LoadSampler {
     pub fn new(settings: LoadSettings, sources: LoadSources) -> (Arc<Self>, Sampling) {
         let started = sources.clock.unix();
         let mut meter = Meter::default();
-        let sample = meter.observe(sources.read(started), &settings);
+        let mut cards = Cards::default();
+        let sample = meter.observe(sources.read(started, &mut cards), &settings);
         let sampler = Arc::new(Self {
             latest: ArcSwap::from_pointee(sample),
             settings: ArcSwap::from_pointee(settings),
@@ -92,6 +95,7 @@ impl LoadSampler {
         let sampling = Sampling {
             sampler: Arc::clone(&sampler),
             sources,
+            cards,
             meter,
             started,
         };
@@ -115,11 +119,12 @@ impl LoadSampler {
 }
 
 impl LoadSources {
-    fn read(&self, started: UnixTime) -> Reading {
+    fn read(&self, started: UnixTime, cards: &mut Cards) -> Reading {
         let now = self.clock.now();
         let mut reading = Reading {
             at: now.instant,
             unix: now.unix,
+            allowance_exceeded: cards.read(),
             process: Process::read(started),
             ..Reading::default()
         };
@@ -133,6 +138,7 @@ impl LoadSources {
 pub struct Sampling {
     sampler: Arc<LoadSampler>,
     sources: LoadSources,
+    cards: Cards,
     meter: Meter,
     started: UnixTime,
 }
@@ -151,7 +157,7 @@ impl Sampling {
     }
 
     fn sample(&mut self) {
-        let reading = self.sources.read(self.started);
+        let reading = self.sources.read(self.started, &mut self.cards);
         let sample = self.meter.observe(reading, &self.sampler.settings());
         if sample.overloaded != self.sampler.latest().overloaded {
             self.tell(&sample);
@@ -161,6 +167,9 @@ impl Sampling {
 
     fn tell(&self, sample: &LoadSample) {
         self.sources.readiness.set_overloaded(sample.overloaded);
+        for outbox in &self.sources.outboxes {
+            outbox.send(Message::Shed(sample.overloaded));
+        }
         if sample.overloaded {
             let causes: Vec<&str> = self.meter.causes().map(Part::as_str).collect();
             warn!(

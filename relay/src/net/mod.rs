@@ -47,6 +47,7 @@ mod address;
 #[cfg(test)]
 pub(crate) mod allocations;
 mod buffer;
+mod card;
 mod cmsg;
 pub mod faults;
 mod flush;
@@ -62,6 +63,7 @@ mod udp;
 
 pub use self::{
     buffer::{Datagram, Datagrams, Payload, ReceiveBatch},
+    card::{card_counter_names, card_counters},
     host::{FdLimit, Interface, interfaces, pin_to_core, primary_address, raise_fd_limit},
     inherited::{InheritedFd, inherited_fds},
     outcome::{SendFailure, SendOutcome},
