@@ -34,6 +34,8 @@ pub(crate) struct Setup {
     pub(crate) relayed: String,
     pub(crate) limits: String,
     pub(crate) peers: String,
+    /// Nothing is shed for a busy core's sake, unless a test says so: it may run on a busy machine.
+    pub(crate) overload: String,
     pub(crate) admin: Option<SocketAddr>,
     pub(crate) log_level: &'static str,
     /// What the command line begins with, such as `prlimit ...`.
@@ -53,6 +55,7 @@ impl Setup {
             relayed: format!("addresses = [\"{host}\"]\nports = \"20000-29999\""),
             limits: "unauthenticated-per-second = 0".to_owned(),
             peers: "allow-loopback = true".to_owned(),
+            overload: "busiest-core = 0".to_owned(),
             admin: None,
             log_level: "info",
             wrapper: Vec::new(),
@@ -99,6 +102,7 @@ impl Setup {
             ("relayed", &self.relayed),
             ("limits", &self.limits),
             ("peers", &self.peers),
+            ("overload", &self.overload),
         ] {
             text += &format!("[{section}]\n{keys}\n");
         }
