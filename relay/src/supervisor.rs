@@ -111,20 +111,12 @@ impl Supervisor {
         let Some(limit) = sd_notify::watchdog_enabled().filter(|_| self.listens) else {
             return Ok(None);
         };
-        let (stop, stopped) = mpsc::channel();
-        let (supervisor, workers) = (self.clone(), workers.to_vec());
-        thread::Builder::new()
-            .name("watchdog".to_owned())
-            .spawn(move || {
-                while all_answer(&workers) {
-                    supervisor.tell(&[NotifyState::Watchdog]);
-                    if stopped.recv_timeout(limit / 2) != Err(RecvTimeoutError::Timeout) {
-                        return;
-                    }
-                }
-            })?;
+        let supervisor = self.clone();
+        let watch = Watch::begin(workers.to_vec(), limit / 2, move || {
+            supervisor.tell(&[NotifyState::Watchdog]);
+        })?;
         info!(seconds = limit.as_secs_f64(), "watched by the supervisor");
-        Ok(Some(Watch { _stop: stop }))
+        Ok(Some(watch))
     }
 
     fn tell(&self, messages: &[NotifyState<'_>]) {
@@ -144,6 +136,27 @@ impl Supervisor {
     }
 }
 
+impl Watch {
+    fn begin(
+        workers: Vec<Outbox>,
+        interval: Duration,
+        feed: impl Fn() + Send + 'static,
+    ) -> io::Result<Self> {
+        let (stop, stopped) = mpsc::channel();
+        thread::Builder::new()
+            .name("watchdog".to_owned())
+            .spawn(move || {
+                while all_answer(&workers) {
+                    feed();
+                    if stopped.recv_timeout(interval) != Err(RecvTimeoutError::Timeout) {
+                        return;
+                    }
+                }
+            })?;
+        Ok(Self { _stop: stop })
+    }
+}
+
 /// Waits until every worker has answered, however long that takes; `false` when one has ended, as all do at a stop.
 fn all_answer(workers: &[Outbox]) -> bool {
     let ask = |worker: &Outbox| {
@@ -160,8 +173,45 @@ fn all_answer(workers: &[Outbox]) -> bool {
 #[cfg(test)]
 #[expect(clippy::unwrap_used, reason = "tests")]
 mod tests {
+    use taciturn_protocol::status::Load;
+
     use super::*;
     use crate::worker::Inbox;
+
+    /// The next question, which comes soon.
+    fn question(inbox: &Inbox) -> oneshot::Sender<Load> {
+        for _ in 0..2000 {
+            if let Some(Message::Load(answer)) = inbox.message() {
+                return answer;
+            }
+            thread::sleep(Duration::from_millis(5));
+        }
+        panic!("no worker was asked");
+    }
+
+    #[test]
+    fn the_watchdog_is_fed_after_every_worker_has_answered_and_not_before() {
+        let (one, to_one) = Inbox::new().unwrap();
+        let (other, to_other) = Inbox::new().unwrap();
+        let (sender, fed) = mpsc::channel();
+        let feed = move || sender.send(()).unwrap_or_default();
+        let watch = Watch::begin(vec![to_one, to_other], Duration::from_millis(1), feed).unwrap();
+        for _ in 0..3 {
+            question(&one).send(Load::default()).unwrap();
+            let hangs = question(&other);
+            thread::sleep(Duration::from_millis(20));
+            assert!(fed.try_recv().is_err(), "fed while a worker hangs");
+            hangs.send(Load::default()).unwrap();
+            fed.recv_timeout(Duration::from_secs(10)).unwrap();
+        }
+        // It ends when it is dropped, whether a worker answers or not.
+        drop(watch);
+        drop((one, other));
+        assert_eq!(
+            fed.recv_timeout(Duration::from_secs(10)),
+            Err(RecvTimeoutError::Disconnected)
+        );
+    }
 
     #[test]
     fn a_worker_that_has_ended_is_no_answer() {

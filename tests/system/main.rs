@@ -5,6 +5,7 @@
 #![cfg(feature = "relay")]
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
+mod activation;
 mod answers;
 mod bad_input;
 mod calls;
@@ -23,5 +24,6 @@ mod sizes;
 mod sniffer;
 mod splits;
 mod stalled;
+mod supervisor;
 mod translation;
 mod workers;

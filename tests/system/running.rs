@@ -81,6 +81,41 @@ impl Setup {
         Running::start(&self)
     }
 
+    /// What the relay says when it refuses to start with this.
+    pub(crate) fn refused(self) -> String {
+        let directory = fresh_directory();
+        write_certificate(&directory);
+        let output = self.command(&directory).output().unwrap();
+        let _ = fs::remove_dir_all(&directory);
+        let said = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(1), "{said}");
+        said
+    }
+
+    /// The relay's command line, its configuration written.
+    fn command(&self, directory: &Path) -> Command {
+        let file = directory.join("relay.toml");
+        fs::write(&file, self.text(directory)).unwrap();
+        // The configuration holds a secret, and the program insists.
+        for name in ["relay.toml", "key.pem"] {
+            let path = directory.join(name);
+            let mut permissions = fs::metadata(&path).unwrap().permissions();
+            std::os::unix::fs::PermissionsExt::set_mode(&mut permissions, 0o600);
+            fs::set_permissions(&path, permissions).unwrap();
+        }
+        let mut words = self.wrapper.clone();
+        words.push(env!("CARGO_BIN_EXE_taciturn").into());
+        let mut command = Command::new(&words[0]);
+        command
+            .args(&words[1..])
+            .args(["relay", "--config"])
+            .arg(&file)
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::piped());
+        command
+    }
+
     fn text(&self, directory: &Path) -> String {
         let mut text = format!(
             "realm = \"{REALM}\"\nworkers = {}\n{}\n",
@@ -138,26 +173,7 @@ impl Running {
     fn start(setup: &Setup) -> Self {
         let directory = fresh_directory();
         let certificate = write_certificate(&directory);
-        let file = directory.join("relay.toml");
-        fs::write(&file, setup.text(&directory)).unwrap();
-        // The configuration holds a secret, and the program insists.
-        for name in ["relay.toml", "key.pem"] {
-            let path = directory.join(name);
-            let mut permissions = fs::metadata(&path).unwrap().permissions();
-            std::os::unix::fs::PermissionsExt::set_mode(&mut permissions, 0o600);
-            fs::set_permissions(&path, permissions).unwrap();
-        }
-        let mut words = setup.wrapper.clone();
-        words.push(env!("CARGO_BIN_EXE_taciturn").into());
-        let mut child = Command::new(&words[0])
-            .args(&words[1..])
-            .args(["relay", "--config"])
-            .arg(&file)
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(Stdio::piped())
-            .spawn()
-            .unwrap();
+        let mut child = setup.command(&directory).spawn().unwrap();
         let log = Arc::new(Mutex::new(Vec::new()));
         let lines = BufReader::new(child.stderr.take().unwrap()).lines();
         let gathered = Arc::clone(&log);

@@ -227,7 +227,7 @@ impl Inbox {
     }
 
     /// The next message.
-    pub(super) fn message(&self) -> Option<Message> {
+    pub(crate) fn message(&self) -> Option<Message> {
         self.messages.try_recv().ok()
     }
 
