@@ -15,7 +15,7 @@ use std::sync::Arc;
 use taciturn_protocol::address::FiveTuple;
 use taciturn_protocol::credentials::UserName;
 use taciturn_protocol::forward::{AllocationId, Traffic};
-use taciturn_protocol::server::Event;
+use taciturn_protocol::server::{Event, Revoked};
 use taciturn_protocol::time::{Now, UnixTime};
 use tracing::field::display;
 use tracing::{Level, debug, enabled, error, info, warn};
@@ -186,6 +186,18 @@ impl EventLog {
                 );
             }
             Event::AllocationCreated { .. } | Event::AllocationEnded { .. } => {}
+        }
+    }
+
+    /// Logs what a new peer policy has ended on a worker, if anything.
+    pub fn revoked(&self, worker: u8, revoked: Revoked) {
+        if revoked != Revoked::default() {
+            warn!(
+                worker,
+                permissions = revoked.permissions,
+                channels = revoked.channels,
+                "the peer policy now forbids some peers: their permissions and channels have ended"
+            );
         }
     }
 

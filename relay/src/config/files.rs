@@ -77,8 +77,11 @@ pub fn read_file(path: &Path) -> io::Result<FileRead> {
 }
 
 /// Reads the configuration itself.
-pub(super) fn read_config(path: &Path) -> Result<FileRead, ConfigErrors> {
-    read_file(path).map_err(|error| {
+pub(super) fn read_config(
+    path: &Path,
+    read: &mut dyn FnMut(&Path) -> io::Result<FileRead>,
+) -> Result<FileRead, ConfigErrors> {
+    read(path).map_err(|error| {
         ConfigErrors::new(vec![ConfigError {
             file: path.to_path_buf(),
             line: 0,

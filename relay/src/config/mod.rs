@@ -283,8 +283,19 @@ pub enum Dscp {
 /// # Errors
 /// All that is wrong with it, at once.
 pub fn load(path: &Path) -> Result<Config, ConfigErrors> {
-    let text = files::read_config(path)?;
-    let mut config = sections::parse(&text, path, &mut read_file)?;
+    load_with(path, &mut read_file)
+}
+
+/// As [`load`], asking `read` for the configuration itself and for every file that it names.
+///
+/// # Errors
+/// All that is wrong with it, at once.
+pub fn load_with(
+    path: &Path,
+    read: &mut dyn FnMut(&Path) -> std::io::Result<FileRead>,
+) -> Result<Config, ConfigErrors> {
+    let text = files::read_config(path, read)?;
+    let mut config = sections::parse(&text, path, read)?;
     if config.state_directory.is_none() {
         config.state_directory = operation::inherited_state_directory();
     }

@@ -9,6 +9,7 @@ use std::net::{SocketAddr, TcpListener};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use arc_swap::ArcSwap;
 use socket2::{SockRef, TcpKeepalive};
 use taciturn_protocol::address::Transport;
 use tokio::net::TcpStream;
@@ -106,6 +107,9 @@ pub enum ServeError {
     Socket(#[source] io::Error),
 }
 
+/// The limits in force. A replacement is for the connections that come after it.
+pub type SharedFrontLimits = Arc<ArcSwap<FrontLimits>>;
+
 /// All TCP and TLS listeners of a relay.
 pub struct Front {
     shared: Arc<Shared>,
@@ -113,7 +117,7 @@ pub struct Front {
 }
 
 struct Shared {
-    limits: FrontLimits,
+    limits: SharedFrontLimits,
     tls: Option<Arc<TlsSettings>>,
     deliver: Deliver,
     counters: Arc<FrontCounters>,
@@ -127,7 +131,7 @@ impl Front {
         let counters = Arc::new(FrontCounters::default());
         let half_open = Arc::new(HalfOpen::new(Arc::clone(&counters)));
         let shared = Arc::new(Shared {
-            limits,
+            limits: Arc::new(ArcSwap::from_pointee(limits)),
             tls,
             deliver,
             counters,
@@ -160,6 +164,16 @@ impl Front {
             .unwrap_or_else(PoisonError::into_inner)
             .push(task.abort_handle());
         Ok(())
+    }
+
+    /// The limits in force, to be replaced.
+    pub fn limits(&self) -> &SharedFrontLimits {
+        &self.shared.limits
+    }
+
+    /// The TLS settings in force, to be replaced; `None` when no listener speaks TLS.
+    pub fn tls(&self) -> Option<&Arc<TlsSettings>> {
+        self.shared.tls.as_ref()
     }
 
     /// What the listeners have seen.
@@ -217,7 +231,7 @@ fn admit(
     stream: TcpStream,
     client: SocketAddr,
 ) -> Result<(), Refusal> {
-    let limits = &shared.limits;
+    let limits = shared.limits.load();
     let slot = ConnectionSlot::take(&shared.counters.connections, limits.connections)
         .ok_or(Refusal::ConnectionCap)?;
     let slot = match limits.connections_per_source {
@@ -258,9 +272,10 @@ async fn open(
     place: HalfOpenPlace,
 ) {
     set_options(&stream);
+    let limits = shared.limits.load_full();
     let terms = Terms {
         transport,
-        limits: &shared.limits,
+        limits: &limits,
         tls: shared.tls.as_deref(),
         counters: &shared.counters,
     };

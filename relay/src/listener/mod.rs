@@ -24,5 +24,7 @@ mod tests;
 
 pub use counters::{FrontCounters, Group, HandshakeFailure, Refusal, TlsVersion};
 pub use established::{ConnectionSlot, Established};
-pub use front::{Deliver, Front, FrontLimits, ListenTransport, Listener, ServeError};
+pub use front::{
+    Deliver, Front, FrontLimits, ListenTransport, Listener, ServeError, SharedFrontLimits,
+};
 pub use half_open::HalfOpenPolicy;

@@ -157,13 +157,37 @@ impl TlsSettings {
         profile: Profile,
         certificates: Vec<Certificate>,
     ) -> Result<(), TlsError> {
-        self.current.store(server_config(profile, certificates)?);
+        self.install(PreparedTls::new(profile, certificates)?);
         Ok(())
+    }
+
+    /// Puts prepared settings in force, which cannot fail.
+    pub fn install(&self, prepared: PreparedTls) {
+        self.current.store(prepared.0);
     }
 
     /// What the next handshake uses.
     pub(crate) fn current(&self) -> Arc<ServerConfig> {
         self.current.load_full()
+    }
+}
+
+/// Settings that can be put in force: for a reload that must not fail half-way.
+pub struct PreparedTls(Arc<ServerConfig>);
+
+impl PreparedTls {
+    /// Prepares profile and certificates.
+    ///
+    /// # Errors
+    /// As [`TlsSettings::new`].
+    pub fn new(profile: Profile, certificates: Vec<Certificate>) -> Result<Self, TlsError> {
+        server_config(profile, certificates).map(Self)
+    }
+}
+
+impl fmt::Debug for PreparedTls {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("PreparedTls").finish_non_exhaustive()
     }
 }
 

@@ -16,7 +16,7 @@ use crate::counters::reply_outcome;
 use crate::net::{Destination, Interest, UdpOptions, UdpSocket};
 use crate::stream::QueueClass;
 
-use super::inbox::{Message, Outbox};
+use super::inbox::{Message, Outbox, Terms};
 use super::switch::Switch;
 use super::token;
 
@@ -121,6 +121,22 @@ impl Switch {
                 Effect::Event(event) => self.record(&event),
             }
         }
+    }
+
+    /// Takes other terms: from the next packet on, nothing goes by those before.
+    pub(super) fn work_by(&mut self, now: Now, terms: Terms) {
+        let Terms {
+            server,
+            bandwidth,
+            streams,
+        } = terms;
+        let rules = server.peers.port_rules();
+        let revoked = self.server.replace(now, server);
+        self.routes.replace_rules(rules);
+        self.routes.limit_bandwidth(bandwidth);
+        self.streams.limit(streams);
+        self.carry_out(now);
+        self.events.revoked(self.worker, revoked);
     }
 
     fn record(&self, event: &Event) {

@@ -12,13 +12,14 @@ use std::time::Duration;
 
 use taciturn_protocol::address::Transport;
 use taciturn_protocol::credentials::UserName;
-use taciturn_protocol::forward::{AllocationId, RelayedId, Traffic};
-use taciturn_protocol::server::{Alternate, Drain, RelayedPort};
+use taciturn_protocol::forward::{AllocationId, Bandwidth, RelayedId, Traffic};
+use taciturn_protocol::server::{Alternate, Drain, RelayedPort, Replacement};
 use taciturn_protocol::status::Load;
 use tokio::sync::oneshot;
 
 use crate::listener::Established;
 use crate::net::{EventFd, UdpSocket};
+use crate::stream::StreamLimits;
 
 use super::handover::Parcel;
 
@@ -51,6 +52,8 @@ pub enum Message {
     PortReturned(RelayedPort),
     /// Begin or change a drain, or end it.
     Drain(Option<Drain>),
+    /// From the next packet on, work on these terms.
+    Replace(Arc<Terms>),
     /// Refuse new allocations because the relay is overloaded, or accept them again. All that exists goes on.
     Shed(bool),
     /// Where to send clients whose new allocations are refused, by a drain or by overload; best first.
@@ -65,6 +68,17 @@ pub enum Message {
     Stop,
 }
 
+/// What a worker works by that can change while it runs.
+#[derive(Clone, Debug)]
+pub struct Terms {
+    /// For the server. The forwarding table's port rules follow from its peer policy.
+    pub server: Replacement,
+    /// For the forwarding table.
+    pub bandwidth: Bandwidth,
+    /// For connections that are taken over from now on.
+    pub streams: StreamLimits,
+}
+
 impl std::fmt::Debug for Message {
     /// The kind alone: messages carry tokens and user names.
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -74,6 +88,7 @@ impl std::fmt::Debug for Message {
             Self::Claimed { .. } => "Claimed",
             Self::PortReturned(_) => "PortReturned",
             Self::Drain(_) => "Drain",
+            Self::Replace(_) => "Replace",
             Self::Shed(_) => "Shed",
             Self::Alternates(_) => "Alternates",
             Self::End(..) => "End",

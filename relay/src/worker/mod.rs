@@ -47,7 +47,7 @@ use streams::Streams;
 use switch::Switch;
 
 pub use handover::Parcel;
-pub use inbox::{AllocationReport, Inbox, Message, Outbox, Report, Seat};
+pub use inbox::{AllocationReport, Inbox, Message, Outbox, Report, Seat, Terms};
 pub use owners::Owners;
 
 /// Control messages taken in a round.
@@ -418,6 +418,9 @@ impl Worker {
             Message::Drain(drain) => {
                 self.refusing.drain = drain;
                 self.switch.server.drain(self.refusing.order());
+            }
+            Message::Replace(terms) => {
+                self.switch.work_by(now, Arc::unwrap_or_clone(terms));
             }
             Message::Shed(shed) => {
                 self.refusing.shed = shed;

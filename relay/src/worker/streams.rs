@@ -52,6 +52,11 @@ impl Streams {
         }
     }
 
+    /// Other limits, for connections to come.
+    pub(super) const fn limit(&mut self, limits: StreamLimits) {
+        self.limits = limits;
+    }
+
     pub(super) const fn limits(&self) -> StreamLimits {
         self.limits
     }
