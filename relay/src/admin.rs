@@ -11,7 +11,7 @@ mod bounded;
 mod gate;
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use axum::body::Bytes;
@@ -21,27 +21,24 @@ use axum::middleware;
 use axum::response::{IntoResponse, Response};
 use axum::routing::{delete, get, post};
 use axum::{Json, Router};
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 use serde_json::{Value, json};
 use taciturn_protocol::forward::AllocationId;
-use taciturn_protocol::server::Drain;
 use taciturn_protocol::status::{Load, Phase};
 use tokio::sync::oneshot;
 
 use crate::clock::Clock;
 use crate::counters::Totals;
+use crate::drain::{DrainControl, DrainOrder, DrainRefused, DrainSource};
 use crate::load::{LoadSampler, Parts};
 use crate::metrics::Metrics;
-use crate::phase::SharedPhase;
 use crate::readiness::SharedReadiness;
-use crate::worker::{Message, Outbox};
+use crate::worker::{self, Message, Outbox};
 
 pub use bounded::{AdminListener, Bounded, Timed};
 
 /// Longest request body.
 const BODY_BYTES: usize = 16 * 1024;
-/// Longest reason of a drain.
-const REASON_BYTES: usize = 256;
 /// How long a worker may take to answer. Only a worker that is stuck takes longer than a round.
 const REPORT_TIMEOUT: Duration = Duration::from_secs(2);
 
@@ -61,8 +58,6 @@ pub struct Capacity {
 /// What the admin API shows and changes.
 #[derive(Debug)]
 pub struct Admin {
-    /// Where the relay is in its life.
-    pub phase: Arc<SharedPhase>,
     /// Whether new clients should come.
     pub readiness: Arc<SharedReadiness>,
     /// How full the relay is.
@@ -81,73 +76,19 @@ pub struct Admin {
     pub boot_id: String,
     /// The relay's clock.
     pub clock: Clock,
-    /// The drain that is under way.
-    pub drain: Mutex<Option<DrainOrder>>,
-}
-
-/// A drain as it was ordered.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct DrainOrder {
-    /// When the relay may be stopped with allocations left: seconds since 1970-01-01 UTC.
-    pub deadline: u64,
-    /// Why, for people.
-    pub reason: String,
-    /// The controller's epoch; an order of an older one is refused.
-    pub epoch: u64,
+    /// Begins and ends drains, and knows the phase.
+    pub drain: Arc<DrainControl>,
 }
 
 impl Admin {
     /// Where the relay is.
     pub fn phase(&self) -> Phase {
-        self.phase.read(&self.totals)
+        self.drain.phase()
     }
 
-    fn order(&self, order: Option<DrainOrder>) -> Result<(), StatusCode> {
-        let mut current = self.drain.lock().unwrap_or_else(PoisonError::into_inner);
-        if let (Some(new), Some(old)) = (&order, &*current)
-            && new.epoch < old.epoch
-        {
-            return Err(StatusCode::CONFLICT);
-        }
-        match self.phase() {
-            Phase::Ready | Phase::Draining | Phase::Drained => {}
-            Phase::Launching | Phase::Lost => return Err(StatusCode::SERVICE_UNAVAILABLE),
-        }
-        let phase = if order.is_some() {
-            Phase::Draining
-        } else {
-            Phase::Ready
-        };
-        if self.phase() != phase {
-            tracing::info!(phase = phase.as_str(), "phase changed");
-        }
-        for outbox in &self.outboxes {
-            outbox.send(Message::Drain(order.as_ref().map(|_| Drain::default())));
-        }
-        self.phase.set(phase);
-        *current = order;
-        Ok(())
-    }
-
-    /// Every worker's answer; `None` when one does not answer: a missing figure is never a zero.
+    /// Every worker's answer; `None` when one does not answer.
     async fn ask<T>(&self, question: impl Fn(oneshot::Sender<T>) -> Message) -> Option<Vec<T>> {
-        let mut answers = Vec::with_capacity(self.outboxes.len());
-        for outbox in &self.outboxes {
-            let (sender, answer) = oneshot::channel();
-            outbox.send(question(sender));
-            answers.push(answer);
-        }
-        let mut answered = Vec::with_capacity(answers.len());
-        for answer in answers {
-            answered.push(
-                tokio::time::timeout(REPORT_TIMEOUT, answer)
-                    .await
-                    .ok()?
-                    .ok()?,
-            );
-        }
-        Some(answered)
+        worker::ask(&self.outboxes, question).await
     }
 }
 
@@ -197,11 +138,6 @@ async fn status(State(admin): State<Arc<Admin>>) -> Response {
     let load = loads.into_iter().fold(Load::default(), Load::plus);
     let sample = admin.load.latest();
     let readiness = admin.readiness.read();
-    let drain = admin
-        .drain
-        .lock()
-        .unwrap_or_else(PoisonError::into_inner)
-        .clone();
     Json(json!({
         "phase": admin.phase().as_str(),
         "boot_id": admin.boot_id,
@@ -225,7 +161,7 @@ async fn status(State(admin): State<Arc<Admin>>) -> Response {
         "utilisation_parts_now": by_part(&sample.now),
         "full_now": sample.full_now,
         "overloaded": sample.overloaded,
-        "drain": drain,
+        "drain": admin.drain.status(),
     }))
     .into_response()
 }
@@ -243,25 +179,40 @@ async fn begin_drain(State(admin): State<Arc<Admin>>, body: Bytes) -> Response {
         Ok(order) => order,
         Err(error) => return refusal(StatusCode::BAD_REQUEST, &error.to_string()),
     };
-    if order.reason.len() > REASON_BYTES {
-        return refusal(StatusCode::BAD_REQUEST, "reason is longer than 256 bytes");
-    }
-    if order.deadline <= admin.clock.unix().as_secs() {
-        return refusal(StatusCode::BAD_REQUEST, "deadline is not in the future");
-    }
-    match admin.order(Some(order)) {
-        Ok(()) => Json(json!({ "phase": admin.phase().as_str() })).into_response(),
-        Err(status) => refusal(
-            status,
-            "another drain with a later epoch is under way, or the relay is not serving",
-        ),
-    }
+    ordered(admin, move |drain| {
+        drain.begin(order, DrainSource::Operator)
+    })
+    .await
 }
 
 async fn end_drain(State(admin): State<Arc<Admin>>) -> Response {
-    match admin.order(None) {
-        Ok(()) => Json(json!({ "phase": admin.phase().as_str() })).into_response(),
-        Err(status) => refusal(status, "the relay is not serving"),
+    ordered(admin, |drain| drain.cancel(None)).await
+}
+
+/// Carries out an order, which may write a file, where waiting for the disk keeps nobody else waiting.
+async fn ordered(
+    admin: Arc<Admin>,
+    order: impl FnOnce(&DrainControl) -> Result<(), DrainRefused> + Send + 'static,
+) -> Response {
+    let drain = Arc::clone(&admin.drain);
+    match tokio::task::spawn_blocking(move || order(&drain)).await {
+        Ok(Ok(())) => Json(json!({
+            "phase": admin.phase().as_str(),
+            "drain": admin.drain.status(),
+        }))
+        .into_response(),
+        Ok(Err(why)) => {
+            let status = match why {
+                DrainRefused::OlderEpoch { .. } => StatusCode::CONFLICT,
+                DrainRefused::NotServing => StatusCode::SERVICE_UNAVAILABLE,
+                DrainRefused::LongReason
+                | DrainRefused::ControlCharacters
+                | DrainRefused::DeadlineInPast
+                | DrainRefused::DeadlineFar => StatusCode::BAD_REQUEST,
+            };
+            refusal(status, &why.to_string())
+        }
+        Err(_) => StatusCode::INTERNAL_SERVER_ERROR.into_response(),
     }
 }
 

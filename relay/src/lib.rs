@@ -17,6 +17,7 @@ pub mod admin;
 pub mod clock;
 pub mod config;
 pub mod counters;
+pub mod drain;
 pub mod events;
 pub mod forensics;
 pub mod listener;

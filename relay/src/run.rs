@@ -20,8 +20,8 @@ mod signals;
 use std::io;
 use std::net::SocketAddr;
 use std::num::NonZeroU64;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -34,6 +34,7 @@ use crate::admin::{self, Admin, AdminListener, Bounded, Capacity};
 use crate::clock::Clock;
 use crate::config::{Config, ListenerTransport};
 use crate::counters::{Counters, Totals};
+use crate::drain::{DrainControl, DrainParts};
 use crate::events::{EventLog, LevelSwitch};
 use crate::listener::certificate::CertificateError;
 use crate::listener::tls::TlsError;
@@ -180,6 +181,9 @@ impl Surroundings {
 const FRONT_NICENESS: i32 = 10;
 const ADMIN_NICENESS: i32 = 5;
 
+/// How long the end of the handshakes is waited for at a stop. Each is a millisecond of arithmetic.
+const FRONT_TIME: Duration = Duration::from_secs(1);
+
 impl Relay {
     /// Starts a relay and returns once it serves.
     ///
@@ -217,6 +221,16 @@ impl Relay {
 
         let counters: Vec<Arc<Counters>> = (0..workers).map(|_| Arc::default()).collect();
         let (inboxes, outboxes) = inboxes(workers)?;
+        let phase = Arc::new(SharedPhase::launching());
+        let totals = Totals::new(counters.clone());
+        let drain = Arc::new(DrainControl::new(DrainParts {
+            phase: Arc::clone(&phase),
+            totals: totals.clone(),
+            outboxes: outboxes.clone(),
+            clock,
+            stop_after: config.drain.stop_after,
+            state_directory: config.state_directory.as_deref(),
+        }));
         let shared = build::Shared {
             config: &config,
             addresses: &addresses,
@@ -224,14 +238,13 @@ impl Relay {
             outboxes: &outboxes,
             counters: &counters,
             events: &events,
+            drain: drain.at_start(),
             clock,
         };
         let prepared = build::workers(&shared)?.prepare(slices, udp, inboxes)?;
         let front = build::front(&config, clock)?;
         let runtimes = Runtimes::start()?;
         let front = Front::new(front.limits, front.tls, deliver(outboxes.clone()));
-        let phase = Arc::new(SharedPhase::launching());
-        let totals = Totals::new(counters);
         let readiness = Arc::new(SharedReadiness::new(Arc::clone(&phase), totals.clone()));
         let (load, sampling) = LoadSampler::new(
             load_settings(&config, &addresses),
@@ -254,9 +267,9 @@ impl Relay {
             Box::new(Arc::clone(&readiness)),
             Box::new(Arc::clone(&load)),
             Box::new(Arc::clone(&events)),
+            Box::new(Arc::clone(&drain)),
         ])?;
         let admin = Arc::new(Admin {
-            phase: Arc::clone(&phase),
             readiness,
             load,
             totals,
@@ -266,7 +279,7 @@ impl Relay {
             zone_id: config.sovereignty.zone_id.clone(),
             boot_id: build::boot_id()?,
             clock,
-            drain: Mutex::new(None),
+            drain: Arc::clone(&drain),
         });
         let mut relay = Self {
             listeners,
@@ -284,9 +297,9 @@ impl Relay {
         // From here on an error drops `relay`, which stops what has been started.
         relay.spawn(prepared)?;
         relay.serve(tcp, admin_socket)?;
-        phase.set(Phase::Ready);
-        relay.report(&config, &addresses);
-        relay.supervisor.status(Phase::Ready.as_str());
+        let phase = drain.launched();
+        relay.report(&config, &addresses, phase);
+        relay.supervisor.status(&drain.status_line());
         relay.supervisor.ready();
         relay.watch = relay
             .supervisor
@@ -336,10 +349,12 @@ impl Relay {
                 warn!(%error, "the admin API has ended");
             }
         });
+        let drain = Arc::clone(&self.admin.drain);
+        runtimes.admin.spawn(drain.watch(self.supervisor.clone()));
         Ok(())
     }
 
-    fn report(&self, config: &Config, addresses: &RelayedAddresses) {
+    fn report(&self, config: &Config, addresses: &RelayedAddresses, phase: Phase) {
         for listener in &self.listeners {
             info!(transport = listener.transport.as_str(), address = %listener.address, "listening");
         }
@@ -360,7 +375,7 @@ impl Relay {
             warn!(zone, %range, "peers in a range that is denied by default are allowed");
         }
         info!(
-            phase = Phase::Ready.as_str(),
+            phase = phase.as_str(),
             workers = self.workers.len(),
             realm = config.realm.as_str(),
             zone = self.admin.zone_id.as_deref(),
@@ -408,8 +423,13 @@ impl Relay {
             // A worker that panicked has ended the process.
             let _ = worker.join();
         }
-        // Nothing that still runs there owns anything that would be lost.
-        runtimes.front.shutdown_background();
+        // Nothing that still runs there owns anything that would be lost, but the listeners' addresses are only free once
+        // their tasks are gone. Inside another runtime there is no waiting.
+        if tokio::runtime::Handle::try_current().is_err() {
+            runtimes.front.shutdown_timeout(FRONT_TIME);
+        } else {
+            runtimes.front.shutdown_background();
+        }
         runtimes.admin.shutdown_background();
         drop(self.admin_file.take());
     }
@@ -421,7 +441,8 @@ impl Drop for Relay {
     }
 }
 
-/// Runs a relay until SIGTERM or SIGINT. SIGHUP is survived. `level` sets the level of the log that the caller has opened.
+/// Runs a relay until SIGTERM or SIGINT has drained it, or until its time for that is over. SIGHUP is survived. `level`
+/// sets the level of the log that the caller has opened.
 ///
 /// # Errors
 /// Why it could not start.
@@ -434,12 +455,13 @@ pub fn run(config: Config, level: LevelSwitch) -> Result<(), StartError> {
     };
     let signals = Signals::catch().map_err(StartError::system("signals cannot be received"))?;
     let relay = Relay::start_under(config, surroundings)?;
-    let name = signals.wait_for_stop();
-    info!(
-        signal = name,
-        allocations = relay.totals().allocations(),
-        "stopping"
-    );
+    let ending = signals.wait_for_end(&relay.admin.drain, &relay.supervisor);
+    let cut = relay.totals().allocations();
+    if cut == 0 {
+        info!(why = ending.as_str(), cut, "stopping");
+    } else {
+        warn!(why = ending.as_str(), cut, "stopping with allocations left");
+    }
     relay.stop();
     info!("stopped");
     Ok(())

@@ -175,6 +175,9 @@ allow-loopback = true
 [limits]
 allocations-per-user = 1000
 unauthenticated-per-second = 0
+# Clients leave allocations behind, and nobody waits for those at the end.
+[drain]
+stop-after = "0s"
 [admin]
 address = "127.0.0.1:{admin}"
 """

@@ -36,6 +36,8 @@ pub(crate) struct Setup {
     pub(crate) peers: String,
     /// Nothing is shed for a busy core's sake, unless a test says so: it may run on a busy machine.
     pub(crate) overload: String,
+    /// By default a relay that is told to end does so at once, whatever it holds.
+    pub(crate) drain: String,
     pub(crate) admin: Option<SocketAddr>,
     pub(crate) log_level: &'static str,
     /// What the command line begins with, such as `prlimit ...`.
@@ -56,6 +58,7 @@ impl Setup {
             limits: "unauthenticated-per-second = 0".to_owned(),
             peers: "allow-loopback = true".to_owned(),
             overload: "busiest-core = 0".to_owned(),
+            drain: "stop-after = \"0s\"".to_owned(),
             admin: None,
             log_level: "info",
             wrapper: Vec::new(),
@@ -138,6 +141,7 @@ impl Setup {
             ("limits", &self.limits),
             ("peers", &self.peers),
             ("overload", &self.overload),
+            ("drain", &self.drain),
         ] {
             text += &format!("[{section}]\n{keys}\n");
         }

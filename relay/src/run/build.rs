@@ -10,7 +10,7 @@ use taciturn_protocol::address::ChannelRange;
 use taciturn_protocol::credentials::{Directory, NonceKey, Nonces};
 use taciturn_protocol::forward::{Bandwidth, PortSet, RouteTable};
 use taciturn_protocol::server::{
-    Limits, LocalQuota, PeerPolicy, PeerRules, RelayedIp, Server, Settings,
+    Drain, Limits, LocalQuota, PeerPolicy, PeerRules, RelayedIp, Server, Settings,
 };
 
 use crate::clock::Clock;
@@ -36,6 +36,8 @@ pub(crate) struct Shared<'a> {
     pub(crate) outboxes: &'a [Outbox],
     pub(crate) counters: &'a [Arc<Counters>],
     pub(crate) events: &'a Arc<EventLog>,
+    /// The drain that the relay starts with.
+    pub(crate) drain: Option<Drain>,
     pub(crate) clock: Clock,
 }
 
@@ -109,10 +111,12 @@ impl Built<'_> {
                     bits_per_second_per_user: self.shared.config.limits.bits_per_second_per_user,
                     ..Bandwidth::default()
                 });
+                let mut server = Server::new(self.settings(worker, ports), quota, random()?);
+                server.drain(self.shared.drain.clone());
                 let parts = Parts {
                     worker,
                     listeners,
-                    server: Server::new(self.settings(worker, ports), quota, random()?),
+                    server,
                     routes,
                     inbox,
                     outboxes: self.shared.outboxes.to_vec(),

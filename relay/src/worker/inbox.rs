@@ -25,6 +25,8 @@ use super::handover::Parcel;
 
 /// Parcels that may wait for a worker.
 const PARCELS: usize = 64;
+/// How long workers may take to answer. Only a worker that is stuck takes longer than a round.
+const ANSWER_TIME: Duration = Duration::from_secs(2);
 
 /// A control message to a worker.
 pub enum Message {
@@ -189,6 +191,31 @@ impl Outbox {
             self.event.wake();
         }
     }
+}
+
+/// Every worker's answer to a question such as [`Message::Load`]; `None` when one does not answer within two seconds, which
+/// only a worker that is stuck or has ended does not: a missing figure is never a zero.
+pub async fn ask<T>(
+    workers: &[Outbox],
+    question: impl Fn(oneshot::Sender<T>) -> Message,
+) -> Option<Vec<T>> {
+    let asked: Vec<_> = workers
+        .iter()
+        .map(|worker| {
+            let (sender, answer) = oneshot::channel();
+            worker.send(question(sender));
+            answer
+        })
+        .collect();
+    tokio::time::timeout(ANSWER_TIME, async {
+        let mut answers = Vec::with_capacity(asked.len());
+        for answer in asked {
+            answers.push(answer.await.ok()?);
+        }
+        Some(answers)
+    })
+    .await
+    .ok()?
 }
 
 /// The receiving side, owned by the worker.

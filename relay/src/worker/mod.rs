@@ -47,7 +47,7 @@ use streams::Streams;
 use switch::Switch;
 
 pub use handover::Parcel;
-pub use inbox::{AllocationReport, Inbox, Message, Outbox, Report, Seat, Terms};
+pub use inbox::{AllocationReport, Inbox, Message, Outbox, Report, Seat, Terms, ask};
 pub use owners::Owners;
 
 /// Control messages taken in a round.

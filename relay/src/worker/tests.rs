@@ -51,6 +51,7 @@ impl Bench {
             outboxes: &outboxes,
             counters: &counters,
             events: &Arc::new(events.expect("randomness")),
+            drain: None,
             clock,
         };
         let built = build::workers(&shared).expect("randomness");

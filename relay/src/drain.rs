@@ -1,0 +1,398 @@
+//! Draining: taking the relay away without cutting a call.
+//!
+//! ```text
+//!             begin                      last allocation ends
+//!   Ready ------------> Draining ------------------------------> Drained
+//!     ^                    |  cancel                                |
+//!     +--------------------+----------------------------------------+
+//! ```
+//!
+//! Responsible for who has ordered a drain and until when, for the epochs that tell a late order from a new one, for
+//! telling the workers, and for what everybody else reads of it: phase, status, metrics, log. Not responsible for how a new
+//! allocation is refused (`taciturn_protocol::server`), nor for ending the process (`run`).
+//!
+//! Each [`DrainSource`] has an order of its own, so that what one of them withdraws leaves the others' in force; the relay
+//! drains while there is any. The order that was begun last is the one that is shown. A drain ends no allocation: at its
+//! deadline the relay says so, and whoever ordered it ends the host. Only a drain by signal, which asks the process to end,
+//! ends it then.
+
+mod figures;
+mod order;
+mod store;
+#[cfg(test)]
+mod tests;
+mod watch;
+
+use std::path::Path;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use taciturn_protocol::server::Drain;
+use taciturn_protocol::status::Phase;
+use tokio::sync::watch as channel;
+use tracing::{info, warn};
+
+use crate::clock::Clock;
+use crate::counters::Totals;
+use crate::phase::SharedPhase;
+use crate::worker::{Message, Outbox};
+
+pub use order::{CurrentDrain, DrainOrder, DrainRefused, DrainSource, DrainStatus};
+pub use watch::Ending;
+
+#[cfg(test)]
+pub(crate) use tests::fixture;
+
+use store::{Kept, Store};
+
+/// The drain of one relay, shared by all that may order it and all that show it.
+#[derive(Debug)]
+pub struct DrainControl {
+    state: Mutex<State>,
+    phase: Arc<SharedPhase>,
+    totals: Totals,
+    outboxes: Vec<Outbox>,
+    clock: Clock,
+    stop_after: Duration,
+    begun: [AtomicU64; DrainSource::ALL.len()],
+    changes: channel::Sender<u64>,
+}
+
+/// What has been ordered.
+#[derive(Debug, Default)]
+struct State {
+    /// The order of each source, in the order in which they began.
+    orders: Vec<CurrentDrain>,
+    /// The highest epoch of any order or cancellation.
+    epoch: u64,
+    store: Option<Store>,
+    /// Whether the file says what stands here.
+    kept: bool,
+}
+
+/// What a [`DrainControl`] is made of.
+#[derive(Debug)]
+pub struct DrainParts<'a> {
+    /// Where the relay is in its life.
+    pub phase: Arc<SharedPhase>,
+    /// The counters of all workers.
+    pub totals: Totals,
+    /// The workers.
+    pub outboxes: Vec<Outbox>,
+    /// The relay's clock.
+    pub clock: Clock,
+    /// How long a drain by signal or instance metadata may take.
+    pub stop_after: Duration,
+    /// Where orders are kept; `None`: they do not survive a restart.
+    pub state_directory: Option<&'a Path>,
+}
+
+impl DrainControl {
+    /// A relay that is launching, with the orders that the last run was under.
+    ///
+    /// A file that cannot be read is no reason not to start, nor to refuse every client of this host: it is reported, put
+    /// aside, and the relay starts as if nothing had been ordered. Whoever ordered a drain sees that it is not under way.
+    pub fn new(parts: DrainParts<'_>) -> Self {
+        let (store, kept) = match parts.state_directory {
+            Some(directory) => {
+                let (store, kept) = Store::open(directory);
+                (Some(store), kept)
+            }
+            None => (None, Kept::default()),
+        };
+        let control = Self {
+            state: Mutex::new(State {
+                orders: kept.orders,
+                epoch: kept.epoch,
+                kept: store.is_some(),
+                store,
+            }),
+            phase: parts.phase,
+            totals: parts.totals,
+            outboxes: parts.outboxes,
+            clock: parts.clock,
+            stop_after: parts.stop_after,
+            begun: Default::default(),
+            changes: channel::Sender::new(0),
+        };
+        if let Some(drain) = control.current() {
+            control.tell(Some(Drain::default()));
+            warn!(
+                source = drain.source.as_str(),
+                deadline = drain.order.deadline,
+                reason = drain.order.reason.as_str(),
+                epoch = drain.order.epoch,
+                "the drain that was ordered before the restart goes on; DELETE /v1/drain ends it"
+            );
+        }
+        control
+    }
+
+    /// What the servers are told before their first packet, which may be read before the first message.
+    pub fn at_start(&self) -> Option<Drain> {
+        self.current().map(|_| Drain::default())
+    }
+
+    /// The relay has started: it is ready, or drains already. Returns which.
+    pub fn launched(&self) -> Phase {
+        let state = self.lock();
+        let phase = state.phase();
+        self.phase.set(phase);
+        drop(state);
+        self.changed();
+        phase
+    }
+
+    /// Begins a drain, or changes the one that this source has begun.
+    ///
+    /// The epoch of an order counts for [`DrainSource::Operator`] alone: signals and instance metadata know none, and take
+    /// the highest that has been seen.
+    ///
+    /// # Errors
+    /// An order that is older than another one, that makes no sense, or that comes before the relay serves.
+    pub fn begin(&self, mut order: DrainOrder, source: DrainSource) -> Result<(), DrainRefused> {
+        let now = self.clock.unix().as_secs();
+        order.check(source, now)?;
+        let mut state = self.lock();
+        self.must_serve()?;
+        if source == DrainSource::Operator {
+            state.admit(order.epoch)?;
+        } else {
+            order.epoch = state.epoch;
+        }
+        let before = state.remove(source);
+        if before.is_none() {
+            self.begun[source.index()].fetch_add(1, Ordering::Relaxed);
+        }
+        info!(
+            source = source.as_str(),
+            deadline = order.deadline,
+            reason = order.reason.as_str(),
+            epoch = order.epoch,
+            allocations = self.totals.allocations(),
+            "{}",
+            if before.is_none() {
+                "drain begun"
+            } else {
+                "drain changed"
+            }
+        );
+        state.orders.push(CurrentDrain {
+            source,
+            started: before.map_or(now, |before| before.started),
+            order,
+        });
+        self.apply(state);
+        Ok(())
+    }
+
+    /// Begins a drain for which there is as much time as the configuration gives one (`[drain] stop-after`).
+    ///
+    /// # Errors
+    /// As for [`DrainControl::begin`].
+    pub fn begin_now(&self, source: DrainSource, reason: &str) -> Result<(), DrainRefused> {
+        let seconds = self.stop_after.as_secs() + u64::from(self.stop_after.subsec_nanos() > 0);
+        let order = DrainOrder {
+            deadline: self.clock.unix().as_secs().saturating_add(seconds),
+            reason: reason.to_owned(),
+            epoch: 0,
+        };
+        self.begin(order, source)
+    }
+
+    /// Ends the drain, whoever began it, a stop by signal included.
+    ///
+    /// # Errors
+    /// An epoch that is older than that of another order, or a relay that does not serve.
+    pub fn cancel(&self, epoch: Option<u64>) -> Result<(), DrainRefused> {
+        let mut state = self.lock();
+        self.must_serve()?;
+        if let Some(epoch) = epoch {
+            state.admit(epoch)?;
+        }
+        if !state.orders.is_empty() {
+            info!(
+                epoch = state.epoch,
+                allocations = self.totals.allocations(),
+                "drain undone"
+            );
+        }
+        state.orders.clear();
+        self.apply(state);
+        Ok(())
+    }
+
+    /// Ends the drain that this source has begun; others' go on. Nothing happens when there is none.
+    pub fn withdraw(&self, source: DrainSource) {
+        let mut state = self.lock();
+        if self.must_serve().is_ok() && state.remove(source).is_some() {
+            info!(
+                source = source.as_str(),
+                allocations = self.totals.allocations(),
+                "drain withdrawn"
+            );
+            self.apply(state);
+        }
+    }
+
+    /// The order that is shown: the one that was begun last.
+    pub fn current(&self) -> Option<CurrentDrain> {
+        self.lock().orders.last().cloned()
+    }
+
+    /// Where the relay is in its life.
+    pub fn phase(&self) -> Phase {
+        self.phase.read(&self.totals)
+    }
+
+    /// Live allocations: what is left to wait for while draining.
+    pub fn allocations(&self) -> u64 {
+        self.totals.allocations()
+    }
+
+    /// The drain for the status of the relay; `None` when there is none.
+    pub fn status(&self) -> Option<DrainStatus> {
+        let state = self.lock();
+        let drain = state.orders.last()?.clone();
+        Some(DrainStatus {
+            deadline_passed: drain.order.deadline <= self.clock.unix().as_secs(),
+            allocations_remaining: self.totals.allocations(),
+            idle_allocations: None,
+            stopping: state.of(DrainSource::Signal).is_some(),
+            survives_restart: state.kept && drain.source != DrainSource::Signal,
+            drain,
+        })
+    }
+
+    /// One line on where the relay is, for the supervisor: the phase, and what a drain waits for.
+    pub fn status_line(&self) -> String {
+        let phase = self.phase();
+        let allocations = self.totals.allocations();
+        match self.status() {
+            Some(drain) if phase == Phase::Draining => {
+                let now = self.clock.unix().as_secs();
+                let until = if drain.deadline_passed {
+                    "the deadline has passed".to_owned()
+                } else {
+                    let minutes = drain.drain.order.deadline.saturating_sub(now).div_ceil(60);
+                    format!("{minutes} min to the deadline")
+                };
+                format!("{phase}: {allocations} allocations left, {until}")
+            }
+            Some(_) | None => format!("{phase}: {allocations} allocations"),
+        }
+    }
+
+    /// Wakes whenever something has been ordered or undone.
+    pub fn changes(&self) -> channel::Receiver<u64> {
+        self.changes.subscribe()
+    }
+
+    /// How long a drain by signal or instance metadata may take.
+    pub const fn stop_after(&self) -> Duration {
+        self.stop_after
+    }
+
+    /// Whether the process has been told to end.
+    pub fn is_stopping(&self) -> bool {
+        self.lock().of(DrainSource::Signal).is_some()
+    }
+
+    /// Tells the workers, keeps it, and shows it. The lock is held throughout, so that two orders cannot cross.
+    fn apply(&self, mut state: MutexGuard<'_, State>) {
+        let drains = !state.orders.is_empty();
+        self.tell(drains.then(Drain::default));
+        let phase = state.phase();
+        if (self.phase.read(&self.totals) == Phase::Ready) == drains {
+            info!(phase = phase.as_str(), "phase changed");
+        }
+        self.phase.set(phase);
+        state.keep();
+        drop(state);
+        self.changed();
+    }
+
+    /// The workers know the alternates already ([`Message::Alternates`]).
+    fn tell(&self, drain: Option<Drain>) {
+        for outbox in &self.outboxes {
+            outbox.send(Message::Drain(drain.clone()));
+        }
+    }
+
+    fn changed(&self) {
+        self.changes
+            .send_modify(|changes| *changes = changes.wrapping_add(1));
+    }
+
+    fn must_serve(&self) -> Result<(), DrainRefused> {
+        match self.phase() {
+            Phase::Ready | Phase::Draining | Phase::Drained => Ok(()),
+            Phase::Launching | Phase::Lost => Err(DrainRefused::NotServing),
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl State {
+    const fn phase(&self) -> Phase {
+        if self.orders.is_empty() {
+            Phase::Ready
+        } else {
+            Phase::Draining
+        }
+    }
+
+    /// An epoch below the highest is refused; this one becomes the highest.
+    fn admit(&mut self, epoch: u64) -> Result<(), DrainRefused> {
+        if epoch < self.epoch {
+            return Err(DrainRefused::OlderEpoch {
+                given: epoch,
+                seen: self.epoch,
+            });
+        }
+        self.epoch = epoch;
+        Ok(())
+    }
+
+    fn of(&self, source: DrainSource) -> Option<&CurrentDrain> {
+        self.orders.iter().find(|order| order.source == source)
+    }
+
+    fn remove(&mut self, source: DrainSource) -> Option<CurrentDrain> {
+        let place = self
+            .orders
+            .iter()
+            .position(|order| order.source == source)?;
+        Some(self.orders.remove(place))
+    }
+
+    /// Writes what must survive a restart. A stop by signal need not: what comes after it was asked for.
+    fn keep(&mut self) {
+        let Some(store) = &self.store else {
+            return;
+        };
+        let kept = Kept {
+            epoch: self.epoch,
+            orders: self
+                .orders
+                .iter()
+                .filter(|order| order.source != DrainSource::Signal)
+                .cloned()
+                .collect(),
+        };
+        self.kept = match store.write(&kept) {
+            Ok(()) => true,
+            Err(error) => {
+                warn!(
+                    file = %store.file().display(), %error,
+                    "the drain order cannot be kept: it is obeyed, and would not survive a restart"
+                );
+                false
+            }
+        };
+    }
+}

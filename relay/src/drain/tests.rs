@@ -1,0 +1,287 @@
+//! Orders, epochs and what survives a restart.
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+
+use std::fs;
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use super::*;
+use crate::counters::Counters;
+use crate::metrics::{Metrics, Source};
+
+/// A relay that serves this many allocations, without workers; and its counters.
+pub(crate) fn fixture(allocations: u64) -> (Arc<DrainControl>, Arc<Counters>) {
+    let (control, counters) = launching(allocations, None);
+    assert_eq!(control.launched(), Phase::Ready);
+    (control, counters)
+}
+
+fn launching(allocations: u64, directory: Option<&Path>) -> (Arc<DrainControl>, Arc<Counters>) {
+    let counters = Arc::new(Counters::default());
+    counters.allocations.set(allocations);
+    let control = DrainControl::new(DrainParts {
+        phase: Arc::new(SharedPhase::launching()),
+        totals: Totals::new(vec![Arc::clone(&counters)]),
+        outboxes: Vec::new(),
+        clock: Clock::start(),
+        stop_after: Duration::from_millis(5_400_500),
+        state_directory: directory,
+    });
+    (Arc::new(control), counters)
+}
+
+fn order(epoch: u64) -> DrainOrder {
+    DrainOrder {
+        deadline: 4_102_444_800,
+        reason: "scale in".to_owned(),
+        epoch,
+    }
+}
+
+struct Directory(PathBuf);
+
+impl Directory {
+    fn new() -> Self {
+        static NEXT: AtomicU32 = AtomicU32::new(0);
+        let number = NEXT.fetch_add(1, Ordering::Relaxed);
+        let name = format!("taciturn-drain-{}-{number}", std::process::id());
+        let path = std::env::temp_dir().join(name);
+        let _ = fs::remove_dir_all(&path);
+        fs::create_dir(&path).unwrap();
+        Self(path)
+    }
+
+    fn file(&self) -> PathBuf {
+        self.0.join("drain.json")
+    }
+}
+
+impl Drop for Directory {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(&self.0);
+    }
+}
+
+#[test]
+fn a_drain_is_begun_and_undone() {
+    let (control, counters) = fixture(3);
+    control.begin(order(7), DrainSource::Operator).unwrap();
+    assert_eq!(control.phase(), Phase::Draining);
+    let status = control.status().unwrap();
+    assert_eq!(status.allocations_remaining, 3);
+    assert!(!status.deadline_passed && !status.stopping && !status.survives_restart);
+    assert!(
+        control
+            .status_line()
+            .starts_with("draining: 3 allocations left, ")
+    );
+    counters.allocations.set(0);
+    assert_eq!(control.phase(), Phase::Drained);
+    control.cancel(None).unwrap();
+    assert_eq!(control.phase(), Phase::Ready);
+    assert_eq!(control.status(), None);
+    assert_eq!(control.status_line(), "ready: 0 allocations");
+}
+
+#[test]
+fn an_older_epoch_neither_begins_nor_ends_a_drain() {
+    let (control, _) = fixture(1);
+    control.begin(order(7), DrainSource::Operator).unwrap();
+    let older = DrainRefused::OlderEpoch { given: 6, seen: 7 };
+    assert_eq!(control.begin(order(6), DrainSource::Operator), Err(older));
+    assert_eq!(control.cancel(Some(6)), Err(older));
+    assert_eq!(control.phase(), Phase::Draining);
+    assert_eq!(
+        older.to_string(),
+        "epoch 6 is older than 7, which has been seen already"
+    );
+    // The same epoch changes what it has ordered, and the highest counts after the drain has ended as well.
+    let later = DrainOrder {
+        deadline: 4_102_444_801,
+        ..order(7)
+    };
+    control.begin(later.clone(), DrainSource::Operator).unwrap();
+    assert_eq!(control.current().unwrap().order, later);
+    control.cancel(Some(9)).unwrap();
+    assert_eq!(
+        control.begin(order(8), DrainSource::Operator),
+        Err(DrainRefused::OlderEpoch { given: 8, seen: 9 })
+    );
+    assert_eq!(control.phase(), Phase::Ready);
+}
+
+#[test]
+fn an_order_that_makes_no_sense_is_refused() {
+    let (control, _) = fixture(1);
+    let refused = |order| control.begin(order, DrainSource::Operator).unwrap_err();
+    let past = control.clock.unix().as_secs();
+    assert_eq!(
+        refused(DrainOrder {
+            deadline: past,
+            ..order(1)
+        }),
+        DrainRefused::DeadlineInPast
+    );
+    assert_eq!(
+        refused(DrainOrder {
+            deadline: 4_102_444_800_000,
+            ..order(1)
+        }),
+        DrainRefused::DeadlineFar
+    );
+    assert_eq!(
+        refused(DrainOrder {
+            reason: "x".repeat(257),
+            ..order(1)
+        }),
+        DrainRefused::LongReason
+    );
+    assert_eq!(
+        refused(DrainOrder {
+            reason: "two\nlines".to_owned(),
+            ..order(1)
+        }),
+        DrainRefused::ControlCharacters
+    );
+    assert_eq!(control.phase(), Phase::Ready);
+    let (launching, _) = launching(0, None);
+    assert_eq!(
+        launching.begin(order(1), DrainSource::Operator),
+        Err(DrainRefused::NotServing)
+    );
+}
+
+#[test]
+fn what_one_source_withdraws_leaves_the_others_orders() {
+    let (control, _) = fixture(1);
+    control.begin(order(7), DrainSource::Operator).unwrap();
+    control
+        .begin_now(DrainSource::Metadata, "terminated")
+        .unwrap();
+    let shown = control.current().unwrap();
+    assert_eq!(shown.source, DrainSource::Metadata);
+    assert_eq!(shown.order.epoch, 7);
+    // Of the configured time, no part of a second is lost.
+    assert_eq!(shown.order.deadline, shown.started + 5401);
+    control.withdraw(DrainSource::Signal);
+    control.withdraw(DrainSource::Metadata);
+    assert_eq!(control.current().unwrap().source, DrainSource::Operator);
+    control.begin_now(DrainSource::Signal, "SIGTERM").unwrap();
+    assert!(control.is_stopping());
+    control.cancel(None).unwrap();
+    assert!(!control.is_stopping());
+    assert_eq!(control.phase(), Phase::Ready);
+}
+
+#[test]
+fn the_figures_follow_the_drain() {
+    let (control, _) = fixture(2);
+    let shown = |control: &Arc<DrainControl>| {
+        let source: Box<dyn Source> = Box::new(Arc::clone(control));
+        Metrics::new(vec![source]).unwrap().encode().unwrap()
+    };
+    let before = shown(&control);
+    assert!(before.contains("taciturn_relay_drain_deadline_timestamp_seconds 0\n"));
+    assert!(before.contains("taciturn_relay_drain_remaining_allocations 0\n"));
+    control.begin(order(1), DrainSource::Operator).unwrap();
+    // A change is no second drain.
+    control.begin(order(2), DrainSource::Operator).unwrap();
+    let during = shown(&control);
+    assert!(during.contains("taciturn_relay_drain_deadline_timestamp_seconds 4102444800\n"));
+    assert!(during.contains("taciturn_relay_drain_remaining_allocations 2\n"));
+    assert!(during.contains("taciturn_relay_drain_deadline_passed 0\n"));
+    assert!(during.contains("taciturn_relay_drains_total{source=\"operator\"} 1\n"));
+    assert!(during.contains("taciturn_relay_drains_total{source=\"signal\"} 0\n"));
+}
+
+#[test]
+fn orders_and_epochs_survive_a_restart_but_a_stop_does_not() {
+    let directory = Directory::new();
+    let (control, _) = launching(1, Some(&directory.0));
+    assert_eq!(control.at_start(), None);
+    control.launched();
+    control.begin(order(7), DrainSource::Operator).unwrap();
+    assert!(control.status().unwrap().survives_restart);
+    control.begin_now(DrainSource::Signal, "SIGTERM").unwrap();
+    let first = control.status().unwrap();
+    assert!(first.stopping && !first.survives_restart);
+
+    let (control, _) = launching(0, Some(&directory.0));
+    assert!(control.at_start().is_some());
+    assert_eq!(control.launched(), Phase::Draining);
+    let again = control.current().unwrap();
+    assert_eq!(
+        (again.source, again.order),
+        (DrainSource::Operator, order(7))
+    );
+    assert!(!control.is_stopping());
+    control.cancel(Some(8)).unwrap();
+
+    let (control, _) = launching(0, Some(&directory.0));
+    assert_eq!(control.launched(), Phase::Ready);
+    assert_eq!(
+        control.begin(order(7), DrainSource::Operator),
+        Err(DrainRefused::OlderEpoch { given: 7, seen: 8 })
+    );
+}
+
+#[test]
+fn a_file_that_makes_no_sense_is_put_aside() {
+    let valid = "{\"version\":1,\"epoch\":7,\"orders\":[]}";
+    for text in [
+        "",
+        "{",
+        "null",
+        "\0\0\0\0",
+        "{\"version\":2,\"epoch\":7,\"orders\":[]}",
+        "{\"version\":1,\"epoch\":-7,\"orders\":[]}",
+        "{\"version\":1,\"epoch\":7,\"orders\":[{}]}",
+        &format!("{valid}{}", " ".repeat(20_000)),
+    ] {
+        let directory = Directory::new();
+        fs::write(directory.file(), text).unwrap();
+        let (control, _) = launching(0, Some(&directory.0));
+        assert_eq!(control.launched(), Phase::Ready, "{text}");
+        assert!(!directory.file().exists());
+        let aside = directory.0.join("drain.json.unreadable");
+        assert_eq!(fs::read_to_string(aside).unwrap(), text);
+        // And what is ordered next is kept.
+        control.begin(order(1), DrainSource::Operator).unwrap();
+        assert!(control.status().unwrap().survives_restart);
+    }
+    let directory = Directory::new();
+    fs::write(directory.file(), valid).unwrap();
+    let (control, _) = launching(0, Some(&directory.0));
+    control.launched();
+    assert!(control.begin(order(6), DrainSource::Operator).is_err());
+}
+
+#[test]
+fn a_name_that_is_no_file_is_not_followed() {
+    let directory = Directory::new();
+    fs::write(
+        directory.0.join("other"),
+        "{\"version\":1,\"epoch\":7,\"orders\":[]}",
+    )
+    .unwrap();
+    std::os::unix::fs::symlink(directory.0.join("other"), directory.file()).unwrap();
+    let (control, _) = launching(0, Some(&directory.0));
+    control.launched();
+    control.begin(order(1), DrainSource::Operator).unwrap();
+    assert!(directory.file().symlink_metadata().unwrap().is_file());
+
+    let directory = Directory::new();
+    fs::create_dir(directory.file()).unwrap();
+    let (control, _) = launching(0, Some(&directory.0));
+    assert_eq!(control.launched(), Phase::Ready);
+}
+
+#[test]
+fn an_order_that_cannot_be_kept_is_obeyed_all_the_same() {
+    let gone = Directory::new();
+    let (control, _) = launching(1, Some(&gone.0.join("not-there")));
+    control.launched();
+    control.begin(order(1), DrainSource::Operator).unwrap();
+    assert_eq!(control.phase(), Phase::Draining);
+    assert!(!control.status().unwrap().survives_restart);
+}

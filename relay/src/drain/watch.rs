@@ -1,0 +1,137 @@
+//! What happens to a drain by itself: its last allocation ends, its deadline passes.
+//!
+//! Responsible for noticing, for saying so once, and for telling `run` when a drain by signal is over. Not responsible
+//! for orders.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use taciturn_protocol::status::Phase;
+use taciturn_protocol::time::Instant;
+use tokio::time::sleep;
+use tracing::{info, warn};
+
+use super::{CurrentDrain, DrainControl, DrainSource};
+use crate::supervisor::Supervisor;
+use crate::worker::{self, Message};
+
+/// How often a drain is looked at.
+const LOOK: Duration = Duration::from_millis(100);
+/// A line on progress comes no more often than this.
+const PROGRESS: Duration = Duration::from_secs(60);
+
+/// Why the process ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ending {
+    /// It was told to, and no allocation is left.
+    Drained,
+    /// It was told to, and the deadline has come with allocations left.
+    Deadline,
+    /// It was told to twice at the keyboard.
+    Interrupted,
+}
+
+impl Ending {
+    /// The word in the log.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Drained => "drained",
+            Self::Deadline => "deadline",
+            Self::Interrupted => "interrupted",
+        }
+    }
+}
+
+/// What has been said about the drain that is under way.
+#[derive(Debug)]
+struct Said {
+    drain: CurrentDrain,
+    drained: bool,
+    deadline: bool,
+    next_progress: Instant,
+}
+
+impl DrainControl {
+    /// Watches every drain for as long as the relay runs: logs how it gets on, and tells the supervisor.
+    pub async fn watch(self: Arc<Self>, supervisor: Supervisor) {
+        let mut changes = self.changes();
+        let mut said: Option<Said> = None;
+        let mut shown = String::new();
+        loop {
+            said = self.look(said);
+            let line = self.status_line();
+            if line != shown {
+                supervisor.status(&line);
+                shown = line;
+            }
+            tokio::select! {
+                // An error means that the control is gone, which this task keeps from happening.
+                _ = changes.changed() => {}
+                () = sleep(LOOK), if said.is_some() => {}
+            }
+        }
+    }
+
+    fn look(&self, said: Option<Said>) -> Option<Said> {
+        let drain = self.current()?;
+        let now = self.clock.now();
+        let mut said = said.filter(|said| said.drain == drain).unwrap_or(Said {
+            drain,
+            drained: false,
+            deadline: false,
+            next_progress: now.instant + PROGRESS,
+        });
+        let allocations = self.totals.allocations();
+        let drained = self.phase() == Phase::Drained;
+        if drained && !said.drained {
+            info!(phase = Phase::Drained.as_str(), "phase changed");
+        }
+        said.drained = drained;
+        let order = &said.drain.order;
+        if !said.deadline && order.deadline <= now.unix.as_secs() {
+            said.deadline = true;
+            if allocations > 0 {
+                warn!(allocations, "the deadline of the drain has passed");
+            } else {
+                info!(allocations, "the deadline of the drain has passed");
+            }
+        } else if !drained && said.next_progress <= now.instant {
+            said.next_progress = now.instant + PROGRESS;
+            info!(
+                allocations,
+                seconds_left = order.deadline.saturating_sub(now.unix.as_secs()),
+                "draining"
+            );
+        }
+        Some(said)
+    }
+
+    /// Waits until a drain by signal is over.
+    pub async fn ended(&self) -> Ending {
+        let mut changes = self.changes();
+        loop {
+            let stop = self.lock().of(DrainSource::Signal).cloned();
+            if let Some(stop) = &stop {
+                if self.is_empty().await {
+                    return Ending::Drained;
+                }
+                if stop.order.deadline <= self.clock.unix().as_secs() && self.is_stopping() {
+                    return Ending::Deadline;
+                }
+            }
+            tokio::select! {
+                _ = changes.changed() => {}
+                () = sleep(LOOK), if stop.is_some() => {}
+            }
+        }
+    }
+
+    /// Whether no worker has an allocation, and none can come. The counters alone could be read before a worker hears of
+    /// the drain; its answer comes after it has.
+    async fn is_empty(&self) -> bool {
+        self.totals.allocations() == 0
+            && worker::ask(&self.outboxes, Message::Load)
+                .await
+                .is_some_and(|loads| loads.iter().all(|load| load.allocations == 0))
+    }
+}
