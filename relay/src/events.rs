@@ -7,12 +7,13 @@
 //! The beginning of an allocation is logged at debug level and its end at info: the end says all that the beginning did,
 //! and how long it lasted, what it carried and why it ended. So an auditor finds one line a call without asking for more.
 
-use core::fmt;
+mod summary;
 
+use core::fmt;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use taciturn_protocol::address::FiveTuple;
+use taciturn_protocol::address::{FiveTuple, RelayedAddr};
 use taciturn_protocol::credentials::UserName;
 use taciturn_protocol::forward::{AllocationId, Traffic};
 use taciturn_protocol::server::{Event, Revoked};
@@ -23,8 +24,16 @@ use tracing::{Level, debug, enabled, error, info, warn};
 use crate::clock::Clock;
 use crate::config::{Log, LogLevel};
 use crate::forensics::{Escaped, Forensics};
+use crate::line_budget::LineBudget;
 use crate::metrics::{Family, Source};
 use crate::pseudonyms::{NoRandom, Pseudonyms, Rotation};
+
+pub(crate) use summary::{Figures, watch};
+
+/// Lines of one kind that may come at once: as many as calls can end together.
+const LINES_AT_ONCE: u32 = 20_000;
+/// Lines of one kind a second in the long run, far more than calls that people make.
+const LINES_PER_SECOND: u32 = 500;
 
 /// Sets the level of the log that the process writes. Whoever opened the log provides it: only there is it known where
 /// events go.
@@ -70,6 +79,8 @@ pub struct EventLog {
     level: LevelSwitch,
     pseudonyms: Pseudonyms,
     forensics: Forensics,
+    created: LineBudget,
+    ended: LineBudget,
 }
 
 impl EventLog {
@@ -84,6 +95,8 @@ impl EventLog {
             level,
             pseudonyms: Pseudonyms::new(Rotation::of(settings), now)?,
             forensics: Forensics::default(),
+            created: LineBudget::new(LINES_AT_ONCE, LINES_PER_SECOND),
+            ended: LineBudget::new(LINES_AT_ONCE, LINES_PER_SECOND),
         };
         log.switch_forensics(settings.forensics_until, now.unix);
         Ok(log)
@@ -111,7 +124,7 @@ impl EventLog {
         self.forensics.until(self.clock.unix())
     }
 
-    /// Ends what has had its time: forensics, and the key of the pseudonyms. Called every second.
+    /// Ends what has had its time: forensics, and the key of the pseudonyms. Called every second (`summary`).
     pub fn tick(&self, now: Now) {
         if self.forensics.expire(now.unix) {
             warn!("forensics off: its time is over");
@@ -144,15 +157,17 @@ impl EventLog {
                 user,
                 family,
                 dual,
+                relayed,
                 ..
-            } if enabled!(Level::DEBUG) => {
-                let full = self.full(client, user);
+            } if enabled!(Level::DEBUG) && self.created.admit(self.clock.instant()) => {
+                let full = self.full(client, user, relayed);
                 debug!(
                     allocation = %Name { worker, allocation: *allocation, serial: *serial },
                     client = %self.pseudonyms.client(client.client.0.ip()),
                     user = %self.pseudonyms.user(user),
-                    client_address = full.client(),
-                    user_name = full.user(),
+                    client_address = full.as_ref().map(|full| display(full.client)),
+                    relayed_address = full.as_ref().map(|full| display(&full.relayed)),
+                    user_name = full.as_ref().map(|full| display(full.user)),
                     transport = client.transport.as_str(),
                     family = family.as_str(),
                     dual,
@@ -166,15 +181,17 @@ impl EventLog {
                 user,
                 cause,
                 age,
+                relayed,
                 ..
-            } if enabled!(Level::INFO) => {
-                let full = self.full(client, user);
+            } if enabled!(Level::INFO) && self.ended.admit(self.clock.instant()) => {
+                let full = self.full(client, user, relayed);
                 info!(
                     allocation = %Name { worker, allocation: *allocation, serial: *serial },
                     client = %self.pseudonyms.client(client.client.0.ip()),
                     user = %self.pseudonyms.user(user),
-                    client_address = full.client(),
-                    user_name = full.user(),
+                    client_address = full.as_ref().map(|full| display(full.client)),
+                    relayed_address = full.as_ref().map(|full| display(&full.relayed)),
+                    user_name = full.as_ref().map(|full| display(full.user)),
                     transport = client.transport.as_str(),
                     cause = cause.as_str(),
                     seconds = age.as_secs(),
@@ -201,25 +218,53 @@ impl EventLog {
         }
     }
 
-    fn full<'a>(&self, client: &FiveTuple, user: &'a UserName) -> Full<'a> {
-        if self.forensics.is_on(self.clock.unix()) {
-            Full(Some((client.client.0, Escaped(user.as_bytes()))))
-        } else {
-            Full(None)
+    /// Says how many lines have been left out since this was last asked, when any were.
+    pub fn report_left_out(&self) {
+        for (line, budget) in [
+            ("allocation created", &self.created),
+            ("allocation ended", &self.ended),
+        ] {
+            let lines = budget.take_left_out();
+            if lines > 0 {
+                warn!(
+                    line,
+                    lines, "lines left out of the log: too many of them at once"
+                );
+            }
         }
+    }
+
+    /// Who it was in full, while forensics are on.
+    fn full<'a>(
+        &self,
+        client: &FiveTuple,
+        user: &'a UserName,
+        relayed: &'a [Option<RelayedAddr>; 2],
+    ) -> Option<Full<'a>> {
+        self.forensics.is_on(self.clock.unix()).then(|| Full {
+            client: client.client.0,
+            relayed: Addresses(relayed),
+            user: Escaped(user.as_bytes()),
+        })
     }
 }
 
-/// Who it was in full, while forensics are on; fields that are nothing are left out.
-struct Full<'a>(Option<(SocketAddr, Escaped<'a>)>);
+struct Full<'a> {
+    client: SocketAddr,
+    relayed: Addresses<'a>,
+    user: Escaped<'a>,
+}
 
-impl Full<'_> {
-    fn client(&self) -> Option<impl tracing::Value> {
-        self.0.map(|(client, _)| display(client))
-    }
+/// Addresses with a comma between them.
+struct Addresses<'a>(&'a [Option<RelayedAddr>; 2]);
 
-    fn user(&self) -> Option<impl tracing::Value> {
-        self.0.map(|(_, user)| display(user))
+impl fmt::Display for Addresses<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (index, address) in self.0.iter().flatten().enumerate() {
+            let comma = if index > 0 { "," } else { "" };
+            write!(f, "{comma}{}", address.0)?;
+        }
+        Ok(())
     }
 }
 

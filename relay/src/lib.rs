@@ -20,6 +20,7 @@ pub mod counters;
 pub mod drain;
 pub mod events;
 pub mod forensics;
+pub mod line_budget;
 pub mod listener;
 pub mod load;
 pub mod metrics;

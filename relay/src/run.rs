@@ -35,7 +35,7 @@ use crate::clock::Clock;
 use crate::config::{Config, ListenerTransport};
 use crate::counters::{Counters, Totals};
 use crate::drain::{DrainControl, DrainParts};
-use crate::events::{EventLog, LevelSwitch};
+use crate::events::{self, EventLog, Figures, LevelSwitch};
 use crate::listener::certificate::CertificateError;
 use crate::listener::tls::TlsError;
 use crate::listener::{Established, Front, Listener, ServeError};
@@ -329,9 +329,13 @@ impl Relay {
         }
         drop(inside);
         let _inside = runtimes.admin.enter();
-        runtimes
-            .admin
-            .spawn(watch(Arc::clone(&self.events), self.admin.clock));
+        runtimes.admin.spawn(events::watch(
+            Arc::clone(&self.events),
+            Figures {
+                totals: self.admin.totals.clone(),
+                front: Arc::clone(self.front.counters()),
+            },
+        ));
         let listener = match admin {
             AdminSocket::Tcp(socket, _) => {
                 tokio::net::TcpListener::from_std(socket).map(AdminListener::Tcp)
@@ -465,16 +469,6 @@ pub fn run(config: Config, level: LevelSwitch) -> Result<(), StartError> {
     relay.stop();
     info!("stopped");
     Ok(())
-}
-
-/// Looks every second whether the log has something to end.
-async fn watch(events: Arc<EventLog>, clock: Clock) {
-    let mut second = tokio::time::interval(Duration::from_secs(1));
-    second.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-    loop {
-        second.tick().await;
-        events.tick(clock.now());
-    }
 }
 
 fn capacity(config: &Config, addresses: &RelayedAddresses, workers: usize) -> Capacity {

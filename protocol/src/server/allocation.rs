@@ -69,6 +69,11 @@ impl Allocation {
         self.relayed[family.index()].is_some()
     }
 
+    /// Its relayed addresses as peers know them, by family.
+    pub(super) fn advertised(&self) -> [Option<RelayedAddr>; 2] {
+        self.relayed.map(|relayed| Some(relayed?.advertised))
+    }
+
     /// Whether this address is one of its own relayed addresses, as clients or as the host know it.
     pub(super) fn is_own(&self, peer: PeerAddr) -> bool {
         self.relayed
@@ -155,6 +160,7 @@ impl Server {
                 user: allocation.user.clone(),
                 cause,
                 age: now.instant.saturating_since(allocation.created),
+                relayed: allocation.advertised(),
             }));
         for family in [Family::V4, Family::V6] {
             self.remove_relayed(now, id, family);

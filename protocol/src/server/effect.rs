@@ -5,7 +5,7 @@
 use core::net::SocketAddr;
 use core::time::Duration;
 
-use crate::address::{Family, FiveTuple};
+use crate::address::{Family, FiveTuple, RelayedAddr};
 use crate::credentials::UserName;
 use crate::forward::{AllocationId, DropReason, RelayedId, Route};
 
@@ -96,6 +96,8 @@ pub enum Event {
         family: Family,
         /// Whether it has a relayed address of each family.
         dual: bool,
+        /// Its relayed addresses as peers know them, by [`Family::index`].
+        relayed: [Option<RelayedAddr>; 2],
     },
     /// An allocation ended. Its routes are still in place when this is emitted.
     AllocationEnded {
@@ -113,6 +115,8 @@ pub enum Event {
         cause: EndCause,
         /// How long it lived.
         age: Duration,
+        /// The relayed addresses that it still had, as peers knew them, by [`Family::index`].
+        relayed: [Option<RelayedAddr>; 2],
     },
 }
 

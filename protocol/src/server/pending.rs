@@ -342,6 +342,7 @@ impl Server {
                     user: allocation.user.clone(),
                     family: Family::of(&first.bound),
                     dual: relayed.next().is_some(),
+                    relayed: allocation.advertised(),
                 }));
         }
         for relayed in allocation.relayed.iter().flatten() {
