@@ -164,6 +164,19 @@ impl Client {
         }
     }
 
+    /// What nobody but the relay should learn from it: name, password, key and nonce.
+    pub(crate) fn secrets(&self) -> Vec<Vec<u8>> {
+        let key = self.key.as_ref().map(|key| key.as_bytes().to_vec());
+        [
+            self.username.clone(),
+            self.password.clone().into_bytes(),
+            self.nonce.clone(),
+        ]
+        .into_iter()
+        .chain(key)
+        .collect()
+    }
+
     /// A request's bytes and transaction id; signed once the client knows realm and nonce.
     pub(crate) fn request_bytes(
         &mut self,

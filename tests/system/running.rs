@@ -40,6 +40,14 @@ pub(crate) struct Setup {
     pub(crate) drain: String,
     pub(crate) admin: Option<SocketAddr>,
     pub(crate) log_level: &'static str,
+    /// "json", in which the listeners' ports are read from the log, or "text" likewise.
+    pub(crate) log_format: &'static str,
+    /// Further keys of `[log]`.
+    pub(crate) log: String,
+    /// Further sections.
+    pub(crate) more: String,
+    /// Further files beside the configuration, by name; nobody else may read them.
+    pub(crate) files: Vec<(&'static str, String)>,
     /// What the command line begins with, such as `prlimit ...`.
     pub(crate) wrapper: Vec<OsString>,
 }
@@ -61,6 +69,10 @@ impl Setup {
             drain: "stop-after = \"0s\"".to_owned(),
             admin: None,
             log_level: "info",
+            log_format: "json",
+            log: String::new(),
+            more: String::new(),
+            files: Vec::new(),
             wrapper: Vec::new(),
         }
     }
@@ -100,7 +112,11 @@ impl Setup {
         let file = directory.join("relay.toml");
         fs::write(&file, self.text(directory)).unwrap();
         // The configuration holds a secret, and the program insists.
-        for name in ["relay.toml", "key.pem"] {
+        for (name, contents) in &self.files {
+            fs::write(directory.join(name), contents).unwrap();
+        }
+        let own = ["relay.toml", "key.pem"].into_iter();
+        for name in own.chain(self.files.iter().map(|(name, _)| *name)) {
             let path = directory.join(name);
             let mut permissions = fs::metadata(&path).unwrap().permissions();
             std::os::unix::fs::PermissionsExt::set_mode(&mut permissions, 0o600);
@@ -134,8 +150,11 @@ impl Setup {
             || format!("unix:{}", directory.join("admin.sock").display()),
             |address| address.to_string(),
         );
-        text += &format!("[admin]\naddress = \"{admin}\"\n[log]\nformat = \"json\"\n");
-        text += &format!("level = \"{}\"\n", self.log_level);
+        text += &format!("[admin]\naddress = \"{admin}\"\n\n");
+        text += &format!(
+            "[log]\nformat = \"{}\"\nlevel = \"{}\"\n{}\n",
+            self.log_format, self.log_level, self.log
+        );
         for (section, keys) in [
             ("relayed", &self.relayed),
             ("limits", &self.limits),
@@ -145,6 +164,7 @@ impl Setup {
         ] {
             text += &format!("[{section}]\n{keys}\n");
         }
+        text += &self.more;
         text
     }
 }
@@ -205,7 +225,7 @@ impl Running {
                 panic!("the relay ended at its start: {status}\n{}", self.log());
             }
             if self
-                .try_http("GET", "/ready")
+                .try_http("GET", "/ready", "")
                 .is_some_and(|(code, _)| code == 200)
             {
                 break;
@@ -221,12 +241,12 @@ impl Running {
             self.log().contains("phase changed")
         });
         for line in self.log.lock().unwrap().iter() {
-            let line: serde_json::Value = serde_json::from_str(line).unwrap();
-            if line["message"] == "listening" {
-                let transport = line["transport"].as_str().unwrap().to_owned();
-                let address = line["address"].as_str().unwrap().parse().unwrap();
-                self.listeners.push((transport, address));
-            }
+            let found = if line.starts_with('{') {
+                listening_in_json(line)
+            } else {
+                listening_in_text(line)
+            };
+            self.listeners.extend(found);
         }
     }
 
@@ -256,18 +276,24 @@ impl Running {
 
     /// One request to the admin API.
     pub(crate) fn http(&self, method: &str, path: &str) -> (u16, String) {
-        self.try_http(method, path)
+        self.http_with(method, path, "")
+    }
+
+    /// One request to the admin API, with this JSON in it.
+    pub(crate) fn http_with(&self, method: &str, path: &str, body: &str) -> (u16, String) {
+        self.try_http(method, path, body)
             .expect("an answer of the admin api")
     }
 
-    fn try_http(&self, method: &str, path: &str) -> Option<(u16, String)> {
+    fn try_http(&self, method: &str, path: &str, body: &str) -> Option<(u16, String)> {
         match self.admin {
             None => exchange(
                 UnixStream::connect(self.directory.join("admin.sock")).ok()?,
                 method,
                 path,
+                body,
             ),
-            Some(address) => exchange(TcpStream::connect(address).ok()?, method, path),
+            Some(address) => exchange(TcpStream::connect(address).ok()?, method, path, body),
         }
     }
 
@@ -334,10 +360,32 @@ impl Drop for Running {
     }
 }
 
-fn exchange(mut stream: impl Read + Write, method: &str, path: &str) -> Option<(u16, String)> {
+fn listening_in_json(line: &str) -> Option<(String, SocketAddr)> {
+    let line: serde_json::Value = serde_json::from_str(line).unwrap();
+    (line["message"] == "listening").then(|| {
+        let transport = line["transport"].as_str().unwrap().to_owned();
+        let address = line["address"].as_str().unwrap().parse().unwrap();
+        (transport, address)
+    })
+}
+
+fn listening_in_text(line: &str) -> Option<(String, SocketAddr)> {
+    let (_, fields) = line.split_once(": listening transport=\"")?;
+    let (transport, address) = fields.split_once("\" address=").unwrap();
+    Some((transport.to_owned(), address.parse().unwrap()))
+}
+
+fn exchange(
+    mut stream: impl Read + Write,
+    method: &str,
+    path: &str,
+    body: &str,
+) -> Option<(u16, String)> {
     write!(
         stream,
-        "{method} {path} HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"
+        "{method} {path} HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\nContent-Type: application/json\r\n\
+         Content-Length: {}\r\n\r\n{body}",
+        body.len()
     )
     .ok()?;
     let mut answer = String::new();
