@@ -275,7 +275,11 @@ impl Server {
 
     /// What this server holds.
     pub fn load(&self) -> Load {
-        let mut load = Load::default();
+        let mut load = Load {
+            pending: self.pending.len(),
+            reserved: self.reservations.len(),
+            ..Load::default()
+        };
         for (_, allocation) in &self.allocations {
             if allocation.synthetic {
                 load.synthetic += 1;

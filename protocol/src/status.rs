@@ -53,6 +53,10 @@ pub struct Load {
     pub synthetic: usize,
     /// Live allocations by [`Transport::index`].
     pub by_transport: [usize; Transport::ALL.len()],
+    /// Allocations that wait for their relayed socket.
+    pub pending: usize,
+    /// Relayed ports that are held for a reservation token.
+    pub reserved: usize,
     /// Live permissions.
     pub permissions: usize,
     /// Live channel bindings.
@@ -77,6 +81,8 @@ impl Load {
             allocations: self.allocations + other.allocations,
             synthetic: self.synthetic + other.synthetic,
             by_transport,
+            pending: self.pending + other.pending,
+            reserved: self.reserved + other.reserved,
             permissions: self.permissions + other.permissions,
             channels: self.channels + other.channels,
             ports_free: self.ports_free + other.ports_free,

@@ -1,18 +1,28 @@
 //! What a worker counts, one set a worker.
 //!
-//! Responsible for counters that cost a load and a store each. Not responsible for names and labels (`metrics`), nor for
-//! adding the workers up, which happens when somebody asks ([`Totals`]).
+//! Responsible for counters that cost a load and a store each. Not responsible for names and help texts (`metrics`), nor
+//! for adding the workers up, which happens when somebody asks ([`Totals`]).
 //!
-//! Every label comes from a closed enum, so the number of counters is a constant whatever the network sends.
+//! Every label comes from a closed enum, so the number of counters is a constant whatever the network sends. What the
+//! relay's own self-check causes is counted apart, or not at all: users' figures are of users alone.
 
-use std::sync::Arc;
+mod answers;
+mod labels;
+mod totals;
+
+use std::array;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use taciturn_protocol::address::{Family, Transport};
+use taciturn_protocol::address::Transport;
 use taciturn_protocol::forward::DropReason;
+use taciturn_protocol::server::{Authentication, EndCause, Refusal, Tallies};
 
 use crate::net::SendFailure;
-use crate::stream::CloseReason;
+use crate::stream::{CloseReason, Waits};
+
+pub use answers::{METHODS, OUTCOMES, reply_outcome};
+pub use labels::{Direction, DropSite, Flow, Leg, Path};
+pub use totals::Totals;
 
 /// A counter with one writer: the worker that owns it.
 ///
@@ -41,218 +51,168 @@ impl Tally {
     }
 }
 
-/// Which way a payload went.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Direction {
-    /// From a client out of its relayed address.
-    ToPeer,
-    /// From a peer to the client.
-    ToClient,
+/// Packets and their bytes.
+#[derive(Debug, Default)]
+struct Volume {
+    packets: Tally,
+    bytes: Tally,
 }
 
-impl Direction {
-    /// Both directions, in the order of their index.
-    pub const ALL: [Self; 2] = [Self::ToPeer, Self::ToClient];
-
-    /// The metric label.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::ToPeer => "to_peer",
-            Self::ToClient => "to_client",
-        }
-    }
-}
-
-/// How a payload travelled between the client's side and the peer's side.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Path {
-    /// Through a socket of a worker.
-    Socket,
-    /// Handed over inside the relay, as both parties hold allocations on it.
-    Handover,
-}
-
-impl Path {
-    /// Every path, in the order of its index.
-    pub const ALL: [Self; 2] = [Self::Socket, Self::Handover];
-
-    /// The metric label.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Socket => "socket",
-            Self::Handover => "handover",
-        }
-    }
-}
-
-/// The labels of one forwarded payload.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Flow {
-    /// Which way it went.
-    pub direction: Direction,
-    /// The client's transport.
-    pub transport: Transport,
-    /// The family of the relayed side.
-    pub family: Family,
-    /// How it travelled.
-    pub path: Path,
-}
-
-impl Flow {
-    const COUNT: usize = Direction::ALL.len() * Transport::ALL.len() * 2 * Path::ALL.len();
-
-    const fn index(self) -> usize {
-        let family = match self.family {
-            Family::V4 => 0,
-            Family::V6 => 1,
-        };
-        ((self.direction as usize * Transport::ALL.len() + self.transport.index()) * 2 + family)
-            * Path::ALL.len()
-            + self.path as usize
-    }
-
-    /// Every combination of labels.
-    pub fn all() -> impl Iterator<Item = Self> {
-        Direction::ALL.into_iter().flat_map(|direction| {
-            Transport::ALL.into_iter().flat_map(move |transport| {
-                [Family::V4, Family::V6]
-                    .into_iter()
-                    .flat_map(move |family| {
-                        Path::ALL.into_iter().map(move |path| Self {
-                            direction,
-                            transport,
-                            family,
-                            path,
-                        })
-                    })
-            })
-        })
-    }
-}
-
-/// The methods that the relay answers, as labels.
-pub const METHODS: [(u16, &str); 5] = [
-    (0x001, "binding"),
-    (0x003, "allocate"),
-    (0x004, "refresh"),
-    (0x008, "create_permission"),
-    (0x009, "channel_bind"),
-];
-
-/// What an answer says, as labels: success is 0, `None` of the known codes is "other".
-pub const OUTCOMES: [(u16, &str); 19] = [
-    (0, "success"),
-    (300, "300"),
-    (400, "400"),
-    (401, "401"),
-    (403, "403"),
-    (405, "405"),
-    (420, "420"),
-    (437, "437"),
-    (438, "438"),
-    (440, "440"),
-    (441, "441"),
-    (442, "442"),
-    (443, "443"),
-    (446, "446"),
-    (447, "447"),
-    (486, "486"),
-    (500, "500"),
-    (508, "508"),
-    (u16::MAX, "other"),
-];
-
-/// Method and error code (0: success) of an answer that the relay has written; `None` when it is not one.
-pub fn reply_outcome(reply: &[u8]) -> Option<(u16, u16)> {
-    let kind = u16::from_be_bytes(reply.first_chunk().copied()?);
-    // RFC 8489 §5: the class bits 0x0110 lie between the bits of the method.
-    let method = kind & 0x000F | kind >> 1 & 0x0070 | kind >> 2 & 0x0F80;
-    match kind & 0x0110 {
-        0x0100 => Some((method, 0)),
-        0x0110 => {
-            // The relay writes ERROR-CODE first: type, length, two reserved bytes, class, number.
-            let value = reply
-                .get(20..28)
-                .filter(|value| value.starts_with(&[0x00, 0x09]))?;
-            Some((
-                method,
-                u16::from(*value.get(6)?) * 100 + u16::from(*value.get(7)?),
-            ))
-        }
-        _ => None,
+impl Volume {
+    fn add(&self, packets: u64, bytes: u64) {
+        self.packets.add(packets);
+        self.bytes.add(bytes);
     }
 }
 
 /// Everything that one worker counts. Written by that worker only.
 #[derive(Debug)]
 pub struct Counters {
-    packets: [Tally; Flow::COUNT],
-    bytes: [Tally; Flow::COUNT],
-    dropped: [Tally; DropReason::ALL.len()],
+    forwarded: [Volume; Flow::COUNT],
+    dropped: [[Volume; DropSite::COUNT]; DropReason::ALL.len()],
+    received: [Volume; Leg::ALL.len()],
+    synthetic: [Volume; Direction::ALL.len()],
     responses: [[Tally; OUTCOMES.len()]; METHODS.len()],
     send_failures: [Tally; SendFailure::ALL.len()],
     closed: [Tally; CloseReason::ALL.len()],
+    authentications: [Tally; Authentication::ALL.len()],
+    refusals: [Tally; Refusal::ALL.len()],
+    queue_waits: [Tally; Waits::BUCKETS],
+    queue_wait_nanos: Tally,
+    created: [Tally; Transport::ALL.len()],
+    ended: [Tally; EndCause::ALL.len()],
     /// The worker's thread, as the system numbers it; 0 before it runs.
     pub thread: Tally,
-    /// Live allocations.
+    /// Users' live allocations by [`Transport::index`].
+    pub by_transport: [Tally; Transport::ALL.len()],
+    /// Users' live allocations.
     pub allocations: Tally,
-    /// Live client connections over TCP and TLS.
+    /// Live allocations of the relay's own self-check.
+    pub synthetic_allocations: Tally,
+    /// Users' allocations that had carried a payload between the last two looks, half a minute apart.
+    pub active: Tally,
+    /// Allocations that wait for their relayed socket.
+    pub pending: Tally,
+    /// Relayed ports that are held for an Allocate with a reservation token.
+    pub reserved: Tally,
+    /// Permissions of users' live allocations.
+    pub permissions: Tally,
+    /// Channel bindings of users' live allocations.
+    pub channels: Tally,
+    /// Permissions that a new peer policy has ended.
+    pub revoked_permissions: Tally,
+    /// Channel bindings that a new peer policy has ended.
+    pub revoked_channels: Tally,
+    /// Relayed ports that can be given out.
+    pub ports_free: Tally,
+    /// Relayed ports in use, reserved ones included.
+    pub ports_used: Tally,
+    /// Relayed ports that are kept back after use.
+    pub ports_resting: Tally,
+    /// Age of the oldest of users' live allocations in seconds; 0 without any.
+    pub oldest_allocation_seconds: Tally,
+    /// Users' live client connections over TCP and TLS.
     pub connections: Tally,
+    /// Live connections of the relay's own self-check.
+    pub synthetic_connections: Tally,
+    /// Answers to the relay's own self-check.
+    pub synthetic_responses: Tally,
     /// Datagrams that the kernel dropped on the listener and relayed sockets for want of buffer space.
     pub kernel_drops: Tally,
-    /// Datagrams read from sockets.
-    pub received: Tally,
-    /// System calls that read at least one datagram; with `received` the length of a batch.
+    /// System calls that read at least one datagram; with those received the length of a batch.
     pub receive_calls: Tally,
     /// Relayed addresses that could not be bound.
     pub bind_failures: Tally,
+    /// Time that the worker's thread has run, in nanoseconds.
+    pub cpu_nanos: Tally,
+}
+
+fn zeros<T: Default, const N: usize>() -> [T; N] {
+    array::from_fn(|_| T::default())
 }
 
 impl Default for Counters {
     fn default() -> Self {
         Self {
-            packets: std::array::from_fn(|_| Tally::default()),
-            bytes: std::array::from_fn(|_| Tally::default()),
-            dropped: std::array::from_fn(|_| Tally::default()),
-            responses: std::array::from_fn(|_| std::array::from_fn(|_| Tally::default())),
-            send_failures: std::array::from_fn(|_| Tally::default()),
-            closed: std::array::from_fn(|_| Tally::default()),
+            forwarded: zeros(),
+            dropped: array::from_fn(|_| zeros()),
+            received: zeros(),
+            synthetic: zeros(),
+            responses: array::from_fn(|_| zeros()),
+            send_failures: zeros(),
+            closed: zeros(),
+            authentications: zeros(),
+            refusals: zeros(),
+            queue_waits: zeros(),
+            queue_wait_nanos: Tally::default(),
+            created: zeros(),
+            ended: zeros(),
             thread: Tally::default(),
+            by_transport: zeros(),
             allocations: Tally::default(),
+            synthetic_allocations: Tally::default(),
+            active: Tally::default(),
+            pending: Tally::default(),
+            reserved: Tally::default(),
+            permissions: Tally::default(),
+            channels: Tally::default(),
+            revoked_permissions: Tally::default(),
+            revoked_channels: Tally::default(),
+            ports_free: Tally::default(),
+            ports_used: Tally::default(),
+            ports_resting: Tally::default(),
+            oldest_allocation_seconds: Tally::default(),
             connections: Tally::default(),
+            synthetic_connections: Tally::default(),
+            synthetic_responses: Tally::default(),
             kernel_drops: Tally::default(),
-            received: Tally::default(),
             receive_calls: Tally::default(),
             bind_failures: Tally::default(),
+            cpu_nanos: Tally::default(),
         }
     }
 }
 
 impl Counters {
     /// A payload of `len` bytes was passed on.
+    #[inline]
     pub fn forwarded(&self, flow: Flow, len: usize) {
-        let index = flow.index();
-        self.packets[index].add(1);
-        self.bytes[index].add(len as u64);
+        self.forwarded[flow.index()].add(1, len as u64);
+    }
+
+    /// The same of the relay's own self-check, which is in no other count of payloads.
+    pub fn forwarded_synthetic(&self, direction: Direction, len: usize) {
+        self.synthetic[direction as usize].add(1, len as u64);
     }
 
     /// One system call read this many datagrams.
-    pub fn read(&self, datagrams: usize) {
+    #[inline]
+    pub fn read(&self, leg: Leg, datagrams: usize, bytes: usize) {
         if datagrams > 0 {
             self.receive_calls.add(1);
-            self.received.add(datagrams as u64);
+            self.received[leg.index()].add(datagrams as u64, bytes as u64);
         }
     }
 
-    /// A packet was dropped.
-    pub fn dropped(&self, reason: DropReason) {
-        self.dropped[reason.index()].add(1);
+    /// Frames came over a stream.
+    #[inline]
+    pub fn read_frames(&self, leg: Leg, frames: usize, bytes: usize) {
+        self.received[leg.index()].add(frames as u64, bytes as u64);
     }
 
-    /// Some packets were dropped, or none.
-    pub fn dropped_many(&self, reason: DropReason, count: u64) {
-        if count > 0 {
-            self.dropped[reason.index()].add(count);
+    /// A packet of `len` bytes was dropped.
+    pub fn dropped(&self, reason: DropReason, site: DropSite, len: usize) {
+        self.dropped_many(reason, site, 1, len as u64);
+    }
+
+    /// Some packets were dropped, or none; `bytes` are those of all of them.
+    pub fn dropped_many(&self, reason: DropReason, site: DropSite, packets: u64, bytes: u64) {
+        debug_assert!(
+            site.is_possible(reason),
+            "{reason} at {site:?} is shown nowhere"
+        );
+        if packets > 0 {
+            self.dropped[reason.index()][site.index()].add(packets, bytes);
         }
     }
 
@@ -261,10 +221,53 @@ impl Counters {
         self.closed[reason.index()].add(1);
     }
 
-    /// The kernel did not take `count` datagrams.
-    pub fn send_failed(&self, class: SendFailure, count: u64) {
-        self.send_failures[class.index()].add(count);
-        self.dropped_many(DropReason::SendFailed, count);
+    /// The kernel did not take `packets` datagrams. They are counted among the dropped ones as well.
+    pub fn send_failed(&self, class: SendFailure, site: DropSite, packets: u64, bytes: u64) {
+        self.send_failures[class.index()].add(packets);
+        self.dropped_many(DropReason::SendFailed, site, packets, bytes);
+    }
+
+    /// Payloads have waited this long for a client over TCP or TLS to take them.
+    #[inline]
+    pub fn waited(&self, waits: &Waits) {
+        for (tally, count) in self.queue_waits.iter().zip(waits.counts) {
+            if count > 0 {
+                tally.add(u64::from(count));
+            }
+        }
+        if waits.nanos > 0 {
+            self.queue_wait_nanos.add(waits.nanos);
+        }
+    }
+
+    /// What a server has proved and refused between two looks at its tallies.
+    pub fn tallied(&self, before: &Tallies, now: &Tallies) {
+        let count = |tallies: &[Tally], before: &[u64], now: &[u64]| {
+            for ((tally, before), now) in tallies.iter().zip(before).zip(now) {
+                tally.add(now.saturating_sub(*before));
+            }
+        };
+        count(
+            &self.authentications,
+            &before.authentications,
+            &now.authentications,
+        );
+        count(&self.refusals, &before.refusals, &now.refusals);
+    }
+
+    /// A user's allocation began.
+    pub fn created(&self, transport: Transport) {
+        self.allocations.add(1);
+        self.by_transport[transport.index()].add(1);
+        self.created[transport.index()].add(1);
+    }
+
+    /// A user's allocation ended.
+    pub fn ended(&self, transport: Transport, cause: EndCause) {
+        for gauge in [&self.allocations, &self.by_transport[transport.index()]] {
+            gauge.set(gauge.read().saturating_sub(1));
+        }
+        self.ended[cause.index()].add(1);
     }
 
     /// An answer leaves: `method` is the STUN method, `code` its error code or 0 for success.
@@ -277,102 +280,5 @@ impl Counters {
             .position(|(number, _)| *number == code)
             .unwrap_or(OUTCOMES.len() - 1);
         self.responses[method][outcome].add(1);
-    }
-}
-
-/// The sum over all workers, as of a moment ago.
-#[derive(Clone, Debug)]
-pub struct Totals {
-    workers: Vec<Arc<Counters>>,
-}
-
-impl Totals {
-    /// Adds up these workers whenever it is asked.
-    pub const fn new(workers: Vec<Arc<Counters>>) -> Self {
-        Self { workers }
-    }
-
-    /// The counters of each worker.
-    pub fn workers(&self) -> &[Arc<Counters>] {
-        &self.workers
-    }
-
-    /// The sum of one plain counter, such as `|counters| &counters.allocations`.
-    pub fn sum(&self, which: impl Fn(&Counters) -> &Tally) -> u64 {
-        self.workers
-            .iter()
-            .map(|counters| which(counters).read())
-            .sum()
-    }
-
-    /// Live allocations.
-    pub fn allocations(&self) -> u64 {
-        self.sum(|counters| &counters.allocations)
-    }
-
-    /// Payloads passed on with these labels.
-    pub fn packets(&self, flow: Flow) -> u64 {
-        self.sum(|counters| &counters.packets[flow.index()])
-    }
-
-    /// Payload bytes passed on with these labels.
-    pub fn bytes(&self, flow: Flow) -> u64 {
-        self.sum(|counters| &counters.bytes[flow.index()])
-    }
-
-    /// Packets dropped for this reason.
-    pub fn dropped(&self, reason: DropReason) -> u64 {
-        self.sum(|counters| &counters.dropped[reason.index()])
-    }
-
-    /// Datagrams that the kernel did not take.
-    pub fn send_failures(&self, class: SendFailure) -> u64 {
-        self.sum(|counters| &counters.send_failures[class.index()])
-    }
-
-    /// Client connections that ended for this reason.
-    pub fn closed(&self, reason: CloseReason) -> u64 {
-        self.sum(|counters| &counters.closed[reason.index()])
-    }
-
-    /// Answers by position in [`METHODS`] and [`OUTCOMES`].
-    pub fn responses(&self, method: usize, outcome: usize) -> u64 {
-        self.sum(|counters| &counters.responses[method][outcome])
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn every_combination_of_labels_has_its_own_counter() {
-        let mut seen: Vec<usize> = Flow::all().map(Flow::index).collect();
-        seen.sort_unstable();
-        assert_eq!(seen, (0..Flow::COUNT).collect::<Vec<_>>());
-    }
-
-    #[test]
-    fn totals_add_the_workers_up() {
-        let workers = [Arc::new(Counters::default()), Arc::new(Counters::default())];
-        let flow = Flow {
-            direction: Direction::ToPeer,
-            transport: Transport::Tls,
-            family: Family::V6,
-            path: Path::Socket,
-        };
-        workers[0].forwarded(flow, 100);
-        workers[1].forwarded(flow, 20);
-        workers[1].responded(0x003, 508);
-        workers[1].responded(0x003, 599);
-        workers[1].responded(0x0fff, 400);
-        let totals = Totals::new(workers.to_vec());
-        assert_eq!((totals.packets(flow), totals.bytes(flow)), (2, 120));
-        assert_eq!(totals.responses(1, 17), 1);
-        assert_eq!(
-            totals.responses(1, OUTCOMES.len() - 1),
-            1,
-            "an unlisted code is counted as other"
-        );
     }
 }

@@ -47,7 +47,7 @@ use crate::pseudonyms::NoRandom;
 use crate::readiness::SharedReadiness;
 use crate::relayed::{self, RelayedAddresses, RelayedError};
 use crate::supervisor::{Supervisor, Watch};
-use crate::worker::{Inbox, Message, Outbox, Worker};
+use crate::worker::{Inbox, Message, Outbox, SelfCheckSources, Worker};
 
 use bind::{AdminSocket, Granted, SocketFile, Sockets};
 use inherited::Inherited;
@@ -240,6 +240,7 @@ impl Relay {
             events: &events,
             drain: drain.at_start(),
             clock,
+            self_check_sources: SelfCheckSources::default(),
         };
         let prepared = build::workers(&shared)?.prepare(slices, udp, inboxes)?;
         let front = build::front(&config, clock)?;

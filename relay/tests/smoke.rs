@@ -337,7 +337,9 @@ fn metrics_have_a_constant_number_of_series() {
     let (after, text) = series();
     assert_eq!(before, after);
     assert!(text.contains("taciturn_relay_allocations 1\n"));
-    assert!(text.contains(r#"taciturn_relay_dropped_packets_total{reason="unbound_channel"} 1"#));
+    assert!(text.contains(
+        r#"taciturn_relay_dropped_packets_total{reason="unbound_channel",direction="to_peer",transport="udp",family="ipv4"} 1"#
+    ));
     assert!(text.contains(r#"taciturn_relay_responses_total{method="allocate",code="401"} 1"#));
 }
 

@@ -312,7 +312,7 @@ impl Running {
 
     pub(crate) fn dropped(&self, reason: &str) -> u64 {
         self.metric(&format!(
-            "taciturn_relay_dropped_packets_total{{reason=\"{reason}\"}}"
+            "taciturn_relay_dropped_packets_total{{reason=\"{reason}\","
         ))
     }
 

@@ -134,6 +134,19 @@ pub enum EndCause {
 }
 
 impl EndCause {
+    /// Every cause, in the order of [`EndCause::index`].
+    pub const ALL: [Self; 4] = [
+        Self::Client,
+        Self::Expired,
+        Self::Disconnected,
+        Self::Operator,
+    ];
+
+    /// Position in [`EndCause::ALL`].
+    pub const fn index(self) -> usize {
+        self as usize
+    }
+
     /// The word used in metric labels and logs.
     pub const fn as_str(self) -> &'static str {
         match self {

@@ -12,7 +12,7 @@ use rustix::process::{Resource, getrlimit};
 use rustix::time::{ClockId, clock_gettime};
 use taciturn_protocol::time::{Instant, UnixTime};
 
-use crate::counters::{Flow, Totals};
+use crate::counters::Totals;
 
 use super::ALLOWANCES;
 
@@ -54,8 +54,8 @@ pub(crate) struct Reading {
 impl Reading {
     /// Adds what the workers have counted.
     pub(crate) fn count(&mut self, totals: &Totals) {
-        self.received = totals.sum(|counters| &counters.received);
-        self.forwarded_bytes = Flow::all().map(|flow| totals.bytes(flow)).sum();
+        self.received = totals.received_datagrams();
+        self.forwarded_bytes = totals.forwarded_bytes();
         self.kernel_drops = totals.sum(|counters| &counters.kernel_drops);
         self.allocations = totals.allocations();
         self.cpu = totals

@@ -62,10 +62,22 @@ impl SendBatch {
     pub fn flush<'s>(
         &mut self,
         received: &ReceiveBatch,
-        mut socket: impl FnMut(Lane) -> Option<&'s UdpSocket>,
+        socket: impl FnMut(Lane) -> Option<&'s UdpSocket>,
     ) -> SendOutcome {
-        let mut outcome = SendOutcome::default();
+        let mut total = SendOutcome::default();
+        self.flush_lanes(received, socket, |_, outcome| total.add(outcome));
+        total
+    }
+
+    /// [`SendBatch::flush`], with what became of each lane told to `done`.
+    pub fn flush_lanes<'s>(
+        &mut self,
+        received: &ReceiveBatch,
+        mut socket: impl FnMut(Lane) -> Option<&'s UdpSocket>,
+        mut done: impl FnMut(Lane, &SendOutcome),
+    ) {
         for lane in &self.lanes {
+            let mut outcome = SendOutcome::default();
             match socket(lane.lane) {
                 Some(socket) => {
                     Flush {
@@ -76,11 +88,14 @@ impl SendBatch {
                     }
                     .lane(lane, &mut self.assembly);
                 }
-                None => outcome.fail(SendFailure::Unbound, remaining(&self.queue, lane.first())),
+                None => {
+                    let (datagrams, bytes) = remaining(&self.queue, lane.first());
+                    outcome.fail(SendFailure::Unbound, datagrams, bytes);
+                }
             }
+            done(lane.lane, &outcome);
         }
         self.clear();
-        outcome
     }
 }
 
@@ -168,8 +183,8 @@ impl Flush<'_> {
             cursor = self.assemble(cursor, assembly);
             assembly.seal(self.queue);
             if self.send(assembly).is_err() {
-                self.outcome
-                    .fail(SendFailure::WouldBlock, remaining(self.queue, cursor));
+                let (datagrams, bytes) = remaining(self.queue, cursor);
+                self.outcome.fail(SendFailure::WouldBlock, datagrams, bytes);
                 return;
             }
         }
@@ -179,7 +194,7 @@ impl Flush<'_> {
     #[cold]
     fn whole(&mut self, transmit: &Transmit) {
         let Some(parts) = self.queue.parts(transmit, self.received) else {
-            return self.outcome.fail(SendFailure::Stale, 1);
+            return self.outcome.fail(SendFailure::Stale, 1, transmit.len());
         };
         self.outcome.calls += 1;
         match self
@@ -190,7 +205,7 @@ impl Flush<'_> {
                 self.outcome.datagrams += 1;
                 self.outcome.bytes += transmit.len() as u64;
             }
-            Err(failure) => self.outcome.fail(failure, 1),
+            Err(failure) => self.outcome.fail(failure, 1, transmit.len()),
         }
     }
 
@@ -201,7 +216,7 @@ impl Flush<'_> {
                 break;
             }
             let Some(parts) = self.queue.parts(transmit, self.received) else {
-                self.outcome.fail(SendFailure::Stale, 1);
+                self.outcome.fail(SendFailure::Stale, 1, transmit.len());
                 cursor = next;
                 continue;
             };
@@ -269,13 +284,11 @@ impl Flush<'_> {
                     at += 1;
                     again = true;
                     if error.raw_os_error() == Some(libc::EAGAIN) {
-                        let rest = assembly
-                            .messages
-                            .iter()
-                            .skip(at)
-                            .map(|message| message.datagrams as u64)
-                            .sum();
-                        self.outcome.fail(SendFailure::WouldBlock, rest);
+                        for message in assembly.messages.iter().skip(at) {
+                            let datagrams = message.datagrams as u64;
+                            self.outcome
+                                .fail(SendFailure::WouldBlock, datagrams, message.bytes);
+                        }
                         return Err(());
                     }
                 }
@@ -307,8 +320,9 @@ impl Flush<'_> {
         if message.datagrams > 1 && self.socket.trains.refused(message.segment, error) {
             return self.one_by_one(message);
         }
+        let datagrams = message.datagrams as u64;
         self.outcome
-            .fail(SendFailure::of(error), message.datagrams as u64);
+            .fail(SendFailure::of(error), datagrams, message.bytes);
     }
 
     #[cold]
@@ -328,7 +342,7 @@ impl Flush<'_> {
                     self.outcome.datagrams += 1;
                     self.outcome.bytes += transmit.len() as u64;
                 }
-                Err(failure) => self.outcome.fail(failure, 1),
+                Err(failure) => self.outcome.fail(failure, 1, transmit.len()),
             }
         }
     }
@@ -375,11 +389,13 @@ pub(super) fn is_pending(error: &io::Error) -> bool {
     )
 }
 
-fn remaining(queue: &Queue, mut cursor: Cursor) -> u64 {
-    let mut count = 0;
-    while let Some((_, next)) = queue.at(cursor) {
-        count += 1;
+/// How many datagrams a chain has from `cursor` on, and how many bytes.
+fn remaining(queue: &Queue, mut cursor: Cursor) -> (u64, usize) {
+    let mut left = (0, 0);
+    while let Some((transmit, next)) = queue.at(cursor) {
+        left.0 += 1;
+        left.1 += transmit.len();
         cursor = next;
     }
-    count
+    left
 }

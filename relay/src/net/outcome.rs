@@ -96,6 +96,7 @@ pub struct SendOutcome {
     /// System calls made.
     pub calls: u64,
     failed: [u64; SendFailure::ALL.len()],
+    failed_bytes: [u64; SendFailure::ALL.len()],
 }
 
 impl SendOutcome {
@@ -104,12 +105,15 @@ impl SendOutcome {
         self.failed[failure.index()]
     }
 
-    /// Every reason for which datagrams were dropped, with how many.
-    pub fn failures(&self) -> impl Iterator<Item = (SendFailure, u64)> + '_ {
+    /// Every reason for which datagrams were dropped, with how many, and how many bytes they had.
+    pub fn failures(&self) -> impl Iterator<Item = (SendFailure, u64, u64)> + '_ {
         SendFailure::ALL
             .into_iter()
-            .map(|failure| (failure, self.failed(failure)))
-            .filter(|(_, count)| *count > 0)
+            .map(|failure| {
+                let bytes = self.failed_bytes[failure.index()];
+                (failure, self.failed(failure), bytes)
+            })
+            .filter(|(_, count, _)| *count > 0)
     }
 
     /// Adds the counts of another flush.
@@ -121,10 +125,14 @@ impl SendOutcome {
         for (mine, theirs) in self.failed.iter_mut().zip(other.failed) {
             *mine += theirs;
         }
+        for (mine, theirs) in self.failed_bytes.iter_mut().zip(other.failed_bytes) {
+            *mine += theirs;
+        }
     }
 
-    pub(super) const fn fail(&mut self, failure: SendFailure, datagrams: u64) {
+    pub(super) const fn fail(&mut self, failure: SendFailure, datagrams: u64, bytes: usize) {
         self.failed[failure.index()] += datagrams;
+        self.failed_bytes[failure.index()] += bytes as u64;
     }
 }
 
@@ -175,7 +183,7 @@ mod tests {
             calls: 1,
             ..SendOutcome::default()
         };
-        one.fail(SendFailure::TooLarge, 3);
+        one.fail(SendFailure::TooLarge, 3, 90);
         total.add(&one);
         total.add(&one);
         assert_eq!(
@@ -184,7 +192,7 @@ mod tests {
         );
         assert_eq!(
             total.failures().collect::<Vec<_>>(),
-            [(SendFailure::TooLarge, 6)]
+            [(SendFailure::TooLarge, 6, 180)]
         );
     }
 }

@@ -431,7 +431,7 @@ fn what_cannot_be_sent_is_counted_and_the_rest_is_sent() {
     });
     let failures: BTreeMap<&str, u64> = outcome
         .failures()
-        .map(|(failure, count)| (failure.as_str(), count))
+        .map(|(failure, count, _)| (failure.as_str(), count))
         .collect();
     let expected = [
         ("too_large", 1),
@@ -524,7 +524,7 @@ fn every_send_error_is_a_counted_drop() {
             receive_what_is_there(&to);
         }
         assert_eq!(
-            total.datagrams + total.failures().map(|(_, count)| count).sum::<u64>(),
+            total.datagrams + total.failures().map(|(_, count, _)| count).sum::<u64>(),
             1000,
             "{errno}"
         );

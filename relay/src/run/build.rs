@@ -24,7 +24,7 @@ use crate::net::UdpSocket;
 use crate::quota::SharedQuota;
 use crate::relayed::RelayedAddresses;
 use crate::stream::StreamLimits;
-use crate::worker::{Inbox, Outbox, Owners, Parts, Worker};
+use crate::worker::{Inbox, Outbox, Owners, Parts, SelfCheckSources, Worker};
 
 use super::StartError;
 
@@ -39,6 +39,7 @@ pub(crate) struct Shared<'a> {
     /// The drain that the relay starts with.
     pub(crate) drain: Option<Drain>,
     pub(crate) clock: Clock,
+    pub(crate) self_check_sources: SelfCheckSources,
 }
 
 /// What workers share, made once.
@@ -129,6 +130,7 @@ impl Built<'_> {
                         self.shared.config.channel_numbers,
                     ),
                     clock: self.shared.clock,
+                    self_check_sources: self.shared.self_check_sources.clone(),
                 };
                 Worker::new(parts).map_err(StartError::system(
                     "a worker's sockets cannot be waited for",

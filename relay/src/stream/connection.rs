@@ -15,7 +15,7 @@ use taciturn_protocol::time::Instant;
 use super::queue::{QueueLimits, SendQueue};
 use super::scratch::READ_SIZE;
 use super::socket::{read_plain, read_records, send_records, write_plain, write_records};
-use super::{Batch, CloseReason, DroppedFrames, QueueClass, Queued, Scratch};
+use super::{Batch, CloseReason, DroppedFrames, QueueClass, Queued, Scratch, Waits};
 use crate::listener::{ConnectionSlot, Established};
 
 /// A partial frame's buffer up to this size is kept for the next one, so that a client whose frames straddle reads
@@ -283,8 +283,8 @@ impl Connection {
         }
         self.queue.expire(now, &self.limits.queue());
         let sent = match &mut self.tls {
-            None => write_plain(&self.stream, &mut self.queue),
-            Some(tls) => write_records(&self.stream, tls, &mut self.queue),
+            None => write_plain(now, &self.stream, &mut self.queue),
+            Some(tls) => write_records(now, &self.stream, tls, &mut self.queue),
         }
         .map_err(|_| CloseReason::Reset)?;
         if sent > 0 {
@@ -387,6 +387,11 @@ impl Connection {
     /// The media frames given up since the last call.
     pub fn take_dropped(&mut self) -> DroppedFrames {
         self.queue.take_dropped()
+    }
+
+    /// How long the media frames that went out since the last call had waited; over TLS, until they were encrypted.
+    pub fn take_waits(&mut self) -> Waits {
+        self.queue.take_waits()
     }
 
     /// Ends the connection: one last attempt to send what is queued, then TLS close_notify and FIN. Dropping the

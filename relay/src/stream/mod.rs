@@ -10,6 +10,7 @@ mod connection;
 mod queue;
 mod scratch;
 mod socket;
+mod waits;
 
 #[cfg(test)]
 mod tests;
@@ -18,3 +19,4 @@ pub use close_reason::CloseReason;
 pub use connection::{Connection, Patience, StreamLimits};
 pub use queue::{DroppedFrames, QueueClass, Queued};
 pub use scratch::{Batch, Scratch};
+pub use waits::Waits;

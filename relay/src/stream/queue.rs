@@ -18,6 +18,8 @@ use taciturn_protocol::address::ChannelRange;
 use taciturn_protocol::time::Instant;
 use taciturn_protocol::wire::FirstByte;
 
+use super::Waits;
+
 /// Whether a frame may be given up.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum QueueClass {
@@ -89,6 +91,7 @@ pub(super) struct SendQueue {
     media_bytes: usize,
     control_bytes: usize,
     dropped: DroppedFrames,
+    waits: Waits,
 }
 
 impl SendQueue {
@@ -176,9 +179,9 @@ impl SendQueue {
     }
 
     /// Notes that the first `count` bytes have gone out.
-    pub(super) fn consume(&mut self, mut count: usize) {
+    pub(super) fn consume(&mut self, now: Instant, mut count: usize) {
         if count == self.bytes.len() - self.head {
-            return self.clear();
+            return self.clear(now);
         }
         self.head += count;
         while let Some(first) = self.entries.front_mut() {
@@ -193,13 +196,21 @@ impl SendQueue {
                 self.begun |= gone > 0;
                 break;
             }
+            if first.class == QueueClass::Media {
+                self.waits.left_after(now.saturating_since(first.queued_at));
+            }
             self.entries.pop_front();
             self.begun = false;
         }
     }
 
     /// Everything has gone out.
-    fn clear(&mut self) {
+    fn clear(&mut self, now: Instant) {
+        for entry in &self.entries {
+            if entry.class == QueueClass::Media {
+                self.waits.left_after(now.saturating_since(entry.queued_at));
+            }
+        }
         self.bytes.clear();
         self.head = 0;
         self.entries.clear();
@@ -242,6 +253,11 @@ impl SendQueue {
     /// The frames dropped since the last call.
     pub(super) fn take_dropped(&mut self) -> DroppedFrames {
         std::mem::take(&mut self.dropped)
+    }
+
+    /// How long the media frames that went out since the last call had waited.
+    pub(super) fn take_waits(&mut self) -> Waits {
+        std::mem::take(&mut self.waits)
     }
 
     /// Drops the oldest media until `len` more bytes fit. It drops an eighth of the queue beyond the need: what stands

@@ -7,6 +7,7 @@ use std::io::{self, Read, Write};
 use std::net::TcpStream;
 
 use rustls::ServerConnection;
+use taciturn_protocol::time::Instant;
 
 use super::CloseReason;
 use super::queue::SendQueue;
@@ -87,14 +88,18 @@ fn take_plaintext(
 }
 
 /// Writes until the queue is empty or the kernel takes no more. Returns the bytes sent.
-pub(super) fn write_plain(mut stream: &TcpStream, queue: &mut SendQueue) -> io::Result<usize> {
+pub(super) fn write_plain(
+    now: Instant,
+    mut stream: &TcpStream,
+    queue: &mut SendQueue,
+) -> io::Result<usize> {
     let mut sent = 0;
     while !queue.is_empty() {
         let pending = queue.pending();
         match stream.write(pending) {
             Ok(count) => {
                 let all = count == pending.len();
-                queue.consume(count);
+                queue.consume(now, count);
                 sent += count;
                 if !all {
                     break;
@@ -111,6 +116,7 @@ pub(super) fn write_plain(mut stream: &TcpStream, queue: &mut SendQueue) -> io::
 /// The same through TLS: whole frames are encrypted only once the kernel has taken all records before, so that what
 /// waits stays plain and can still be dropped.
 pub(super) fn write_records(
+    now: Instant,
     stream: &TcpStream,
     tls: &mut ServerConnection,
     queue: &mut SendQueue,
@@ -123,7 +129,7 @@ pub(super) fn write_records(
         }
         let run = queue.whole_frames(TLS_RUN);
         tls.writer().write_all(&queue.pending()[..run])?;
-        queue.consume(run);
+        queue.consume(now, run);
     }
 }
 

@@ -12,7 +12,7 @@ use taciturn_protocol::forward::{RelayedId, Route, Traffic};
 use taciturn_protocol::server::{BindError, Effect, Event, IcmpError, RelayedPort, Verdict};
 use taciturn_protocol::time::Now;
 
-use crate::counters::reply_outcome;
+use crate::counters::{DropSite, reply_outcome};
 use crate::net::{Destination, Interest, UdpOptions, UdpSocket};
 use crate::stream::QueueClass;
 
@@ -26,22 +26,50 @@ const ERRORS_PER_ROUND: usize = 16;
 impl Switch {
     /// A STUN message from a client.
     pub(super) fn control(&mut self, now: Now, from: FiveTuple, message: &[u8]) {
+        let synthetic = self.self_check_sources.contains(&from.client.0);
         match self
             .server
             .handle_message(now, from, message, &mut self.reply)
         {
             Verdict::Reply => self.answer(now, &from),
             Verdict::Wait => {}
-            Verdict::Drop(reason) => self.counters.dropped(reason),
+            Verdict::Drop(_) if synthetic => {}
+            Verdict::Drop(reason) => {
+                let site = DropSite::from_client(&from);
+                self.counters.dropped(reason, site, message.len());
+            }
         }
         self.carry_out(now);
+        self.tally(synthetic);
+    }
+
+    /// Counts what the server has proved and refused since the last count, unless the self-check has caused it.
+    pub(super) fn tally(&mut self, synthetic: bool) {
+        let tallies = *self.server.tallies();
+        if tallies != self.tallied {
+            if !synthetic {
+                self.counters.tallied(&self.tallied, &tallies);
+            }
+            self.tallied = tallies;
+        }
+    }
+
+    /// Shows how many connections there are.
+    pub(super) fn count_connections(&self) {
+        let counters = &self.counters;
+        counters.connections.set(self.streams.len() as u64);
+        counters
+            .synthetic_connections
+            .set(self.streams.synthetic() as u64);
     }
 
     /// Sends the reply that the server has written: on the 5-tuple of its request, from the address that it was sent to
     /// (S-15, S-42).
     pub(super) fn answer(&mut self, now: Now, to: &FiveTuple) {
         let bytes = self.reply.as_bytes();
-        if let Some((method, code)) = reply_outcome(bytes) {
+        if self.reply.is_synthetic() || self.self_check_sources.contains(&to.client.0) {
+            self.counters.synthetic_responses.add(1);
+        } else if let Some((method, code)) = reply_outcome(bytes) {
             self.counters.responded(method, code);
         }
         if to.transport.is_stream() {
@@ -49,7 +77,8 @@ impl Switch {
                 .streams
                 .queue(now.instant, to, QueueClass::Control, &[bytes])
             {
-                self.counters.dropped(reason);
+                let site = DropSite::to_client(to);
+                self.counters.dropped(reason, site, bytes.len());
             }
             return;
         }
@@ -136,25 +165,36 @@ impl Switch {
         self.routes.limit_bandwidth(bandwidth);
         self.streams.limit(streams);
         self.carry_out(now);
+        let counters = &self.counters;
+        counters.revoked_permissions.add(revoked.permissions as u64);
+        counters.revoked_channels.add(revoked.channels as u64);
         self.events.revoked(self.worker, revoked);
     }
 
     fn record(&self, event: &Event) {
-        let allocations = self.counters.allocations.read();
+        let counters = &self.counters;
         let traffic = match event {
             // The relay's own self-check is nobody's call.
             Event::AllocationCreated {
                 synthetic: true, ..
-            }
-            | Event::AllocationEnded {
+            } => return counters.synthetic_allocations.add(1),
+            Event::AllocationEnded {
                 synthetic: true, ..
-            } => return,
-            Event::AllocationCreated { .. } => {
-                self.counters.allocations.set(allocations + 1);
+            } => {
+                let gauge = &counters.synthetic_allocations;
+                return gauge.set(gauge.read().saturating_sub(1));
+            }
+            Event::AllocationCreated { client, .. } => {
+                counters.created(client.transport);
                 Traffic::default()
             }
-            Event::AllocationEnded { allocation, .. } => {
-                self.counters.allocations.set(allocations.saturating_sub(1));
+            Event::AllocationEnded {
+                allocation,
+                client,
+                cause,
+                ..
+            } => {
+                counters.ended(client.transport, *cause);
                 self.routes.traffic(*allocation).unwrap_or_default()
             }
         };
@@ -198,10 +238,9 @@ impl Switch {
         };
         // The socket lives until the end of the round; it must not be read for an allocation that is gone.
         let _ = self.epoll.delete(&entry.socket);
-        self.counters
-            .kernel_drops
-            .add(entry.socket.kernel_drops().unwrap_or(0));
         self.owners.clear(entry.socket.local_addr(), self.worker);
+        let drops = self.sockets.new_kernel_drops(slot);
+        self.counters.kernel_drops.add(drops);
     }
 
     fn add_route(&mut self, route: &Route) {
@@ -213,7 +252,7 @@ impl Switch {
             ..
         } = route
         {
-            self.sockets.advertise(*relayed, advertised.0);
+            self.sockets.advertise(*relayed, client, advertised.0);
             self.streams.hold(client);
         }
     }

@@ -10,7 +10,10 @@
 use std::net::SocketAddr;
 use std::sync::mpsc::{self, Receiver, SyncSender};
 
-use taciturn_protocol::address::Transport;
+use taciturn_protocol::address::{Family, Transport};
+use taciturn_protocol::forward::DropReason;
+
+use crate::counters::{Counters, Direction, DropSite};
 
 use super::inbox::Outbox;
 
@@ -43,6 +46,21 @@ pub(super) struct Item {
     pub(super) traffic_class: u8,
     start: usize,
     len: usize,
+}
+
+impl Item {
+    /// Where it is dropped when it goes no further.
+    pub(super) const fn drop_site(&self) -> DropSite {
+        drop_site(self.from.transport, &self.to)
+    }
+}
+
+const fn drop_site(transport: Transport, to: &SocketAddr) -> DropSite {
+    DropSite {
+        direction: Direction::ToPeer,
+        transport: Some(transport),
+        family: Family::of(to),
+    }
 }
 
 /// Payloads of one round for one worker.
@@ -109,9 +127,8 @@ impl Parcels {
         self.outboxes.get(usize::from(worker))
     }
 
-    /// Puts a payload into the parcel for `worker`. Returns how many payloads were dropped for it, this one or an
-    /// earlier parcel full, because the other worker does not keep up.
-    #[must_use]
+    /// Puts a payload into the parcel for `worker`. When the other worker does not keep up, this one or an earlier parcel
+    /// full is dropped and counted.
     pub(super) fn put(
         &mut self,
         worker: u8,
@@ -119,18 +136,19 @@ impl Parcels {
         from: Sender,
         traffic_class: u8,
         payload: &[u8],
-    ) -> u64 {
+        counters: &Counters,
+    ) {
         let worker = usize::from(worker);
-        let mut dropped = 0;
         if matches!(self.filling.get(worker), Some(Some(parcel)) if parcel.is_full()) {
-            dropped += self.send_to(worker);
+            self.send_to(worker, counters);
         }
         if matches!(self.filling.get(worker), Some(None)) {
             let parcel = self.empty();
             self.filling[worker] = parcel;
         }
         let Some(Some(parcel)) = self.filling.get_mut(worker) else {
-            return dropped + 1;
+            let site = drop_site(from.transport, &to);
+            return counters.dropped(DropReason::HandoverFull, site, payload.len());
         };
         let start = parcel.bytes.len();
         parcel.bytes.extend_from_slice(payload);
@@ -141,29 +159,28 @@ impl Parcels {
             start,
             len: payload.len(),
         });
-        dropped
     }
 
-    /// Sends what has been filled. Returns how many payloads found the other worker's inbox full.
-    #[must_use]
-    pub(super) fn send(&mut self) -> u64 {
-        (0..self.filling.len())
-            .map(|worker| self.send_to(worker))
-            .sum()
+    /// Sends what has been filled. Payloads that find the other worker's inbox full are dropped and counted.
+    pub(super) fn send(&mut self, counters: &Counters) {
+        for worker in 0..self.filling.len() {
+            self.send_to(worker, counters);
+        }
     }
 
-    fn send_to(&mut self, worker: usize) -> u64 {
+    fn send_to(&mut self, worker: usize, counters: &Counters) {
         let (Some(outbox), Some(slot)) = (self.outboxes.get(worker), self.filling.get_mut(worker))
         else {
-            return 0;
+            return;
         };
-        let Some(parcel) = slot.take() else { return 0 };
+        let Some(parcel) = slot.take() else { return };
         let Err(parcel) = outbox.send_parcel(parcel) else {
-            return 0;
+            return;
         };
-        let dropped = parcel.len() as u64;
+        for item in &parcel.items {
+            counters.dropped(DropReason::HandoverFull, item.drop_site(), item.len);
+        }
         parcel.give_back();
-        dropped
     }
 
     fn empty(&mut self) -> Option<Parcel> {

@@ -17,8 +17,10 @@ mod handover;
 mod inbox;
 mod owners;
 mod reading;
+mod self_check_sources;
 mod sockets;
 mod streams;
+mod sweep;
 mod switch;
 #[cfg(test)]
 mod tests;
@@ -29,7 +31,7 @@ use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use taciturn_protocol::forward::RouteTable;
-use taciturn_protocol::server::{Alternate, Drain, Reply, Server};
+use taciturn_protocol::server::{Reply, Server, Tallies};
 use taciturn_protocol::time::{Instant, Now};
 
 use crate::clock::Clock;
@@ -44,11 +46,13 @@ use handover::Parcels;
 use reading::Turns;
 use sockets::{Sockets, UdpListener};
 use streams::Streams;
+use sweep::Sweeping;
 use switch::Switch;
 
 pub use handover::Parcel;
 pub use inbox::{AllocationReport, Inbox, Message, Outbox, Report, Seat, Terms, ask};
 pub use owners::Owners;
+pub use self_check_sources::{SelfCheckSource, SelfCheckSources};
 
 /// Control messages taken in a round.
 const MESSAGES_PER_ROUND: usize = 64;
@@ -56,7 +60,7 @@ const MESSAGES_PER_ROUND: usize = 64;
 const PARCELS_PER_ROUND: usize = 8;
 /// Ready sockets that one wait returns.
 const EVENTS: usize = 512;
-/// Connections' deadlines are looked at this often; they are seconds long.
+/// What nothing announces is looked at this often: connections' deadlines, which are seconds long, and figures.
 const SWEEP: Duration = Duration::from_secs(1);
 
 /// What a worker is made of.
@@ -86,6 +90,8 @@ pub struct Parts {
     pub stream_limits: StreamLimits,
     /// The relay's clock.
     pub clock: Clock,
+    /// From where the relay's own self-check comes.
+    pub self_check_sources: SelfCheckSources,
 }
 
 /// Epoll tokens: what kind of source, and which.
@@ -140,32 +146,10 @@ pub struct Worker {
     clock: Clock,
     now: Now,
     next_sweep: Instant,
-    kernel_drops: Vec<u64>,
+    sweeping: Sweeping,
     rounds: u32,
     first_relayed: Turns,
     first_stream: Turns,
-    refusing: Refusing,
-}
-
-/// Whether new allocations are refused, and where their clients are sent.
-#[derive(Debug, Default)]
-struct Refusing {
-    drain: Option<Drain>,
-    shed: bool,
-    alternates: Arc<[Alternate]>,
-}
-
-impl Refusing {
-    /// The order for the server: the drain's own alternates come before those that are known.
-    fn order(&self) -> Option<Drain> {
-        let mut order = match &self.drain {
-            Some(drain) => drain.clone(),
-            None if self.shed => Drain::default(),
-            None => return None,
-        };
-        order.alternates.extend(self.alternates.iter().cloned());
-        Some(order)
-    }
 }
 
 /// What one wait has found, by kind, so that kinds can be worked off in order.
@@ -189,7 +173,7 @@ impl Worker {
         for (index, listener) in listeners.iter().enumerate() {
             epoll.add(&listener.socket, token::listener(index), Interest::Read)?;
         }
-        let kernel_drops = vec![0; listeners.len()];
+        let sweeping = Sweeping::new(listeners.len());
         let switch = Switch {
             worker: parts.worker,
             routes: parts.routes,
@@ -205,6 +189,8 @@ impl Worker {
             events: parts.events,
             dscp: parts.dscp,
             next_indication: 0,
+            tallied: Tallies::default(),
+            self_check_sources: parts.self_check_sources,
         };
         Ok(Self {
             switch,
@@ -216,11 +202,10 @@ impl Worker {
             clock: parts.clock,
             now: parts.clock.now(),
             next_sweep: Instant::ZERO,
-            kernel_drops,
+            sweeping,
             rounds: 0,
             first_relayed: Turns::default(),
             first_stream: Turns::default(),
-            refusing: Refusing::default(),
         })
     }
 
@@ -328,14 +313,14 @@ impl Worker {
     }
 
     fn close_stream(&mut self, now: Now, slot: usize, reason: CloseReason) {
-        let Some(connection) = self.switch.streams.remove(slot, &self.switch.epoll) else {
+        let Some((connection, synthetic)) = self.switch.streams.remove(slot, &self.switch.epoll)
+        else {
             return;
         };
-        self.switch.counters.closed(reason);
-        self.switch
-            .counters
-            .connections
-            .set(self.switch.streams.len() as u64);
+        if !synthetic {
+            self.switch.counters.closed(reason);
+        }
+        self.switch.count_connections();
         let from = connection.five_tuple();
         connection.close(now.instant);
         self.switch.server.connection_closed(now, from);
@@ -353,13 +338,15 @@ impl Worker {
             streams,
             epoll,
             counters,
+            self_check_sources,
             ..
         } = &mut self.switch;
+        let synthetic = self_check_sources.contains(&client.client.0);
         // Out of memory or descriptors for epoll: the client sees its connection closed and may try again.
-        let Ok(slot) = streams.insert(connection, seat, epoll, token::stream) else {
+        let Ok(slot) = streams.insert(connection, synthetic, seat, epoll, token::stream) else {
             return counters.closed(CloseReason::Reset);
         };
-        counters.connections.set(streams.len() as u64);
+        self.switch.count_connections();
         // The first frames may have come with the connection; epoll would not tell.
         if let Err(reason) = self.read_stream(now, slot) {
             self.close_stream(now, slot, reason);
@@ -397,6 +384,7 @@ impl Worker {
         Flow::GoOn
     }
 
+    /// Carries a message out. Whoever asked for an answer may have given up by now.
     fn take(&mut self, now: Now, message: Message) -> Flow {
         match message {
             Message::Adopt(established, seat) => self.adopt(now, *established, seat),
@@ -415,25 +403,15 @@ impl Worker {
                 self.switch.server.port_returned(now, port);
                 self.switch.carry_out(now);
             }
-            Message::Drain(drain) => {
-                self.refusing.drain = drain;
-                self.switch.server.drain(self.refusing.order());
-            }
+            Message::Drain(drain) => self.switch.server.drain(drain),
             Message::Replace(terms) => {
                 self.switch.work_by(now, Arc::unwrap_or_clone(terms));
             }
-            Message::Shed(shed) => {
-                self.refusing.shed = shed;
-                self.switch.server.drain(self.refusing.order());
-            }
-            Message::Alternates(alternates) => {
-                self.refusing.alternates = alternates;
-                self.switch.server.drain(self.refusing.order());
-            }
+            Message::Shed(shed) => self.switch.server.shed(shed),
+            Message::Alternates(alternates) => self.switch.server.alternates(alternates.to_vec()),
             Message::End(allocation, serial, answer) => {
                 let ended = self.switch.server.end(now, allocation, serial);
                 self.switch.carry_out(now);
-                // Whoever asked may have given up by now.
                 let _ = answer.send(ended);
             }
             Message::Load(answer) => {
@@ -482,38 +460,7 @@ impl Worker {
         }
         if self.next_sweep <= now.instant {
             self.next_sweep = now.instant + SWEEP;
-            self.sweep_streams(now);
-            self.count_kernel_drops();
-        }
-    }
-
-    fn sweep_streams(&mut self, now: Now) {
-        let mut due = Vec::new();
-        self.switch.streams.expired(now.instant, &mut due);
-        for slot in due {
-            let Some(connection) = self.switch.streams.get_mut(slot) else {
-                continue;
-            };
-            if let Err(reason) = connection.handle_timeout(now.instant) {
-                self.close_stream(now, slot, reason);
-            }
-        }
-    }
-
-    fn count_kernel_drops(&mut self) {
-        for (listener, seen) in self
-            .switch
-            .sockets
-            .listeners()
-            .iter()
-            .zip(&mut self.kernel_drops)
-        {
-            let drops = listener.socket.kernel_drops().unwrap_or(*seen);
-            self.switch
-                .counters
-                .kernel_drops
-                .add(drops.saturating_sub(*seen));
-            *seen = drops;
+            self.sweep(now);
         }
     }
 }

@@ -8,9 +8,11 @@
 
 use std::ops::Range;
 
+use taciturn_protocol::address::Transport;
 use taciturn_protocol::forward::RelayedId;
 use taciturn_protocol::time::Now;
 
+use crate::counters::Leg;
 use crate::stream::CloseReason;
 
 use super::Worker;
@@ -71,10 +73,13 @@ impl Worker {
         let Ok(filled) = listener.socket.receive(&mut self.batch, room) else {
             return;
         };
-        self.switch.counters.read(filled.len());
+        let (count, mut bytes) = (filled.len(), 0);
         for datagram in self.batch.datagrams(filled) {
+            bytes += datagram.bytes.len();
             self.switch.listener_datagram(now, index, &datagram);
         }
+        let leg = Leg::Client(Transport::Udp);
+        self.switch.counters.read(leg, count, bytes);
     }
 
     pub(super) fn read_relayed(&mut self, now: Now) {
@@ -93,11 +98,13 @@ impl Worker {
                 left = left.saturating_sub(1);
                 continue;
             };
-            let mut datagrams = 0;
+            let (count, mut datagrams, mut bytes) = (filled.len(), 0, 0);
             for datagram in self.batch.datagrams(filled) {
+                bytes += datagram.bytes.len();
                 self.switch.relayed_datagram(now, id, &datagram);
                 datagrams += 1;
             }
+            self.switch.counters.read(Leg::Peer, count, bytes);
             left = left.saturating_sub(datagrams.max(1));
         }
         self.first_relayed.ended(None);
@@ -120,7 +127,6 @@ impl Worker {
         if limit == relayed.appetite.limit() || filled.len() < limit {
             relayed.appetite.learn(self.rounds, filled.len());
         }
-        self.switch.counters.read(filled.len());
         Some((relayed.id, filled))
     }
 
@@ -160,16 +166,19 @@ impl Worker {
         };
         let from = connection.five_tuple();
         let mut frames = connection.receive(now.instant, &mut self.scratch)?;
-        let mut count = 0;
+        let (mut count, mut bytes) = (0, 0);
         while let Some((_, frame)) = frames.next_frame()? {
             self.switch.stream_frame(now, &from, frame);
             count += 1;
+            bytes += frame.len();
             if self.switch.send.len() >= GATHERED
                 || self.switch.send.copied_bytes() >= GATHERED_BYTES
             {
                 self.switch.flush(&self.batch);
             }
         }
+        let leg = Leg::Client(from.transport);
+        self.switch.counters.read_frames(leg, count, bytes);
         let Some(connection) = self.switch.streams.get_mut(slot) else {
             return Ok(count);
         };

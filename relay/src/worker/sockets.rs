@@ -5,8 +5,10 @@
 use std::net::{IpAddr, SocketAddr};
 
 use slab::Slab;
+use taciturn_protocol::address::{Family, FiveTuple, Transport};
 use taciturn_protocol::forward::RelayedId;
 
+use crate::counters::{Direction, DropSite};
 use crate::net::{Lane, UdpSocket};
 
 /// Set in the lanes of listeners; the lane of a relayed socket is its slot.
@@ -52,8 +54,22 @@ pub(super) struct Relayed {
     pub(super) id: RelayedId,
     /// The address as peers see it; the bound one until the server has said.
     pub(super) advertised: SocketAddr,
+    /// How the client of its allocation reaches the relay; `None` until one holds it.
+    transport: Option<Transport>,
     /// How much to read of it.
     pub(super) appetite: Appetite,
+    /// What the kernel had dropped on it when it was last looked at.
+    kernel_drops: u64,
+}
+
+impl Relayed {
+    /// How many datagrams the kernel has dropped on it since the last look.
+    pub(super) fn new_kernel_drops(&mut self) -> u64 {
+        let drops = self.socket.kernel_drops().unwrap_or(self.kernel_drops);
+        let new = drops.saturating_sub(self.kernel_drops);
+        self.kernel_drops = drops;
+        new
+    }
 }
 
 /// How many datagrams one socket is asked for at once. Asking a quiet flow for many costs as much as its one packet: the
@@ -156,6 +172,13 @@ impl Sockets {
         self.relayed.get(slot)
     }
 
+    /// What the kernel has dropped on the socket in this slot since it was last looked at.
+    pub(super) fn new_kernel_drops(&mut self, slot: usize) -> u64 {
+        self.relayed
+            .get_mut(slot)
+            .map_or(0, Relayed::new_kernel_drops)
+    }
+
     /// The relayed socket in this slot, for reading: none that is retired, as its name may already be another's, to whom
     /// nothing of what comes late belongs.
     #[inline]
@@ -185,7 +208,9 @@ impl Sockets {
             socket,
             id,
             advertised,
+            transport: None,
             appetite: Appetite::new(),
+            kernel_drops: 0,
         });
         let index = id.0 as usize;
         if self.by_id.len() <= index {
@@ -195,11 +220,58 @@ impl Sockets {
         slot
     }
 
-    /// How peers see this relayed socket.
-    pub(super) fn advertise(&mut self, id: RelayedId, advertised: SocketAddr) {
+    /// This relayed socket is this client's from now on, and peers see it like this.
+    pub(super) fn advertise(&mut self, id: RelayedId, client: &FiveTuple, advertised: SocketAddr) {
         if let Some(relayed) = self.slot_of(id).and_then(|slot| self.relayed.get_mut(slot)) {
+            relayed.transport = Some(client.transport);
             relayed.advertised = advertised;
         }
+    }
+
+    /// Where something is dropped that came from `peer` for this relayed socket.
+    pub(super) fn drop_site(&self, id: RelayedId, peer: &SocketAddr) -> DropSite {
+        DropSite {
+            direction: Direction::ToClient,
+            transport: self.relayed(id).and_then(|(_, relayed)| relayed.transport),
+            family: Family::of(peer),
+        }
+    }
+
+    /// Where something is dropped that was to leave by this lane.
+    pub(super) fn drop_site_of(&self, lane: Lane) -> DropSite {
+        if lane.0 & LISTENER_BIT != 0 {
+            let listener = self.listeners.get((lane.0 & !LISTENER_BIT) as usize);
+            return DropSite {
+                direction: Direction::ToClient,
+                transport: Some(Transport::Udp),
+                family: listener.map_or(Family::V4, |listener| Family::of(&listener.address)),
+            };
+        }
+        let relayed = self.relayed.get(lane.0 as usize);
+        DropSite {
+            direction: Direction::ToPeer,
+            transport: Some(
+                relayed
+                    .and_then(|relayed| relayed.transport)
+                    .unwrap_or(Transport::Udp),
+            ),
+            family: relayed.map_or(Family::V4, |relayed| {
+                Family::of(&relayed.socket.local_addr())
+            }),
+        }
+    }
+
+    /// Looks at `most` relayed sockets, from `from` on, and adds up what the kernel has dropped on them since the last
+    /// look. Returns where to go on, and the sum.
+    pub(super) fn sweep_kernel_drops(&mut self, from: usize, most: usize) -> (usize, u64) {
+        let end = (from + most).min(self.relayed.capacity());
+        let drops = (from..end).map(|slot| self.new_kernel_drops(slot)).sum();
+        let next = if end < self.relayed.capacity() {
+            end
+        } else {
+            0
+        };
+        (next, drops)
     }
 
     /// Forgets the name at once; the socket stays until the end of the round. Returns the slot.

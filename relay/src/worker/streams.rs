@@ -13,7 +13,7 @@ use taciturn_protocol::address::FiveTuple;
 use taciturn_protocol::forward::DropReason;
 use taciturn_protocol::time::Instant;
 
-use crate::counters::Counters;
+use crate::counters::{Counters, DropSite};
 use crate::net::{Epoll, Interest};
 use crate::stream::{CloseReason, Connection, Patience, QueueClass, Queued, StreamLimits};
 
@@ -25,6 +25,8 @@ struct Stream {
     connection: Connection,
     interest: Interest,
     dirty: bool,
+    /// Whether it is the relay's own self-check's.
+    synthetic: bool,
     /// Relayed addresses of its allocation: 0, 1, or 2 of a dual allocation.
     relayed: u8,
     _seat: Seat,
@@ -39,6 +41,7 @@ pub(super) struct Streams {
     last: Option<(FiveTuple, usize)>,
     dirty: Vec<usize>,
     limits: StreamLimits,
+    synthetic: usize,
 }
 
 impl Streams {
@@ -49,6 +52,7 @@ impl Streams {
             last: None,
             dirty: Vec::new(),
             limits,
+            synthetic: 0,
         }
     }
 
@@ -61,14 +65,21 @@ impl Streams {
         self.limits
     }
 
+    /// Users' connections.
     pub(super) fn len(&self) -> usize {
-        self.slots.len()
+        self.slots.len() - self.synthetic
+    }
+
+    /// Connections of the relay's own self-check.
+    pub(super) const fn synthetic(&self) -> usize {
+        self.synthetic
     }
 
     /// Takes a connection up; `token` makes the epoll token of its slot.
     pub(super) fn insert(
         &mut self,
         connection: Connection,
+        synthetic: bool,
         seat: Seat,
         epoll: &Epoll,
         token: impl FnOnce(usize) -> u64,
@@ -78,10 +89,12 @@ impl Streams {
         epoll.add(&connection, token(slot), Interest::Read)?;
         self.by_client.insert(connection.five_tuple(), slot);
         self.last = None;
+        self.synthetic += usize::from(synthetic);
         entry.insert(Stream {
             connection,
             interest: Interest::Read,
             dirty: false,
+            synthetic,
             relayed: 0,
             _seat: seat,
         });
@@ -135,9 +148,10 @@ impl Streams {
         self.slots.get_mut(slot)
     }
 
-    /// Takes a connection out of all tables.
-    pub(super) fn remove(&mut self, slot: usize, epoll: &Epoll) -> Option<Connection> {
+    /// Takes a connection out of all tables, and says whether it was the relay's own self-check's.
+    pub(super) fn remove(&mut self, slot: usize, epoll: &Epoll) -> Option<(Connection, bool)> {
         let stream = self.slots.try_remove(slot)?;
+        self.synthetic -= usize::from(stream.synthetic);
         let client = stream.connection.five_tuple();
         // The name may stand for another connection by now.
         if self.by_client.get(&client) == Some(&slot) {
@@ -146,7 +160,7 @@ impl Streams {
         self.last = None;
         // Closing the descriptor takes it out as well; this only spares the events until then.
         let _ = epoll.delete(&stream.connection);
-        Some(stream.connection)
+        Some((stream.connection, stream.synthetic))
     }
 
     /// Queues one frame for a client. What the queue drops is counted when it is flushed.
@@ -204,8 +218,14 @@ impl Streams {
         };
         let sent = stream.connection.flush(now);
         let dropped = stream.connection.take_dropped();
-        counters.dropped_many(DropReason::QueueFull, dropped.overflow_frames);
-        counters.dropped_many(DropReason::QueueAge, dropped.aged_frames);
+        counters.waited(&stream.connection.take_waits());
+        if !dropped.is_empty() {
+            let site = DropSite::to_client(&stream.connection.five_tuple());
+            let (frames, bytes) = (dropped.overflow_frames, dropped.overflow_bytes);
+            counters.dropped_many(DropReason::QueueFull, site, frames, bytes);
+            let (frames, bytes) = (dropped.aged_frames, dropped.aged_bytes);
+            counters.dropped_many(DropReason::QueueAge, site, frames, bytes);
+        }
         sent?;
         let interest = if stream.connection.wants_write() {
             Interest::ReadWrite

@@ -13,18 +13,19 @@ use taciturn_protocol::forward::{
     ClientVerdict, Destination as PeerDestination, DropReason, Framing, PeerVerdict, RelayedId,
     RouteTable,
 };
-use taciturn_protocol::server::{Reply, Server};
+use taciturn_protocol::server::{Reply, Server, Tallies};
 use taciturn_protocol::time::Now;
 use taciturn_protocol::wire::{TransactionId, channel_data, indication};
 
 use crate::config::Dscp;
-use crate::counters::{Counters, Direction, Flow, Path};
+use crate::counters::{Counters, Direction, DropSite, Flow, Path};
 use crate::events::EventLog;
 use crate::net::{Datagram, Destination, Epoll, Payload, ReceiveBatch, SendBatch};
 use crate::stream::QueueClass;
 
 use super::handover::{Parcels, Sender};
 use super::owners::Owners;
+use super::self_check_sources::SelfCheckSources;
 use super::sockets::Sockets;
 use super::streams::Streams;
 
@@ -46,6 +47,9 @@ pub(super) struct Switch {
     pub(super) dscp: Dscp,
     /// Transaction ids of Data indications; nobody answers them, so counting is enough (RFC 8489 §6.1).
     pub(super) next_indication: u64,
+    /// What the server had refused and proved when it was last counted.
+    pub(super) tallied: Tallies,
+    pub(super) self_check_sources: SelfCheckSources,
 }
 
 /// A payload on its way.
@@ -56,6 +60,8 @@ struct Carried<'a> {
     received: Option<Payload>,
     /// DSCP and ECN to send it with.
     traffic_class: u8,
+    /// Whether it is the relay's own self-check's.
+    synthetic: bool,
 }
 
 /// The ECN bits of a traffic class (RFC 3168 §5).
@@ -67,9 +73,6 @@ impl Switch {
     /// A datagram on the UDP listener at `index`.
     #[inline]
     pub(super) fn listener_datagram(&mut self, now: Now, index: usize, datagram: &Datagram<'_>) {
-        if datagram.truncated {
-            return self.counters.dropped(DropReason::Truncated);
-        }
         let Some(listener) = self.sockets.listeners().get(index) else {
             return;
         };
@@ -78,6 +81,11 @@ impl Switch {
             client: taciturn_protocol::address::ClientAddr(datagram.from),
             server: listener.server(datagram.to),
         };
+        let len = datagram.bytes.len();
+        if datagram.truncated {
+            let site = DropSite::from_client(&from);
+            return self.counters.dropped(DropReason::Truncated, site, len);
+        }
         match self.routes.from_client(now.instant, &from, datagram.bytes) {
             ClientVerdict::ToPeer {
                 relayed,
@@ -85,7 +93,7 @@ impl Switch {
                 payload,
                 dont_fragment,
                 destination,
-                ..
+                synthetic,
             } => {
                 let (Some(bytes), Some(received)) =
                     (datagram.bytes.get(payload.clone()), datagram.part(payload))
@@ -97,13 +105,17 @@ impl Switch {
                     bytes,
                     received: Some(received),
                     traffic_class,
+                    synthetic,
                 };
                 // RFC 8656 §14: over UDP, DONT-FRAGMENT is honoured from IPv4 to IPv4 and ignored otherwise.
                 let whole = dont_fragment && from.client.0.is_ipv4() && peer.0.is_ipv4();
                 self.send_to_peer(now, &from, relayed, peer, carried, destination, whole);
             }
             ClientVerdict::Control => self.control(now, from, datagram.bytes),
-            ClientVerdict::Drop(reason) => self.counters.dropped(reason),
+            ClientVerdict::Drop(reason) => {
+                let site = DropSite::from_client(&from);
+                self.counters.dropped(reason, site, len);
+            }
         }
     }
 
@@ -117,7 +129,7 @@ impl Switch {
                 payload,
                 dont_fragment,
                 destination,
-                ..
+                synthetic,
             } => {
                 let Some(bytes) = frame.get(payload) else {
                     return;
@@ -127,6 +139,7 @@ impl Switch {
                     bytes,
                     received: None,
                     traffic_class: self.marking(0),
+                    synthetic,
                 };
                 self.send_to_peer(
                     now,
@@ -139,7 +152,10 @@ impl Switch {
                 );
             }
             ClientVerdict::Control => self.control(now, *from, frame),
-            ClientVerdict::Drop(reason) => self.counters.dropped(reason),
+            ClientVerdict::Drop(reason) => {
+                let site = DropSite::from_client(from);
+                self.counters.dropped(reason, site, frame.len());
+            }
         }
     }
 
@@ -151,26 +167,31 @@ impl Switch {
         relayed: RelayedId,
         datagram: &Datagram<'_>,
     ) {
-        if datagram.truncated {
-            return self.counters.dropped(DropReason::Truncated);
-        }
         let peer = PeerAddr(datagram.from);
-        match self
-            .routes
-            .from_peer(now.instant, relayed, peer, datagram.bytes.len())
-        {
+        let len = datagram.bytes.len();
+        if datagram.truncated {
+            let site = self.sockets.drop_site(relayed, &peer.0);
+            return self.counters.dropped(DropReason::Truncated, site, len);
+        }
+        match self.routes.from_peer(now.instant, relayed, peer, len) {
             PeerVerdict::ToClient {
-                client, framing, ..
+                client,
+                framing,
+                synthetic,
             } => {
                 let traffic_class = self.marking(datagram.traffic_class);
                 let carried = Carried {
                     bytes: datagram.bytes,
                     received: Some(datagram.payload()),
                     traffic_class,
+                    synthetic,
                 };
                 self.send_to_client(now, &client, framing, peer, carried, Path::Socket);
             }
-            PeerVerdict::Drop(reason) => self.counters.dropped(reason),
+            PeerVerdict::Drop(reason) => {
+                let site = self.sockets.drop_site(relayed, &peer.0);
+                self.counters.dropped(reason, site, len);
+            }
         }
     }
 
@@ -213,7 +234,7 @@ impl Switch {
             family: Family::of(&peer.0),
             path: Path::Socket,
         };
-        self.counters.forwarded(flow, carried.bytes.len());
+        self.count_forwarded(flow, &carried);
         match carried.received {
             _ if dont_fragment => self.send.push_dont_fragment(lane, &to, carried.bytes),
             Some(payload) => self.send.push(lane, &to, &[], payload, 0),
@@ -238,12 +259,13 @@ impl Switch {
             path,
         };
         let len = carried.bytes.len();
+        let site = DropSite::to_client(client);
         let mut indication = [0; indication::DATA_HEADER_MAX];
         let mut channel = [0; 4];
         let (header, padding): (&[u8], u8) = match framing {
             Framing::Channel(number) => {
                 let Ok(len) = u16::try_from(len) else {
-                    return self.counters.dropped(DropReason::TooLarge);
+                    return self.counters.dropped(DropReason::TooLarge, site, len);
                 };
                 channel_data::write_header(&mut channel, number.value(), len);
                 (&channel, 0)
@@ -253,7 +275,7 @@ impl Switch {
                 let Some((used, padding)) =
                     indication::write_data_header(&mut indication, id, peer.0, len)
                 else {
-                    return self.counters.dropped(DropReason::TooLarge);
+                    return self.counters.dropped(DropReason::TooLarge, site, len);
                 };
                 let start = indication.len().saturating_sub(used);
                 (&indication[start..], u8::try_from(padding).unwrap_or(0))
@@ -269,12 +291,12 @@ impl Switch {
                 .streams
                 .queue(now.instant, client, QueueClass::Media, &parts)
             {
-                Ok(()) => self.counters.forwarded(flow, len),
-                Err(reason) => self.counters.dropped(reason),
+                Ok(()) => self.count_forwarded(flow, &carried),
+                Err(reason) => self.counters.dropped(reason, site, len),
             };
         }
         let Some((lane, listener)) = self.sockets.listener_for(client.server) else {
-            return self.counters.dropped(DropReason::SendFailed);
+            return self.counters.dropped(DropReason::SendFailed, site, len);
         };
         let source = listener.source(client.server);
         let to = Destination {
@@ -290,7 +312,7 @@ impl Switch {
                     .push_copy(lane, &to, &[header, carried.bytes, padding]);
             }
         }
-        self.counters.forwarded(flow, len);
+        self.count_forwarded(flow, &carried);
     }
 
     /// Hands a payload to the allocation that holds `peer`, on this worker or another. False when none does; that is
@@ -319,23 +341,33 @@ impl Switch {
         }
         match self.owners.owner_of(peer.0) {
             Some(owner) if owner != self.worker => {
-                let dropped =
-                    self.parcels
-                        .put(owner, peer.0, sender, carried.traffic_class, carried.bytes);
-                self.counters
-                    .dropped_many(DropReason::HandoverFull, dropped);
+                self.parcels.put(
+                    owner,
+                    peer.0,
+                    sender,
+                    carried.traffic_class,
+                    carried.bytes,
+                    &self.counters,
+                );
                 true
             }
             Some(_) | None => {
                 if !may_leave {
-                    self.counters.dropped(DropReason::NoSuchRelayed);
+                    let site = DropSite {
+                        direction: Direction::ToPeer,
+                        transport: Some(transport),
+                        family: Family::of(&peer.0),
+                    };
+                    let len = carried.bytes.len();
+                    self.counters.dropped(DropReason::NoSuchRelayed, site, len);
                 }
                 false
             }
         }
     }
 
-    /// Judges a payload from another allocation as if it had come through the relayed socket.
+    /// Judges a payload from another allocation as if it had come through the relayed socket. Whether it is the
+    /// self-check's, the receiving allocation says: only those of the self-check permit one another.
     #[inline]
     fn handed_over(
         &mut self,
@@ -357,18 +389,37 @@ impl Switch {
         }
         match verdict {
             PeerVerdict::ToClient {
-                client, framing, ..
+                client,
+                framing,
+                synthetic,
             } => {
+                let carried = Carried {
+                    synthetic,
+                    ..carried
+                };
                 let flow = Flow {
                     direction: Direction::ToPeer,
                     transport: from.transport,
                     family: Family::of(&at.0),
                     path: Path::Handover,
                 };
-                self.counters.forwarded(flow, len);
+                self.count_forwarded(flow, &carried);
                 self.send_to_client(now, &client, framing, peer, carried, Path::Handover);
             }
-            PeerVerdict::Drop(reason) => self.counters.dropped(reason),
+            PeerVerdict::Drop(reason) => {
+                let site = self.sockets.drop_site(to, &at.0);
+                self.counters.dropped(reason, site, len);
+            }
+        }
+    }
+
+    #[inline]
+    fn count_forwarded(&self, flow: Flow, carried: &Carried<'_>) {
+        let len = carried.bytes.len();
+        if carried.synthetic {
+            self.counters.forwarded_synthetic(flow.direction, len);
+        } else {
+            self.counters.forwarded(flow, len);
         }
     }
 
@@ -392,12 +443,16 @@ impl Switch {
     /// A payload that another worker handed over for an address of this one.
     pub(super) fn parcel_item(&mut self, now: Now, item: &super::handover::Item, payload: &[u8]) {
         let Some(to) = self.routes.relayed_at(item.to) else {
-            return self.counters.dropped(DropReason::NoSuchRelayed);
+            let site = item.drop_site();
+            return self
+                .counters
+                .dropped(DropReason::NoSuchRelayed, site, payload.len());
         };
         let carried = Carried {
             bytes: payload,
             received: None,
             traffic_class: item.traffic_class,
+            synthetic: false,
         };
         self.handed_over(now, to, PeerAddr(item.to), item.from, carried);
     }
@@ -405,15 +460,19 @@ impl Switch {
     /// Sends everything gathered for UDP sockets and for other workers.
     pub(super) fn flush(&mut self, batch: &ReceiveBatch) {
         if !self.send.is_empty() {
-            let sockets = &self.sockets;
-            let outcome = self.send.flush(batch, |lane| sockets.lane(lane));
-            for (failure, count) in outcome.failures() {
-                self.counters.send_failed(failure, count);
-            }
+            let (sockets, counters) = (&self.sockets, &self.counters);
+            self.send.flush_lanes(
+                batch,
+                |lane| sockets.lane(lane),
+                |lane, outcome| {
+                    for (failure, packets, bytes) in outcome.failures() {
+                        let site = sockets.drop_site_of(lane);
+                        counters.send_failed(failure, site, packets, bytes);
+                    }
+                },
+            );
         }
-        let dropped = self.parcels.send();
-        self.counters
-            .dropped_many(DropReason::HandoverFull, dropped);
+        self.parcels.send(&self.counters);
     }
 
     // ---- the hot path ends ----

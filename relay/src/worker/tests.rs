@@ -9,9 +9,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use taciturn_protocol::address::Transport;
+use taciturn_protocol::server::Authentication;
 
 use crate::clock::Clock;
-use crate::counters::{Counters, Path, Totals};
+use crate::counters::{Counters, METHODS, OUTCOMES, Path, Totals};
 use crate::events::{EventLog, LevelSwitch};
 use crate::listener::{ConnectionSlot, Established};
 use crate::net::allocations;
@@ -19,7 +20,7 @@ use crate::relayed::{self, RelayedAddresses};
 use crate::run::inherited::Inherited;
 use crate::run::{bind, build};
 
-use super::{Inbox, Outbox, Worker};
+use super::{Inbox, Outbox, SelfCheckSources, Worker};
 use support::{Client, config, peer};
 
 /// Workers that nobody has started.
@@ -27,6 +28,7 @@ struct Bench {
     workers: Vec<Worker>,
     outboxes: Vec<Outbox>,
     totals: Totals,
+    sources: SelfCheckSources,
     udp: SocketAddr,
 }
 
@@ -40,6 +42,7 @@ impl Bench {
         let (inboxes, outboxes): (Vec<Inbox>, Vec<Outbox>) = (0..workers)
             .map(|_| Inbox::new().expect("descriptors"))
             .unzip();
+        let sources = SelfCheckSources::default();
         let own = crate::own_addresses::collect(&addresses, &[]).expect("interfaces");
         let policy = taciturn_protocol::server::PeerPolicy::new(build::peer_rules(&config), own);
         let clock = Clock::start();
@@ -53,6 +56,7 @@ impl Bench {
             events: &Arc::new(events.expect("randomness")),
             drain: None,
             clock,
+            self_check_sources: sources.clone(),
         };
         let built = build::workers(&shared).expect("randomness");
         let workers = built
@@ -63,6 +67,7 @@ impl Bench {
             workers,
             outboxes,
             totals: Totals::new(counters),
+            sources,
             udp,
         }
     }
@@ -292,6 +297,36 @@ fn a_connection_is_waited_for_as_long_as_it_holds_an_allocation() {
         step();
     });
     assert_eq!(unacknowledged(&mut bench), None);
+}
+
+/// Readers of users' figures must not see the relay's own client in them.
+#[test]
+fn what_comes_from_the_self_check_is_counted_apart() {
+    let mut bench = Bench::new(1);
+    let mut own = Client::udp(bench.udp, "alice");
+    let mut user = Client::udp(bench.udp, "bob");
+    let entry = bench.sources.enter(own.local_addr());
+    let ((_own_stream, own_end), (_user_stream, user_end)) = (connection(), connection());
+    let server = ([127, 0, 0, 1], 3478).into();
+    let own_source = ([127, 0, 0, 1], 4001).into();
+    let stream_entry = bench.sources.enter(own_source);
+    bench.adopt(own_end, own_source, server);
+    bench.adopt(user_end, ([127, 0, 0, 1], 4002).into(), server);
+    bench.measure(|step| {
+        own.challenge();
+        user.challenge();
+        step();
+    });
+    let totals = &bench.totals;
+    let answered = METHODS.iter().enumerate().flat_map(|(method, _)| {
+        (0..OUTCOMES.len()).map(move |outcome| totals.responses(method, outcome))
+    });
+    assert_eq!(answered.sum::<u64>(), 1);
+    assert_eq!(totals.authentications(Authentication::Challenged), 1);
+    assert_eq!(totals.sum(|counters| &counters.synthetic_responses), 1);
+    assert_eq!(totals.sum(|counters| &counters.connections), 1);
+    assert_eq!(totals.sum(|counters| &counters.synthetic_connections), 1);
+    drop((entry, stream_entry));
 }
 
 /// One client's flood of tiny frames ends the round's reading; the other is read first in the next.

@@ -291,6 +291,14 @@ impl Client {
         }
     }
 
+    /// Where the relay sees it come from.
+    pub(crate) fn local_addr(&self) -> SocketAddr {
+        match &self.link {
+            Link::Udp(socket) => socket.local_addr().unwrap(),
+            Link::Tcp(stream, _) => stream.local_addr().unwrap(),
+        }
+    }
+
     pub(crate) fn set_timeout(&self, timeout: Duration) {
         match &self.link {
             Link::Udp(socket) => socket.set_read_timeout(Some(timeout)).unwrap(),
