@@ -3,40 +3,73 @@
 //! What it proves is what a call needs: authentication, relayed addresses, permissions, and payloads through both
 //! allocations in both directions. The client is webrtc-rs's, so the relay is not its own judge.
 //!
-//! Not responsible for deciding what to do about a failure, nor for printing.
+//! ```text
+//!   Target, Login --> caller (connect: datagrams | framed, trust, proxy) --> flow --> Report
+//!                        notes: what came back, beside the client        `--> Failure: words and advice
+//! ```
+//!
+//! Not responsible for which paths there are (`paths` knows URIs and names), nor for printing.
 
+mod caller;
+mod connect;
+mod datagrams;
+mod failure;
+mod flow;
 mod framed;
+mod notes;
+pub mod paths;
+mod proxy;
+mod trust;
 
-use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
-use std::sync::Arc;
+use std::fmt;
+use std::net::SocketAddr;
 use std::time::Duration;
 
-use rustls::pki_types::{InvalidDnsNameError, ServerName};
-use rustls::{ClientConfig, RootCertStore};
 use taciturn_protocol::address::Transport;
-use tokio::net::{TcpStream, UdpSocket};
-use tokio::time::timeout;
-use tokio_rustls::TlsConnector;
-use turn::client::{Client, ClientConfig as TurnConfig};
-use webrtc_util::Conn;
+use zeroize::Zeroizing;
 
-use crate::clock::Clock;
-use framed::FramedConn;
+use caller::Caller;
 
-/// Longest wait for any one answer.
-const PATIENCE: Duration = Duration::from_secs(5);
+pub use failure::Failure;
+pub use trust::{Trust, TrustError};
+
+/// The DSCP that payloads over UDP leave with: Expedited Forwarding, as browsers mark audio (RFC 8837 §5).
+pub const DSCP: u8 = 46;
 
 /// What is tried.
 #[derive(Clone, Debug)]
 pub struct Target {
     /// How the client reaches the relay.
     pub transport: Transport,
-    /// The listener.
-    pub server: SocketAddr,
-    /// The name that its certificate must have, for TLS.
+    /// Which way.
+    pub route: Route,
+    /// The name that its certificate must have, for TLS; an IP address is one too.
     pub server_name: String,
-    /// The authorities that may have signed the certificate, for TLS.
-    pub roots: Arc<RootCertStore>,
+    /// Who may have signed the certificate, for TLS.
+    pub trust: Trust,
+}
+
+/// Which way a connection takes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Route {
+    /// Straight to the listener.
+    Direct(SocketAddr),
+    /// Through an HTTP proxy, for TCP and TLS.
+    Proxy {
+        /// The proxy.
+        proxy: SocketAddr,
+        /// What it is asked to connect to: `host:port`.
+        authority: String,
+    },
+}
+
+impl Route {
+    /// The address that packets are sent to.
+    pub const fn first_hop(&self) -> SocketAddr {
+        match self {
+            Self::Direct(address) | Self::Proxy { proxy: address, .. } => *address,
+        }
+    }
 }
 
 /// With which credentials.
@@ -45,227 +78,126 @@ pub struct Login {
     /// The user name.
     pub username: String,
     /// The password.
-    pub password: String,
-    /// The realm that the relay is expected to ask for.
-    pub realm: String,
+    pub password: Zeroizing<String>,
 }
 
-impl std::fmt::Debug for Login {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Login")
-            .field("realm", &self.realm)
-            .finish_non_exhaustive()
+impl fmt::Debug for Login {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Login").finish_non_exhaustive()
     }
 }
 
-/// What was found.
+/// How much is tried.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Effort {
+    /// Payloads in all, both directions together.
+    pub count: u32,
+    /// Bytes of each.
+    pub size: usize,
+    /// Time from one payload to the next.
+    pub pace: Duration,
+    /// Longest wait for any one step.
+    pub patience: Duration,
+}
+
+impl Effort {
+    /// The most payloads.
+    pub const MAX_COUNT: u32 = 1000;
+    /// The shortest and the longest payload in bytes: room for a number, and what passes every path in one piece.
+    pub const SIZES: core::ops::RangeInclusive<usize> = flow::SHORTEST..=1200;
+
+    /// The same within its bounds.
+    fn bounded(self) -> Self {
+        Self {
+            count: self.count.clamp(1, Self::MAX_COUNT),
+            size: self.size.clamp(*Self::SIZES.start(), *Self::SIZES.end()),
+            ..self
+        }
+    }
+}
+
+impl Default for Effort {
+    /// A second of audio: 50 payloads of 200 bytes, 20 ms apart; 5 s of patience.
+    fn default() -> Self {
+        Self {
+            count: 50,
+            size: 200,
+            pace: Duration::from_millis(20),
+            patience: Duration::from_secs(5),
+        }
+    }
+}
+
+/// What was found on a path that works.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Report {
-    /// Payloads sent to the other allocation and awaited back.
+    /// Payloads sent to the other allocation.
     pub sent: u32,
-    /// Payloads that came back whole.
+    /// Payloads that arrived whole.
     pub received: u32,
-    /// Median time there and back: twice through the relay each way. `None` when nothing came back.
-    pub round_trip: Option<Duration>,
+    /// Median time of a payload: from here to the relay, through both allocations, and back here.
+    pub median: Duration,
+    /// The longest of them.
+    pub worst: Duration,
+    /// What became of the DSCP on that way.
+    pub dscp: DscpOutcome,
 }
 
-/// Why a path does not work. The message is for people who run networks.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum ProbeError {
-    /// No connection to the listener.
-    #[error("no connection to the relay")]
-    Connect(#[source] std::io::Error),
-    /// The connection was not made in time.
-    #[error("the relay does not answer: the path is blocked, or nothing listens there")]
-    Silent,
-    /// The name in the target is no name.
-    #[error("not a server name that a certificate could have")]
-    ServerName(#[source] InvalidDnsNameError),
-    /// The TLS handshake failed.
-    #[error(
-        "the TLS handshake failed: the certificate is not trusted, or something in between intercepts TLS"
-    )]
-    Tls(#[source] std::io::Error),
-    /// The relay refused, or the client could not follow it.
-    #[error("the relay refused: {0}")]
-    Turn(String),
-    /// Allocations were granted, but nothing came through.
-    #[error("allocations are granted, but no payload comes through")]
-    NothingRelayed,
+/// What became of the DSCP of payloads.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DscpOutcome {
+    /// It came back as it was sent.
+    Kept,
+    /// It came back as this one.
+    Changed(u8),
+    /// TCP does not show it.
+    NotMeasurable,
 }
 
-/// Tries a path with `count` payloads of `size` bytes (at least 4).
+impl From<Option<Result<(), u8>>> for DscpOutcome {
+    fn from(noted: Option<Result<(), u8>>) -> Self {
+        match noted {
+            Some(Ok(())) => Self::Kept,
+            Some(Err(other)) => Self::Changed(other),
+            None => Self::NotMeasurable,
+        }
+    }
+}
+
+/// Tries a path: two allocations and payloads between them.
 ///
 /// # Errors
 /// The first step that did not work.
-pub async fn check(
-    target: &Target,
-    login: &Login,
-    count: u32,
-    size: usize,
-) -> Result<Report, ProbeError> {
-    let near = Caller::allocate(target, login).await?;
-    let far = match Caller::allocate(target, login).await {
+pub async fn check(target: &Target, login: &Login, effort: Effort) -> Result<Report, Failure> {
+    let effort = effort.bounded();
+    let near = Caller::allocate(target, login, effort.patience).await?;
+    let far = match Caller::allocate(target, login, effort.patience).await {
         Ok(far) => far,
-        Err(error) => {
+        Err(failure) => {
             near.hang_up().await;
-            return Err(error);
+            return Err(failure);
         }
     };
-    let outcome = relay_between(&near, &far, count, size.max(4)).await;
-    near.hang_up().await;
-    far.hang_up().await;
+    let outcome = flow::relay_between(&near, &far, &effort).await;
+    tokio::join!(near.hang_up(), far.hang_up());
     outcome
 }
 
-/// One client with its allocation.
-struct Caller {
-    client: Client,
-    relayed: Box<dyn Conn + Send + Sync>,
-    address: SocketAddr,
-}
-
-impl Caller {
-    async fn allocate(target: &Target, login: &Login) -> Result<Self, ProbeError> {
-        let conn = timeout(PATIENCE, connect(target))
-            .await
-            .map_err(|_| ProbeError::Silent)??;
-        let client = Client::new(TurnConfig {
-            stun_serv_addr: target.server.to_string(),
-            turn_serv_addr: target.server.to_string(),
-            username: login.username.clone(),
-            password: login.password.clone(),
-            realm: login.realm.clone(),
-            software: String::new(),
-            rto_in_ms: 0,
-            conn,
-            vnet: None,
-        })
-        .await
-        .map_err(refused)?;
-        client.listen().await.map_err(refused)?;
-        let relayed = timeout(PATIENCE, client.allocate())
-            .await
-            .map_err(|_| ProbeError::Silent)?
-            .map_err(refused)?;
-        let address = relayed.local_addr().map_err(refused)?;
-        Ok(Self {
-            client,
-            relayed: Box::new(relayed),
-            address,
-        })
+/// Whether the server at the other end lets `login` in and proves that it knows the password: one allocation, given back.
+///
+/// # Errors
+/// Why not.
+pub(crate) async fn prove(
+    target: &Target,
+    login: &Login,
+    patience: Duration,
+) -> Result<(), Failure> {
+    let caller = Caller::allocate(target, login, patience).await?;
+    let sealed = caller.notes.sealed();
+    caller.hang_up().await;
+    if sealed == Some(true) {
+        Ok(())
+    } else {
+        Err(Failure::Unproven)
     }
-
-    /// Gives the allocation back. A relay that is gone has nothing to give back to.
-    async fn hang_up(&self) {
-        let _ = timeout(PATIENCE, self.relayed.close()).await;
-        let _ = timeout(PATIENCE, self.client.close()).await;
-    }
-}
-
-async fn relay_between(
-    near: &Caller,
-    far: &Caller,
-    count: u32,
-    size: usize,
-) -> Result<Report, ProbeError> {
-    // Whoever sends first opens only its own side: this one is lost, and its permission stays.
-    far.relayed
-        .send_to(b"open", near.address)
-        .await
-        .map_err(refused)?;
-    let clock = Clock::start();
-    let mut times = Vec::new();
-    for number in 0..count {
-        let mut payload = vec![0xA5; size];
-        payload[..4].copy_from_slice(&number.to_be_bytes());
-        let sent_at = clock.now().instant;
-        near.relayed
-            .send_to(&payload, far.address)
-            .await
-            .map_err(refused)?;
-        if !echoed(far, near, &payload).await? {
-            continue;
-        }
-        times.push(clock.now().instant.saturating_since(sent_at));
-    }
-    times.sort_unstable();
-    let received = u32::try_from(times.len()).unwrap_or(u32::MAX);
-    if received == 0 {
-        return Err(ProbeError::NothingRelayed);
-    }
-    Ok(Report {
-        sent: count,
-        received,
-        round_trip: times.get(times.len() / 2).copied(),
-    })
-}
-
-/// Whether `payload` arrives at `far`, and from there back at `near`, byte for byte and from the right address.
-async fn echoed(far: &Caller, near: &Caller, payload: &[u8]) -> Result<bool, ProbeError> {
-    if !arrives(far, near.address, payload).await? {
-        return Ok(false);
-    }
-    far.relayed
-        .send_to(payload, near.address)
-        .await
-        .map_err(refused)?;
-    arrives(near, far.address, payload).await
-}
-
-async fn arrives(at: &Caller, from: SocketAddr, payload: &[u8]) -> Result<bool, ProbeError> {
-    let mut buffer = vec![0; 65_536];
-    loop {
-        let Ok(read) = timeout(Duration::from_secs(1), at.relayed.recv_from(&mut buffer)).await
-        else {
-            return Ok(false);
-        };
-        let (length, sender) = read.map_err(refused)?;
-        // Late copies of earlier payloads are passed over.
-        if sender == from && buffer.get(..length) == Some(payload) {
-            return Ok(true);
-        }
-    }
-}
-
-async fn connect(target: &Target) -> Result<Arc<dyn Conn + Send + Sync>, ProbeError> {
-    match target.transport {
-        Transport::Udp => {
-            let any = match target.server {
-                SocketAddr::V4(_) => SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0)),
-                SocketAddr::V6(_) => SocketAddr::from((Ipv6Addr::UNSPECIFIED, 0)),
-            };
-            let socket = UdpSocket::bind(any).await.map_err(ProbeError::Connect)?;
-            Ok(Arc::new(socket))
-        }
-        Transport::Tcp => {
-            let stream = TcpStream::connect(target.server)
-                .await
-                .map_err(ProbeError::Connect)?;
-            Ok(Arc::new(FramedConn::new(stream, target.server)))
-        }
-        Transport::Tls => {
-            let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-            let config = ClientConfig::builder_with_provider(provider)
-                .with_safe_default_protocol_versions()
-                .map_err(|error| ProbeError::Tls(std::io::Error::other(error)))?
-                .with_root_certificates(Arc::clone(&target.roots))
-                .with_no_client_auth();
-            let name =
-                ServerName::try_from(target.server_name.clone()).map_err(ProbeError::ServerName)?;
-            let stream = TcpStream::connect(target.server)
-                .await
-                .map_err(ProbeError::Connect)?;
-            let stream = TlsConnector::from(Arc::new(config))
-                .connect(name, stream)
-                .await
-                .map_err(ProbeError::Tls)?;
-            Ok(Arc::new(FramedConn::new(stream, target.server)))
-        }
-    }
-}
-
-fn refused(error: impl std::fmt::Display) -> ProbeError {
-    ProbeError::Turn(error.to_string())
 }

@@ -19,8 +19,10 @@ use taciturn_protocol::credentials::{Credentials, HmacHash, SharedSecret, mint};
 use taciturn_relay::clock::Clock;
 use taciturn_relay::config::ListenerTransport;
 use taciturn_relay::counters::Flow;
-use taciturn_relay::probe::{self, Login, Target};
+use taciturn_relay::probe::{self, Effort, Login, Route, Target, Trust};
 use taciturn_relay::run::{Relay, StartError};
+
+use zeroize::Zeroizing;
 
 use crate::cli::DemoOptions;
 use certificate::TestAuthority;
@@ -128,12 +130,16 @@ async fn check_itself(relay: &Relay, demo: &Demo, authority: &TestAuthority) -> 
     } = demo.mint()?;
     let login = Login {
         username,
-        password,
-        realm: settings::REALM.to_owned(),
+        password: Zeroizing::new(password),
     };
     let mut roots = RootCertStore::empty();
     roots.add(CertificateDer::from(authority.authority_der.clone()))?;
-    let roots = Arc::new(roots);
+    let trust = Trust::Authorities(Arc::new(roots));
+    let effort = Effort {
+        count: 20,
+        pace: Duration::from_millis(1),
+        ..Effort::default()
+    };
     for listener in relay.listeners() {
         let transport = match listener.transport {
             ListenerTransport::Udp => Transport::Udp,
@@ -142,16 +148,16 @@ async fn check_itself(relay: &Relay, demo: &Demo, authority: &TestAuthority) -> 
         };
         let target = Target {
             transport,
-            server: listener.address,
+            route: Route::Direct(listener.address),
             server_name: "localhost".to_owned(),
-            roots: Arc::clone(&roots),
+            trust: trust.clone(),
         };
-        let report = probe::check(&target, &login, 20, 200)
+        let report = probe::check(&target, &login, effort)
             .await
             .with_context(|| {
                 format!("{} {} does not work", transport.as_str(), listener.address)
             })?;
-        let micros = report.round_trip.unwrap_or_default().as_micros();
+        let micros = report.median.as_micros();
         println(&format!(
             "  {:<4} {:<16} allocated twice, {}/{} payloads there and back, {micros} us",
             transport.as_str().to_uppercase(),

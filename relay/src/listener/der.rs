@@ -11,6 +11,12 @@ const OBJECT_IDENTIFIER: u8 = 0x06;
 const SEQUENCE: u8 = 0x30;
 const UTC_TIME: u8 = 0x17;
 const GENERALIZED_TIME: u8 = 0x18;
+const SET: u8 = 0x31;
+/// UTF8String, PrintableString, TeletexString, IA5String.
+const TEXTS: [u8; 4] = [0x0C, 0x13, 0x14, 0x16];
+/// 2.5.4.3 and 2.5.4.10.
+const COMMON_NAME: &[u8] = &[0x55, 0x04, 0x03];
+const ORGANISATION: &[u8] = &[0x55, 0x04, 0x0A];
 /// Context tag 0, constructed: the version of a certificate, the hash of RSASSA-PSS.
 const CONTEXT_0: u8 = 0xA0;
 
@@ -82,6 +88,29 @@ impl<'a> Facts<'a> {
             key,
         })
     }
+}
+
+/// Who says to have issued a certificate: the common name, else the organisation. Whoever made the certificate chose it.
+pub(crate) fn issuer_name(certificate: &[u8]) -> Option<String> {
+    let facts = Facts::parse(certificate)?;
+    let mut common_name = None;
+    let mut organisation = None;
+    let mut names = Reader(facts.issuer);
+    while let Some(one) = names.value(SET) {
+        let mut attribute = Reader(Reader(one).value(SEQUENCE)?);
+        let kind = attribute.value(OBJECT_IDENTIFIER)?;
+        let text = TEXTS
+            .into_iter()
+            .find(|tag| attribute.next_is(*tag))
+            .and_then(|tag| attribute.value(tag));
+        match kind {
+            COMMON_NAME => common_name = text,
+            ORGANISATION => organisation = text,
+            _ => {}
+        }
+    }
+    let name = common_name.or(organisation)?;
+    Some(String::from_utf8_lossy(name).into_owned())
 }
 
 fn is_weak_signature(algorithm: &[u8]) -> Option<bool> {
@@ -296,6 +325,31 @@ mod tests {
     }
 
     #[test]
+    fn an_issuer_is_known_by_its_common_name_or_else_its_organisation() {
+        use rcgen::{CertificateParams, DnType, KeyPair};
+        let key = KeyPair::generate().unwrap();
+        let issued_by = |entries: &[(DnType, &str)]| {
+            let mut params = CertificateParams::new(["turn.example.org".to_owned()]).unwrap();
+            params.distinguished_name = rcgen::DistinguishedName::new();
+            for (kind, text) in entries {
+                params.distinguished_name.push(kind.clone(), *text);
+            }
+            issuer_name(params.self_signed(&key).unwrap().der())
+        };
+        let organisation = (DnType::OrganizationName, "Example Clinic");
+        let common_name = (DnType::CommonName, "Inspection CA");
+        assert_eq!(
+            issued_by(&[organisation.clone(), common_name]).as_deref(),
+            Some("Inspection CA")
+        );
+        assert_eq!(
+            issued_by(&[organisation]).as_deref(),
+            Some("Example Clinic")
+        );
+        assert_eq!(issued_by(&[]), None);
+    }
+
+    #[test]
     fn malformed_input_is_none() {
         let certificate = rcgen::generate_simple_self_signed(["turn.example.org".to_owned()])
             .unwrap()
@@ -310,6 +364,7 @@ mod tests {
             changed[at] = changed[at].wrapping_add(1);
             // Only that it ends matters here.
             let _ = Facts::parse(&changed);
+            let _ = issuer_name(&changed);
         }
     }
 }

@@ -22,6 +22,8 @@ pub(crate) mod fixtures;
 #[cfg(test)]
 mod tests;
 
+pub(crate) use der::issuer_name;
+
 pub use counters::{FrontCounters, Group, HandshakeFailure, Refusal, TlsVersion};
 pub use established::{ConnectionSlot, Established};
 pub use front::{
