@@ -114,7 +114,12 @@ impl Server {
             Err(unproven) => return self.challenge(now, from, echo, unproven, reply),
         };
         reply.mark(request.synthetic);
-        if !request.synthetic {
+        let allocation = self.allocation_of(&from);
+        let is_anothers = framed.method() != Method::Allocate
+            && allocation.is_some_and(|id| self.allocations[id.0 as usize].user != request.user);
+        if is_anothers {
+            self.tallies.authentication(Authentication::WrongUser);
+        } else if !request.synthetic {
             self.tallies.authentication(Authentication::Success);
         }
         let mut unknown = [0_u16; MAX_UNKNOWN];
@@ -125,11 +130,10 @@ impl Server {
         if framed.method() == Method::Allocate {
             return self.allocate(now, from, &request, reply);
         }
-        let Some(allocation) = self.allocation_of(&from) else {
+        let Some(allocation) = allocation else {
             return request.error(ErrorCode::AllocationMismatch, reply);
         };
-        if self.allocations[allocation.0 as usize].user != request.user {
-            self.tallies.authentication(Authentication::WrongUser);
+        if is_anothers {
             return request.error(ErrorCode::WrongCredentials, reply);
         }
         match framed.method() {

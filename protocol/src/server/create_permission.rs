@@ -59,7 +59,10 @@ impl Server {
         let is_new = |peer: IpAddr| allocation.permissions.iter().all(|held| held.peer != peer);
         // A peer that is named twice counts twice here: generous to nobody but the table.
         let new = peers().flatten().filter(|peer| is_new(peer.ip())).count();
-        if allocation.permissions.len() + new > self.settings.limits.permissions_per_allocation {
+        // What is held already may be refreshed although the limit has fallen below it.
+        if new > 0
+            && allocation.permissions.len() + new > self.settings.limits.permissions_per_allocation
+        {
             return Err(Refusal::Permissions.into());
         }
         Ok(())

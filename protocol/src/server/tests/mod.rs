@@ -10,13 +10,16 @@ mod allocate;
 mod authenticate;
 mod channels;
 mod determinism;
+mod elsewhere;
 mod forwarding;
 mod framing;
 mod icmp;
 mod model;
-
 mod permissions;
 mod refresh;
+mod replace;
 mod reservations;
 mod sim;
 mod snapshot;
+mod synthetic;
+mod tallies;

@@ -16,7 +16,7 @@ use crate::credentials::{
 use crate::forward::{AllocationId, ClientVerdict, DropReason, PeerVerdict, RelayedId, RouteTable};
 use crate::server::{
     BindError, Effect, EndCause, Event, Limits, LocalQuota, OwnAddresses, PeerPolicy, PeerRules,
-    RelayedIp, RelayedPort, Reply, Server, Settings, Verdict,
+    RelayedIp, RelayedPort, Replacement, Reply, Revoked, Server, Settings, Verdict,
 };
 use crate::time::{Instant, Now, UnixTime};
 use crate::wire::{Attributes, Class, Framed, Method, TransactionId, Writer, channel_data};
@@ -39,6 +39,8 @@ pub(super) struct Choices {
     pub(super) per_user: u32,
     pub(super) total: u32,
     pub(super) static_user: Option<(&'static str, &'static str)>,
+    /// The user by whom the relay checks itself.
+    pub(super) self_check: Option<(&'static str, &'static str)>,
     pub(super) software: Option<String>,
     pub(super) worker: u8,
     pub(super) seed: u8,
@@ -58,6 +60,7 @@ impl Default for Choices {
             per_user: 100,
             total: 1000,
             static_user: None,
+            self_check: None,
             software: None,
             worker: 0,
             seed: 1,
@@ -79,7 +82,11 @@ pub(super) struct Sim {
     pub(super) returned: Vec<RelayedPort>,
     /// Every port that was ever asked for, in order.
     pub(super) asked: Vec<SocketAddr>,
-    reply: Reply,
+    /// What the server was given last, and the rules that its peer policy was made of.
+    pub(super) replacement: Replacement,
+    rules: PeerRules,
+    own: OwnAddresses,
+    pub(super) reply: Reply,
     next_transaction: u64,
 }
 
@@ -89,39 +96,31 @@ impl Sim {
     }
 
     pub(super) fn with(choices: Choices) -> Self {
-        let realm = Realm::new(REALM).unwrap();
-        let secret = SharedSecret::new(
-            "k1",
-            SECRET,
-            Hashes {
-                sha1: true,
-                sha256: true,
-            },
-        )
-        .unwrap();
-        let users = choices.static_user.map(|(name, password)| {
-            StaticUser::new(name, StaticKeys::derive(name, &realm, password).unwrap()).unwrap()
-        });
-        let max_ttl = Duration::from_secs(24 * 3600);
-        let settings = Settings {
-            directory: Directory::new(realm, vec![secret], users.into_iter().collect(), max_ttl),
+        let mut directory = directory(&[SECRET], choices.static_user.as_slice());
+        if let Some((name, password)) = choices.self_check {
+            directory = directory.with_self_check(static_user(name, password));
+        }
+        let rules = PeerRules {
+            relayed_ports: choices.ports.clone(),
+            ..PeerRules::default()
+        };
+        let relayed = choices.relayed.iter().copied();
+        let own = OwnAddresses {
+            relayed: relayed.chain(choices.advertised).collect(),
+            ..OwnAddresses::default()
+        };
+        let replacement = Replacement {
+            directory,
             nonces: Nonces::new(NonceKey::new([9; 32]), None, Duration::from_secs(600)),
-            peers: PeerPolicy::new(
-                PeerRules {
-                    relayed_ports: choices.ports.clone(),
-                    ..PeerRules::default()
-                },
-                OwnAddresses {
-                    relayed: choices
-                        .relayed
-                        .iter()
-                        .copied()
-                        .chain(choices.advertised)
-                        .collect(),
-                    ..OwnAddresses::default()
-                },
-            ),
+            peers: PeerPolicy::new(rules.clone(), own.clone()),
             limits: choices.limits,
+        };
+        let made = replacement.clone();
+        let settings = Settings {
+            directory: made.directory,
+            nonces: made.nonces,
+            peers: made.peers,
+            limits: made.limits,
             channels: choices.channels,
             software: choices.software,
             relayed: choices
@@ -154,9 +153,32 @@ impl Sim {
             claims: Vec::new(),
             returned: Vec::new(),
             asked: Vec::new(),
+            replacement,
+            rules,
+            own,
             reply: Reply::new(),
             next_transaction: 1,
         }
+    }
+
+    /// Gives the server something else, and carries out what follows, as a worker does on a reload.
+    pub(super) fn replace(&mut self, change: impl FnOnce(&mut Replacement)) -> Revoked {
+        change(&mut self.replacement);
+        let replacement = self.replacement.clone();
+        self.table.replace_rules(replacement.peers.port_rules());
+        let revoked = self.server.replace(self.now, replacement);
+        self.pump();
+        revoked
+    }
+
+    /// The same with another peer policy.
+    pub(super) fn replace_policy(
+        &mut self,
+        change: impl FnOnce(&mut PeerRules, &mut OwnAddresses),
+    ) -> Revoked {
+        change(&mut self.rules, &mut self.own);
+        let peers = PeerPolicy::new(self.rules.clone(), self.own.clone());
+        self.replace(|replacement| replacement.peers = peers)
     }
 
     /// Moves both clocks, waking the server whenever it asked to be woken.
@@ -499,6 +521,25 @@ impl Client {
             }
         })
     }
+}
+
+/// The directory that knows these secrets and static users.
+pub(super) fn directory(secrets: &[&[u8]], users: &[(&str, &str)]) -> Directory {
+    let shared = |secret: &&[u8]| SharedSecret::new("k", secret, Hashes::BOTH).unwrap();
+    let users = users
+        .iter()
+        .map(|(name, password)| static_user(name, password));
+    Directory::new(
+        Realm::new(REALM).unwrap(),
+        secrets.iter().map(shared).collect(),
+        users.collect(),
+        Duration::from_secs(24 * 3600),
+    )
+}
+
+pub(super) fn static_user(name: &str, password: &str) -> StaticUser {
+    let realm = Realm::new(REALM).unwrap();
+    StaticUser::new(name, StaticKeys::derive(name, &realm, password).unwrap()).unwrap()
 }
 
 pub(super) fn write(
