@@ -214,12 +214,17 @@ impl Client {
 
     /// The answer to the request with this id.
     pub(crate) fn answer(&mut self, id: TransactionId) -> Answer {
+        self.try_answer(id).expect("an answer in time")
+    }
+
+    /// The same; `None` when the link falls silent before it comes.
+    pub(crate) fn try_answer(&mut self, id: TransactionId) -> Option<Answer> {
         loop {
-            let bytes = self.receive_new().expect("an answer in time");
+            let bytes = self.receive_new()?;
             if FirstByte::classify(bytes[0], ChannelRange::Rfc8656) == FirstByte::Stun
                 && Framed::parse(&bytes).unwrap().transaction_id() == id
             {
-                return Answer { bytes };
+                return Some(Answer { bytes });
             }
             self.passed.push_back(bytes);
         }

@@ -17,6 +17,7 @@ mod icmp;
 mod lab;
 mod mutations;
 mod namespace;
+mod overload;
 mod peer_policy;
 mod running;
 mod shared_port;

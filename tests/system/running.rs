@@ -34,7 +34,7 @@ pub(crate) struct Setup {
     pub(crate) relayed: String,
     pub(crate) limits: String,
     pub(crate) peers: String,
-    /// Nothing is shed for a busy core's sake, unless a test says so: it may run on a busy machine.
+    /// Nothing is shed unless a test says so: it may run on a busy machine.
     pub(crate) overload: String,
     /// By default a relay that is told to end does so at once, whatever it holds.
     pub(crate) drain: String,

@@ -57,7 +57,8 @@ pub struct SelfCheck {
 /// When new allocations are shed.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Overload {
-    /// The share of its core, above 0.1 and up to 1, that the busiest worker needs for it; `None`: never for a core.
+    /// The share of its core, above 0.1 and up to 1, that the busiest worker needs for it; `None`: they
+    /// never are, whatever else fills up.
     pub busiest_core: Option<f64>,
 }
 

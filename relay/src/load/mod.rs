@@ -57,7 +57,7 @@ pub struct LoadSettings {
     pub packets_per_second: Option<NonZeroU64>,
     /// Payload bits that this host can pass on in a second, where that has been measured.
     pub bits_per_second: Option<NonZeroU64>,
-    /// The share of a core at which new allocations are shed; `None`: never on a core's account.
+    /// The share of a core at which new allocations are shed; `None`: they never are, whatever fills up.
     pub busiest_core: Option<f64>,
 }
 

@@ -35,23 +35,20 @@ pub(super) struct Overload {
 }
 
 impl Overload {
-    /// Takes the shares of the last second into account. `busiest_core` is the threshold for a core; `None` never sheds
-    /// on a core's account. A share that is missing changes nothing: it is neither high nor low.
+    /// Takes the shares of the last second into account. `busiest_core` is the threshold for a core; `None`: nothing is
+    /// shed, whatever fills up. A share that is missing changes nothing: it is neither high nor low.
     pub(super) fn observe(&mut self, now: Instant, shares: &Parts, busiest_core: Option<f64>) {
-        match busiest_core {
-            Some(threshold) => {
-                self.core
-                    .observe(now, shares.part(Part::BusiestCore), threshold, BUSY_SAMPLES)
-            }
-            None => self.core = Latch::default(),
-        }
-        let countable = [
-            (Part::Allocations, &mut self.allocations),
-            (Part::Ports, &mut self.ports),
-            (Part::Fds, &mut self.fds),
-        ];
-        for (part, latch) in countable {
-            latch.observe(now, shares.part(part), NEARLY_FULL, 1);
+        let Some(threshold) = busiest_core else {
+            *self = Self::default();
+            return;
+        };
+        for (part, latch, threshold, samples) in [
+            (Part::BusiestCore, &mut self.core, threshold, BUSY_SAMPLES),
+            (Part::Allocations, &mut self.allocations, NEARLY_FULL, 1),
+            (Part::Ports, &mut self.ports, NEARLY_FULL, 1),
+            (Part::Fds, &mut self.fds, NEARLY_FULL, 1),
+        ] {
+            latch.observe(now, shares.part(part), threshold, samples);
         }
     }
 
@@ -192,13 +189,15 @@ mod tests {
     }
 
     #[test]
-    fn without_a_threshold_a_core_never_sheds_and_what_was_shed_is_let_in() {
+    fn without_a_threshold_nothing_is_shed_and_what_was_is_let_in() {
         let core = Part::BusiestCore;
         let mut overload = Overload::default();
         shed(&mut overload, 0, core, &[Some(1.0), Some(1.0)]);
         assert!(overload.is_shedding());
         let mut parts = Parts::default();
-        parts.set(core, Some(1.0));
+        for part in Part::ALL {
+            parts.set(part, Some(1.0));
+        }
         overload.observe(instant(3), &parts, None);
         assert!(!overload.is_shedding());
     }
