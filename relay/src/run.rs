@@ -46,8 +46,9 @@ use crate::phase::{SharedPhase, ShownPhase};
 use crate::pseudonyms::NoRandom;
 use crate::readiness::SharedReadiness;
 use crate::relayed::{self, RelayedAddresses, RelayedError};
+use crate::self_check::SelfCheckSources;
 use crate::supervisor::{Supervisor, Watch};
-use crate::worker::{Inbox, Message, Outbox, SelfCheckSources, Worker};
+use crate::worker::{Inbox, Message, Outbox, Worker};
 
 use bind::{AdminSocket, Granted, SocketFile, Sockets};
 use inherited::Inherited;
@@ -221,6 +222,7 @@ impl Relay {
 
         let counters: Vec<Arc<Counters>> = (0..workers).map(|_| Arc::default()).collect();
         let (inboxes, outboxes) = inboxes(workers)?;
+        let self_check_sources = SelfCheckSources::default();
         let phase = Arc::new(SharedPhase::launching());
         let totals = Totals::new(counters.clone());
         let drain = Arc::new(DrainControl::new(DrainParts {
@@ -240,12 +242,17 @@ impl Relay {
             events: &events,
             drain: drain.at_start(),
             clock,
-            self_check_sources: SelfCheckSources::default(),
+            self_check_sources: self_check_sources.clone(),
         };
         let prepared = build::workers(&shared)?.prepare(slices, udp, inboxes)?;
         let front = build::front(&config, clock)?;
         let runtimes = Runtimes::start()?;
-        let front = Front::new(front.limits, front.tls, deliver(outboxes.clone()));
+        let front = Front::new(
+            front.limits,
+            front.tls,
+            self_check_sources,
+            deliver(outboxes.clone()),
+        );
         let readiness = Arc::new(SharedReadiness::new(Arc::clone(&phase), totals.clone()));
         let (load, sampling) = LoadSampler::new(
             load_settings(&config, &addresses),

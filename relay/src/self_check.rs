@@ -4,5 +4,7 @@
 //! nor for what follows from a failure (`readiness`).
 
 mod findings;
+mod sources;
 
 pub use findings::{Advertised, Findings, Outcome, PathState, Picture};
+pub use sources::{SelfCheckSource, SelfCheckSources};

@@ -21,6 +21,7 @@ use super::half_open::{HalfOpen, HalfOpenPlace, HalfOpenPolicy};
 use super::opening::{Opened, Terms};
 use super::sources::Sources;
 use super::tls::TlsSettings;
+use crate::self_check::SelfCheckSources;
 
 /// Where established connections go. Called on the control runtime; it must not block.
 pub type Deliver = Arc<dyn Fn(Established) + Send + Sync>;
@@ -121,13 +122,32 @@ struct Shared {
     tls: Option<Arc<TlsSettings>>,
     deliver: Deliver,
     counters: Arc<FrontCounters>,
+    /// What the relay's own self-check causes, which is in no figure of users.
+    own_counters: FrontCounters,
+    own_sources: SelfCheckSources,
     half_open: Arc<HalfOpen>,
     sources: Arc<Sources>,
 }
 
+impl Shared {
+    /// Where what this client does is counted.
+    fn counters_for(&self, client: &SocketAddr) -> &FrontCounters {
+        if self.own_sources.contains(client) {
+            &self.own_counters
+        } else {
+            &self.counters
+        }
+    }
+}
+
 impl Front {
-    /// A front without listeners.
-    pub fn new(limits: FrontLimits, tls: Option<Arc<TlsSettings>>, deliver: Deliver) -> Self {
+    /// A front without listeners. What comes from `own_sources` is served and limited as everybody, and not counted.
+    pub fn new(
+        limits: FrontLimits,
+        tls: Option<Arc<TlsSettings>>,
+        own_sources: SelfCheckSources,
+        deliver: Deliver,
+    ) -> Self {
         let counters = Arc::new(FrontCounters::default());
         let half_open = Arc::new(HalfOpen::new(Arc::clone(&counters)));
         let shared = Arc::new(Shared {
@@ -135,6 +155,8 @@ impl Front {
             tls,
             deliver,
             counters,
+            own_counters: FrontCounters::default(),
+            own_sources,
             half_open,
             sources: Arc::new(Sources::new()),
         });
@@ -209,9 +231,10 @@ async fn accept(shared: Arc<Shared>, transport: ListenTransport, socket: tokio::
         match socket.accept().await {
             Ok((stream, client)) => {
                 pause = PAUSE_FIRST;
-                shared.counters.count_accepted();
+                let counters = shared.counters_for(&client);
+                counters.count_accepted();
                 if let Err(refusal) = admit(&shared, transport, stream, client) {
-                    shared.counters.count_refused(refusal);
+                    counters.count_refused(refusal);
                 }
             }
             // The client was gone before we came to it.
@@ -273,11 +296,12 @@ async fn open(
 ) {
     set_options(&stream);
     let limits = shared.limits.load_full();
+    let counters = shared.counters_for(&client);
     let terms = Terms {
         transport,
         limits: &limits,
         tls: shared.tls.as_deref(),
-        counters: &shared.counters,
+        counters,
     };
     let opened = terms.open(stream).await;
     drop(place);
@@ -285,7 +309,7 @@ async fn open(
         Ok(Opened::Turn { stream, early }) => (stream, None, early),
         Ok(Opened::TurnOverTls { stream, tls, early }) => (stream, Some(tls), early),
         Ok(Opened::Health) => return,
-        Err(refusal) => return shared.counters.count_refused(refusal),
+        Err(refusal) => return counters.count_refused(refusal),
     };
     // Both fail only when the connection or the runtime is gone.
     let Ok(server) = stream.local_addr() else {
@@ -299,7 +323,7 @@ async fn open(
     } else {
         Transport::Tcp
     };
-    shared.counters.count_established(transport);
+    counters.count_established(transport);
     (shared.deliver)(Established {
         stream,
         tls,

@@ -23,8 +23,9 @@ use crate::listener::tls::{Profile, TlsSettings};
 use crate::net::UdpSocket;
 use crate::quota::SharedQuota;
 use crate::relayed::RelayedAddresses;
+use crate::self_check::SelfCheckSources;
 use crate::stream::StreamLimits;
-use crate::worker::{Inbox, Outbox, Owners, Parts, SelfCheckSources, Worker};
+use crate::worker::{Inbox, Outbox, Owners, Parts, Worker};
 
 use super::StartError;
 

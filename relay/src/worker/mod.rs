@@ -17,7 +17,6 @@ mod handover;
 mod inbox;
 mod owners;
 mod reading;
-mod self_check_sources;
 mod sockets;
 mod streams;
 mod sweep;
@@ -40,6 +39,7 @@ use crate::counters::Counters;
 use crate::events::EventLog;
 use crate::listener::Established;
 use crate::net::{Epoll, Events, Interest, ReceiveBatch, SendBatch, UdpSocket};
+use crate::self_check::SelfCheckSources;
 use crate::stream::{CloseReason, Connection, Scratch, StreamLimits};
 
 use handover::Parcels;
@@ -52,7 +52,6 @@ use switch::Switch;
 pub use handover::Parcel;
 pub use inbox::{AllocationReport, Inbox, Message, Outbox, Report, Seat, Terms, ask};
 pub use owners::Owners;
-pub use self_check_sources::{SelfCheckSource, SelfCheckSources};
 
 /// Control messages taken in a round.
 const MESSAGES_PER_ROUND: usize = 64;

@@ -21,11 +21,11 @@ use crate::config::Dscp;
 use crate::counters::{Counters, Direction, DropSite, Flow, Path};
 use crate::events::EventLog;
 use crate::net::{Datagram, Destination, Epoll, Payload, ReceiveBatch, SendBatch};
+use crate::self_check::SelfCheckSources;
 use crate::stream::QueueClass;
 
 use super::handover::{Parcels, Sender};
 use super::owners::Owners;
-use super::self_check_sources::SelfCheckSources;
 use super::sockets::Sockets;
 use super::streams::Streams;
 

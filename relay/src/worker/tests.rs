@@ -19,8 +19,9 @@ use crate::net::allocations;
 use crate::relayed::{self, RelayedAddresses};
 use crate::run::inherited::Inherited;
 use crate::run::{bind, build};
+use crate::self_check::SelfCheckSources;
 
-use super::{Inbox, Outbox, SelfCheckSources, Worker};
+use super::{Inbox, Outbox, Worker};
 use support::{Client, config, peer};
 
 /// Workers that nobody has started.

@@ -1,11 +1,12 @@
 //! Caps and deadlines: what clients that mean harm, or only dawdle, can cost.
 
 use std::io::{Read, Write};
-use std::net::{Shutdown, TcpStream};
+use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::time::{Duration, Instant};
 
 use rustls::ClientConfig;
 use rustls::crypto::aws_lc_rs::{self, kx_group};
+use taciturn_protocol::address::Transport;
 
 use super::super::counters::{HandshakeFailure, Refusal};
 use super::super::{FrontLimits, HalfOpenPolicy, ListenTransport};
@@ -319,4 +320,24 @@ fn stopping_closes_what_is_not_established() {
     let mut read = [0; 10];
     client.read_exact(&mut read).unwrap();
     assert_eq!(&read, b"still here");
+}
+
+#[test]
+fn the_self_check_is_served_and_is_in_no_figure_of_users() {
+    let relay = Relay::new(ListenTransport::Tcp);
+    let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
+    socket
+        .bind(&SocketAddr::from(([127, 0, 0, 1], 0)).into())
+        .unwrap();
+    let source = socket.local_addr().unwrap().as_socket().unwrap();
+    let _entry = relay.own.enter(source);
+    socket.connect(&relay.address.into()).unwrap();
+    let mut own = TcpStream::from(socket);
+    own.write_all(&BINDING).unwrap();
+    assert_eq!(relay.delivered().client, source);
+    let mut user = relay.connect();
+    user.write_all(&BINDING).unwrap();
+    relay.delivered();
+    assert_eq!(relay.counters().accepted(), 1);
+    assert_eq!(relay.counters().established(Transport::Tcp), 1);
 }

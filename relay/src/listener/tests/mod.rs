@@ -19,6 +19,7 @@ use tokio::runtime::Runtime;
 use super::fixtures::{self, TestCertificate};
 use super::tls::{Profile, TlsSettings};
 use super::{Established, Front, FrontCounters, FrontLimits, ListenTransport, Listener};
+use crate::self_check::SelfCheckSources;
 
 const NAME: &str = "turn.example.org";
 
@@ -36,6 +37,7 @@ struct Relay {
     delivered: Receiver<Established>,
     certificate: TestCertificate,
     settings: Arc<TlsSettings>,
+    own: SelfCheckSources,
     _runtime: Runtime,
 }
 
@@ -61,7 +63,8 @@ impl Relay {
                 .send(established)
                 .unwrap_or_default()
         });
-        let front = Front::new(limits, Some(Arc::clone(&settings)), deliver);
+        let own = SelfCheckSources::default();
+        let front = Front::new(limits, Some(Arc::clone(&settings)), own.clone(), deliver);
         let socket = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = socket.local_addr().unwrap();
         {
@@ -74,6 +77,7 @@ impl Relay {
             delivered,
             certificate,
             settings,
+            own,
             _runtime: runtime,
         }
     }

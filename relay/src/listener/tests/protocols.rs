@@ -9,6 +9,7 @@ use super::super::counters::{HandshakeFailure, Refusal};
 use super::super::{Front, FrontLimits, ListenTransport, Listener, ServeError};
 use super::hello::answer_to;
 use super::{BINDING, Relay, read_to_end, wait_until};
+use crate::self_check::SelfCheckSources;
 
 fn offering(relay: &Relay, protocols: &[&str]) -> ClientConfig {
     let mut config = relay.client_config();
@@ -210,7 +211,12 @@ fn the_protocol_inside_tls_is_the_one_agreed_upon() {
 
 #[test]
 fn tls_listeners_need_a_certificate() {
-    let front = Front::new(FrontLimits::default(), None, std::sync::Arc::new(|_| {}));
+    let front = Front::new(
+        FrontLimits::default(),
+        None,
+        SelfCheckSources::default(),
+        std::sync::Arc::new(|_| {}),
+    );
     let socket = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let refused = front.serve(Listener {
         transport: ListenTransport::Tls,

@@ -1,4 +1,4 @@
-//! From which addresses the relay's own self-check comes, as the workers see them.
+//! From which addresses the relay's own self-check comes, as listeners and workers see them.
 //!
 //! A request that has proved its name tells by itself whose it is. What comes before that, a Binding, the first Allocate
 //! and its 401, a connection, is told from a user's by its source alone. Not responsible for the self-check.
