@@ -55,11 +55,21 @@ impl DatagramConn {
 
     async fn next_datagram(&self, buffer: &mut [u8]) -> Result<usize> {
         let mut batch = self.batch.lock().await;
-        // An ICMP error makes a socket ready too, though not for reading.
-        let interest = Interest::READABLE | Interest::ERROR;
         loop {
-            self.waiting.ready(interest).await?;
-            let received = self.waiting.try_io(interest, || self.receive(&mut batch));
+            tokio::select! {
+                ready = self.waiting.ready(Interest::READABLE) => ready?,
+                // An ICMP error makes a socket ready too, though not for reading.
+                ready = self.waiting.ready(Interest::ERROR) => ready?,
+            };
+            let noted = self.waiting.try_io(Interest::ERROR, || self.note_errors());
+            if let Err(error) = noted
+                && error.kind() != io::ErrorKind::WouldBlock
+            {
+                return Err(error.into());
+            }
+            let received = self
+                .waiting
+                .try_io(Interest::READABLE, || self.receive(&mut batch));
             let filled = match received {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => continue,
                 received => received?,
@@ -78,13 +88,17 @@ impl DatagramConn {
         }
     }
 
-    /// Notes ICMP errors and receives one datagram.
-    fn receive(&self, batch: &mut ReceiveBatch) -> io::Result<Range<usize>> {
+    /// Notes every ICMP error that waits; an error of its own tells that there is no more.
+    fn note_errors(&self) -> io::Result<()> {
         while let Some(error) = self.socket.receive_error()? {
             if error.peer == self.server {
                 self.notes.icmp(meaning(error.peer, error.kind, error.code));
             }
         }
+        Err(io::ErrorKind::WouldBlock.into())
+    }
+
+    fn receive(&self, batch: &mut ReceiveBatch) -> io::Result<Range<usize>> {
         batch.clear();
         let filled = self.socket.receive(batch, 1)?;
         if filled.is_empty() {
