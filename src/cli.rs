@@ -2,10 +2,16 @@
 //!
 //! Responsible for names, defaults and help texts. Not for doing anything.
 
+#[cfg(feature = "relay")]
+mod probe;
+
 use core::time::Duration;
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
+
+#[cfg(feature = "relay")]
+pub(crate) use probe::ProbeOptions;
 
 const EXIT_CODES: &str = "\
 Exit codes:
@@ -47,6 +53,15 @@ pub(crate) enum Command {
     #[cfg(feature = "relay")]
     #[command(after_help = EXIT_CODES)]
     Demo(DemoOptions),
+
+    /// Find out which ways to a relay work from this network, and why not
+    ///
+    /// For those who look after a network. On each path it does what a call does: it logs in, gets two relayed addresses,
+    /// and sends payloads from one to the other through the relay. It prints what works, how long payloads take, how many
+    /// are lost and whether their DSCP survives; and of what does not work the reason, and what to ask the network team for.
+    #[cfg(feature = "relay")]
+    #[command(after_help = probe::EXIT_CODES)]
+    Probe(Box<ProbeOptions>),
 
     /// Make credentials, users' keys and secrets
     #[command(subcommand, after_help = EXIT_CODES)]

@@ -4,7 +4,7 @@
 //! `taciturn_protocol::credentials`'.
 
 use std::fs::{self, File, OpenOptions};
-use std::io::{self, BufRead, IsTerminal, Read, Write};
+use std::io::{self, BufRead, BufReader, IsTerminal, Read, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 use std::time::SystemTime;
@@ -32,12 +32,7 @@ pub(crate) fn run(command: CredentialsCommand, out: &mut dyn Write) -> anyhow::R
 }
 
 fn mint_credentials(options: &MintOptions, out: &mut dyn Write) -> anyhow::Result<()> {
-    let file = options.secret_file.display();
-    let bytes = read_secret(&options.secret_file)
-        .with_context(|| format!("cannot read the secret {file}"))?;
-    let remedy = "make one with: taciturn credentials secret --out FILE";
-    let secret = SharedSecret::new("file", &bytes, Hashes::BOTH)
-        .with_context(|| format!("{file} is refused ({remedy})"))?;
+    let secret = load_secret(&options.secret_file)?;
     let hash = match options.hash {
         HashName::Sha1 => HmacHash::Sha1,
         HashName::Sha256 => HmacHash::Sha256,
@@ -61,6 +56,15 @@ fn mint_credentials(options: &MintOptions, out: &mut dyn Write) -> anyhow::Resul
         writeln!(out, "credential: {}", credentials.password)?;
     }
     Ok(())
+}
+
+/// The secret in a file, for minting.
+pub(crate) fn load_secret(path: &Path) -> anyhow::Result<SharedSecret> {
+    let file = path.display();
+    let bytes = read_secret(path).with_context(|| format!("cannot read the secret {file}"))?;
+    let remedy = "make one with: taciturn credentials secret --out FILE";
+    SharedSecret::new("file", &bytes, Hashes::BOTH)
+        .with_context(|| format!("{file} is refused ({remedy})"))
 }
 
 /// The secret as the relay reads it: the file's bytes without one final line end.
@@ -104,11 +108,29 @@ fn make_key(options: &KeyOptions, out: &mut dyn Write) -> anyhow::Result<()> {
     write_out(&options.output, text.as_bytes(), out)
 }
 
-/// One line: asked for without showing it on a terminal, read as it is from anything else.
+/// The first line of a file, without its end.
+pub(crate) fn read_first_line(path: &Path) -> anyhow::Result<Zeroizing<String>> {
+    Ok(first_line(BufReader::new(File::open(path)?))?)
+}
+
+/// One line: asked for once, without showing it, on a terminal; read as it is from anything else.
+pub(crate) fn ask_password() -> anyhow::Result<Zeroizing<String>> {
+    let stdin = io::stdin();
+    let password = if stdin.is_terminal() {
+        Hidden::begin()
+            .context("cannot hide the password on this terminal")?
+            .ask("password: ", &stdin)
+    } else {
+        first_line(stdin.lock())
+    };
+    password.context("cannot read the password")
+}
+
+/// The same for a new password, which is asked for twice.
 fn read_password() -> anyhow::Result<Zeroizing<String>> {
     let stdin = io::stdin();
     if !stdin.is_terminal() {
-        return read_line(&stdin).context("cannot read the password");
+        return first_line(stdin.lock()).context("cannot read the password");
     }
     let hidden = Hidden::begin().context("cannot hide the password on this terminal")?;
     let first = hidden
@@ -123,10 +145,10 @@ fn read_password() -> anyhow::Result<Zeroizing<String>> {
     Ok(first)
 }
 
-fn read_line(stdin: &io::Stdin) -> io::Result<Zeroizing<String>> {
+fn first_line(from: impl BufRead) -> io::Result<Zeroizing<String>> {
     // Room for the whole line, so that no copy of it is left behind by growing.
     let mut line = Zeroizing::new(String::with_capacity(4096));
-    stdin.lock().take(MAX_INPUT_BYTES).read_line(&mut line)?;
+    from.take(MAX_INPUT_BYTES).read_line(&mut line)?;
     let end = line.trim_end_matches(['\r', '\n']).len();
     line.truncate(end);
     Ok(line)
@@ -148,7 +170,7 @@ impl Hidden {
 
     fn ask(&self, prompt: &str, stdin: &io::Stdin) -> io::Result<Zeroizing<String>> {
         eprint!("{prompt}");
-        let line = read_line(stdin);
+        let line = first_line(stdin.lock());
         eprintln!();
         line
     }

@@ -10,6 +10,8 @@ mod credentials;
 #[cfg(feature = "relay")]
 mod demo;
 #[cfg(feature = "relay")]
+mod probe;
+#[cfg(feature = "relay")]
 mod relay;
 
 use std::io;
@@ -21,7 +23,7 @@ use cli::{Cli, Command};
 
 fn main() -> ExitCode {
     match run(Cli::parse().command) {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(code) => code,
         Err(error) if is_closed_pipe(&error) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("taciturn: {error:#}");
@@ -30,8 +32,10 @@ fn main() -> ExitCode {
     }
 }
 
-fn run(command: Command) -> anyhow::Result<()> {
+fn run(command: Command) -> anyhow::Result<ExitCode> {
     match command {
+        #[cfg(feature = "relay")]
+        Command::Probe(options) => return probe::run(&options, &mut io::stdout().lock()),
         #[cfg(feature = "relay")]
         Command::Relay(options) => relay::run(&options),
         #[cfg(feature = "relay")]
@@ -39,7 +43,8 @@ fn run(command: Command) -> anyhow::Result<()> {
         #[cfg(feature = "relay")]
         Command::Demo(options) => demo::run(options),
         Command::Credentials(command) => credentials::run(command, &mut io::stdout().lock()),
-    }
+    }?;
+    Ok(ExitCode::SUCCESS)
 }
 
 /// Whether the reader of our output has seen enough (`taciturn ... | head`).
