@@ -32,6 +32,7 @@ pub mod pseudonyms;
 pub mod quota;
 pub mod readiness;
 pub mod relayed;
+pub mod reload;
 pub mod run;
 pub mod self_check;
 pub mod stream;

@@ -1,6 +1,6 @@
 //! The addresses of the relay and its host, which no client may reach through it.
 //!
-//! Responsible for collecting them at start. Not responsible for judging a peer by them (`server::peers`).
+//! Responsible for collecting them. Not responsible for when (`reload`), nor for judging a peer by them (`server::peers`).
 
 use std::io;
 use std::net::SocketAddr;
@@ -9,6 +9,25 @@ use taciturn_protocol::server::OwnAddresses;
 
 use crate::net::{self, Interface};
 use crate::relayed::RelayedAddresses;
+
+/// What of the relay's own does not change while it runs; the host's interfaces do.
+#[derive(Clone, Debug)]
+pub struct OwnSockets {
+    /// Its relayed addresses.
+    pub relayed: RelayedAddresses,
+    /// Its listeners and its admin address, as they are bound.
+    pub sockets: Vec<SocketAddr>,
+}
+
+impl OwnSockets {
+    /// Everything that is the relay's own as of now.
+    ///
+    /// # Errors
+    /// The interfaces cannot be read.
+    pub fn collect(&self) -> io::Result<OwnAddresses> {
+        collect(&self.relayed, &self.sockets)
+    }
+}
 
 /// Everything that is the relay's own: relayed addresses, every address of every interface with its broadcast address,
 /// and `sockets`, its listeners and its admin address as they are bound.

@@ -37,15 +37,16 @@ use crate::counters::{Counters, Totals};
 use crate::drain::{DrainControl, DrainParts};
 use crate::events::{self, EventLog, Figures, LevelSwitch};
 use crate::listener::certificate::CertificateError;
-use crate::listener::tls::TlsError;
+use crate::listener::tls::{TlsError, TlsSettings};
 use crate::listener::{Established, Front, Listener, ServeError};
 use crate::load::{LoadSampler, LoadSettings, LoadSources};
 use crate::metrics::{self, Metrics};
-use crate::own_addresses;
+use crate::own_addresses::OwnSockets;
 use crate::phase::{SharedPhase, ShownPhase};
 use crate::pseudonyms::NoRandom;
 use crate::readiness::SharedReadiness;
 use crate::relayed::{self, RelayedAddresses, RelayedError};
+use crate::reload::{self, Reload, Trigger, Watching};
 use crate::self_check::SelfCheckSources;
 use crate::supervisor::{Supervisor, Watch};
 use crate::worker::{Inbox, Message, Outbox, Worker};
@@ -142,6 +143,7 @@ pub struct Relay {
     admin: Arc<Admin>,
     front: Front,
     events: Arc<EventLog>,
+    reload: Arc<Reload>,
     outboxes: Vec<Outbox>,
     workers: Vec<JoinHandle<()>>,
     runtimes: Option<Runtimes>,
@@ -214,11 +216,15 @@ impl Relay {
             admin: admin_socket,
         } = bind::all(&config, workers, inherited)?;
         resources::check(&config, &addresses, Granted::of(&udp));
-        let mut own: Vec<SocketAddr> = listeners.iter().map(|listener| listener.address).collect();
-        own.extend(admin_socket.tcp_address());
-        let own = own_addresses::collect(&addresses, &own)
+        let sockets = listeners.iter().map(|listener| listener.address);
+        let sockets = OwnSockets {
+            relayed: addresses.clone(),
+            sockets: sockets.chain(admin_socket.tcp_address()).collect(),
+        };
+        let own = sockets
+            .collect()
             .map_err(StartError::system("the interfaces cannot be read"))?;
-        let policy = PeerPolicy::new(build::peer_rules(&config), own);
+        let policy = PeerPolicy::new(build::peer_rules(&config), own.clone());
 
         let counters: Vec<Arc<Counters>> = (0..workers).map(|_| Arc::default()).collect();
         let (inboxes, outboxes) = inboxes(workers)?;
@@ -233,6 +239,7 @@ impl Relay {
             stop_after: config.drain.stop_after,
             state_directory: config.state_directory.as_deref(),
         }));
+        let (quota, nonce_key) = (build::quota(&config)?, build::nonce_key()?);
         let shared = build::Shared {
             config: &config,
             addresses: &addresses,
@@ -242,14 +249,18 @@ impl Relay {
             events: &events,
             drain: drain.at_start(),
             clock,
+            quota: &quota,
+            nonce_key: &nonce_key,
             self_check_sources: self_check_sources.clone(),
         };
-        let prepared = build::workers(&shared)?.prepare(slices, udp, inboxes)?;
-        let front = build::front(&config, clock)?;
+        let prepared = build::workers(&shared).prepare(slices, udp, inboxes)?;
+        let tls = config.tls.as_ref().map(|tls| build::tls(tls, clock));
+        let tls = tls.transpose()?.map(|tls| Arc::new(TlsSettings::from(tls)));
+        let front_limits = build::front_limits(&config.limits);
         let runtimes = Runtimes::start()?;
         let front = Front::new(
-            front.limits,
-            front.tls,
+            front_limits,
+            tls,
             self_check_sources,
             deliver(outboxes.clone()),
         );
@@ -264,6 +275,20 @@ impl Relay {
             },
         );
         runtimes.admin.spawn(sampling.run());
+        let config = Arc::new(config);
+        let parts = reload::Parts {
+            clock,
+            sockets,
+            outboxes: outboxes.clone(),
+            quota,
+            front_limits: Arc::clone(front.limits()),
+            tls: front.tls().cloned(),
+            load: Arc::clone(&load),
+            events: Arc::clone(&events),
+            nonce_key,
+        };
+        let reload = Arc::new(Reload::new(Arc::clone(&config), own, parts));
+        reload::tell_alternates(&outboxes, &config);
         let metrics = Metrics::new(vec![
             Box::new(metrics::Build),
             Box::new(totals.clone()),
@@ -275,6 +300,7 @@ impl Relay {
             Box::new(Arc::clone(&readiness)),
             Box::new(Arc::clone(&load)),
             Box::new(Arc::clone(&events)),
+            Box::new(Arc::clone(reload.reloads())),
             Box::new(Arc::clone(&drain)),
         ])?;
         let admin = Arc::new(Admin {
@@ -296,6 +322,7 @@ impl Relay {
             admin,
             front,
             events,
+            reload,
             outboxes,
             workers: Vec::with_capacity(workers),
             runtimes: Some(runtimes),
@@ -453,7 +480,8 @@ impl Drop for Relay {
     }
 }
 
-/// Runs a relay until SIGTERM or SIGINT has drained it, or until its time for that is over. SIGHUP is survived. `level`
+/// Runs a relay until SIGTERM or SIGINT has drained it, or until its time for that is over. It
+/// follows the files of its configuration, and reads them again on SIGHUP. `level`
 /// sets the level of the log that the caller has opened.
 ///
 /// # Errors
@@ -467,7 +495,14 @@ pub fn run(config: Config, level: LevelSwitch) -> Result<(), StartError> {
     };
     let signals = Signals::catch().map_err(StartError::system("signals cannot be received"))?;
     let relay = Relay::start_under(config, surroundings)?;
-    let ending = signals.wait_for_end(&relay.admin.drain, &relay.supervisor);
+    let watching = Watching::start(Arc::clone(&relay.reload), relay.supervisor.clone())
+        .map_err(StartError::system("the reload thread cannot be started"))?;
+    let triggers = watching.triggers();
+    let ending = signals.wait_for_end(&relay.admin.drain, &relay.supervisor, || {
+        // Fails only when the thread has ended, as it does at a stop.
+        let _ = triggers.send(Trigger::Hangup);
+    });
+    drop(watching);
     let cut = relay.totals().allocations();
     if cut == 0 {
         info!(why = ending.as_str(), cut, "stopping");
@@ -488,7 +523,7 @@ fn capacity(config: &Config, addresses: &RelayedAddresses, workers: usize) -> Ca
     }
 }
 
-fn load_settings(config: &Config, addresses: &RelayedAddresses) -> LoadSettings {
+pub(crate) fn load_settings(config: &Config, addresses: &RelayedAddresses) -> LoadSettings {
     LoadSettings {
         allocations: config.limits.allocations.into(),
         ports: (config.relayed.ports.len() * addresses.pairs().len()) as u64,

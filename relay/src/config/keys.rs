@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use sha2::{Digest, Sha256};
 use taciturn_protocol::credentials::{Hashes, HmacHash, NonceKey, Realm, SharedSecret, StaticUser};
 use zeroize::Zeroizing;
 
@@ -53,7 +54,12 @@ impl Files<'_> {
                         remedy,
                     ));
                 }
-                field.document.files.borrow_mut().push(path.clone());
+                let digest = Sha256::digest(&file.bytes).into();
+                field
+                    .document
+                    .files
+                    .borrow_mut()
+                    .push((path.clone(), digest));
                 Some((path, file))
             }
             Err(error) => {

@@ -89,6 +89,8 @@ pub struct Config {
     pub log: Log,
     /// Every file that was read to make this, the configuration itself first: what to watch for a reload.
     pub files: Vec<PathBuf>,
+    /// SHA-256 of what was in each of `files`.
+    pub digests: Vec<[u8; 32]>,
     /// What is not wrong, but should be looked at.
     pub warnings: Vec<ConfigWarning>,
 }

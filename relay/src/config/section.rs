@@ -7,6 +7,7 @@ use core::cell::RefCell;
 use core::ops::Range;
 use std::path::{Path, PathBuf};
 
+use sha2::{Digest, Sha256};
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
@@ -36,7 +37,7 @@ pub(super) struct Document<'a> {
     origin: &'a Path,
     pub(super) errors: RefCell<Vec<ConfigError>>,
     pub(super) warnings: RefCell<Vec<ConfigWarning>>,
-    pub(super) files: RefCell<Vec<PathBuf>>,
+    pub(super) files: RefCell<Vec<(PathBuf, [u8; 32])>>,
 }
 
 impl<'a> Document<'a> {
@@ -46,7 +47,10 @@ impl<'a> Document<'a> {
             origin,
             errors: RefCell::default(),
             warnings: RefCell::default(),
-            files: RefCell::new(vec![origin.to_path_buf()]),
+            files: RefCell::new(vec![(
+                origin.to_path_buf(),
+                Sha256::digest(text.as_bytes()).into(),
+            )]),
         }
     }
 

@@ -64,11 +64,15 @@ pub(super) fn parse(
         .tables()
         .and_then(|tables| assemble(&document.top(&tables), &mut files));
     match config {
-        Some(config) if document.errors.borrow().is_empty() => Ok(Config {
-            files: document.files.into_inner(),
-            warnings: document.warnings.into_inner(),
-            ..config
-        }),
+        Some(config) if document.errors.borrow().is_empty() => {
+            let (files, digests) = document.files.into_inner().into_iter().unzip();
+            Ok(Config {
+                files,
+                digests,
+                warnings: document.warnings.into_inner(),
+                ..config
+            })
+        }
         _ => Err(ConfigErrors::new(document.errors.into_inner())),
     }
 }
@@ -128,6 +132,7 @@ fn assemble(top: &Section<'_>, files: &mut Files<'_>) -> Option<Config> {
         users,
         admin,
         files: Vec::new(),
+        digests: Vec::new(),
         warnings: Vec::new(),
         realm: realm?,
     })

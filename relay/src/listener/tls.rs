@@ -143,9 +143,7 @@ impl TlsSettings {
     /// # Errors
     /// Without a certificate, or when the TLS library cannot offer the profile.
     pub fn new(profile: Profile, certificates: Vec<Certificate>) -> Result<Self, TlsError> {
-        Ok(Self {
-            current: ArcSwap::new(server_config(profile, certificates)?),
-        })
+        PreparedTls::new(profile, certificates).map(Self::from)
     }
 
     /// Replaces profile and certificates.
@@ -182,6 +180,14 @@ impl PreparedTls {
     /// As [`TlsSettings::new`].
     pub fn new(profile: Profile, certificates: Vec<Certificate>) -> Result<Self, TlsError> {
         server_config(profile, certificates).map(Self)
+    }
+}
+
+impl From<PreparedTls> for TlsSettings {
+    fn from(prepared: PreparedTls) -> Self {
+        Self {
+            current: ArcSwap::new(prepared.0),
+        }
     }
 }
 

@@ -6,11 +6,10 @@ use std::ops::RangeInclusive;
 use std::sync::Arc;
 
 use rustls::crypto::SecureRandom;
-use taciturn_protocol::address::ChannelRange;
 use taciturn_protocol::credentials::{Directory, NonceKey, Nonces};
 use taciturn_protocol::forward::{Bandwidth, PortSet, RouteTable};
 use taciturn_protocol::server::{
-    Drain, Limits, LocalQuota, PeerPolicy, PeerRules, RelayedIp, Server, Settings,
+    Drain, Limits, LocalQuota, PeerPolicy, PeerRules, RelayedIp, Replacement, Server, Settings,
 };
 
 use crate::clock::Clock;
@@ -19,13 +18,13 @@ use crate::counters::Counters;
 use crate::events::EventLog;
 use crate::listener::FrontLimits;
 use crate::listener::certificate::Certificate;
-use crate::listener::tls::{Profile, TlsSettings};
+use crate::listener::tls::{PreparedTls, Profile};
 use crate::net::UdpSocket;
 use crate::quota::SharedQuota;
 use crate::relayed::RelayedAddresses;
 use crate::self_check::SelfCheckSources;
 use crate::stream::StreamLimits;
-use crate::worker::{Inbox, Outbox, Owners, Parts, Worker};
+use crate::worker::{Inbox, Outbox, Owners, Parts, Terms, Worker};
 
 use super::StartError;
 
@@ -36,6 +35,9 @@ pub(crate) struct Shared<'a> {
     pub(crate) policy: &'a PeerPolicy,
     pub(crate) outboxes: &'a [Outbox],
     pub(crate) counters: &'a [Arc<Counters>],
+    pub(crate) quota: &'a SharedQuota,
+    /// For nonces when the configuration names none.
+    pub(crate) nonce_key: &'a NonceKey,
     pub(crate) events: &'a Arc<EventLog>,
     /// The drain that the relay starts with.
     pub(crate) drain: Option<Drain>,
@@ -46,44 +48,71 @@ pub(crate) struct Shared<'a> {
 /// What workers share, made once.
 pub(crate) struct Built<'a> {
     shared: &'a Shared<'a>,
-    directory: Directory,
-    nonces: Nonces,
-    quota: SharedQuota,
+    terms: Terms,
     owners: Arc<Owners>,
 }
 
 /// Makes what all workers share.
-pub(crate) fn workers<'a>(shared: &'a Shared<'a>) -> Result<Built<'a>, StartError> {
-    let config = shared.config;
+pub(crate) fn workers<'a>(shared: &'a Shared<'a>) -> Built<'a> {
+    Built {
+        shared,
+        terms: terms(shared.config, shared.policy, shared.nonce_key),
+        owners: Arc::new(Owners::new(shared.addresses)),
+    }
+}
+
+/// What workers work by, and can be given anew while they run.
+pub(crate) fn terms(config: &Config, policy: &PeerPolicy, nonce_key: &NonceKey) -> Terms {
+    let limits = &config.limits;
     let directory = Directory::new(
         config.realm.clone(),
         config.secrets.clone(),
         config.users.clone(),
         config.credentials.max_ttl,
     );
-    let key = match &config.nonce.key {
-        Some(key) => key.clone(),
-        None => NonceKey::new(random()?),
-    };
     let nonces = Nonces::new(
-        key,
+        config.nonce.key.as_ref().unwrap_or(nonce_key).clone(),
         config.nonce.previous_key.clone(),
         config.nonce.lifetime,
     );
+    Terms {
+        server: Replacement {
+            directory,
+            nonces,
+            peers: policy.clone(),
+            limits: Limits {
+                permissions_per_allocation: limits.permissions_per_allocation as usize,
+                channels_per_allocation: limits.channels_per_allocation as usize,
+                unauthenticated_per_second: limits.unauthenticated_per_second,
+                max_lifetime: limits.max_lifetime,
+                allocation_max_age: limits.allocation_max_age,
+                ..Limits::default()
+            },
+        },
+        bandwidth: Bandwidth {
+            bits_per_second_per_user: limits.bits_per_second_per_user,
+            bits_per_second_per_allocation: limits.bits_per_second_per_allocation,
+        },
+        streams: StreamLimits {
+            idle: limits.idle_timeout,
+            media_bytes: limits.queue_bytes,
+            media_age: limits.queue_age,
+            channels: config.channel_numbers,
+            ..StreamLimits::default()
+        },
+    }
+}
+
+/// The quota of all workers.
+pub(crate) fn quota(config: &Config) -> Result<SharedQuota, StartError> {
     let limits = &config.limits;
-    let quota = SharedQuota::new(LocalQuota::new(
-        limits.allocations_per_user,
-        limits.allocations,
-        seed()?,
-    ));
-    let owners = Arc::new(Owners::new(shared.addresses));
-    Ok(Built {
-        shared,
-        directory,
-        nonces,
-        quota,
-        owners,
-    })
+    let quota = LocalQuota::new(limits.allocations_per_user, limits.allocations, seed()?);
+    Ok(SharedQuota::new(quota))
+}
+
+/// A nonce key that only this start has.
+pub(crate) fn nonce_key() -> Result<NonceKey, StartError> {
+    Ok(NonceKey::new(random()?))
 }
 
 impl Built<'_> {
@@ -103,16 +132,13 @@ impl Built<'_> {
         parts
             .map(|(number, (((ports, listeners), inbox), counters))| {
                 let worker = u8::try_from(number).unwrap_or(u8::MAX);
-                let quota = Box::new(self.quota.clone());
+                let quota = Box::new(self.shared.quota.clone());
                 let mut routes = RouteTable::new(
                     seed()?,
                     self.shared.policy.port_rules(),
                     self.shared.config.channel_numbers,
                 );
-                routes.limit_bandwidth(Bandwidth {
-                    bits_per_second_per_user: self.shared.config.limits.bits_per_second_per_user,
-                    ..Bandwidth::default()
-                });
+                routes.limit_bandwidth(self.terms.bandwidth);
                 let mut server = Server::new(self.settings(worker, ports), quota, random()?);
                 server.drain(self.shared.drain.clone());
                 let parts = Parts {
@@ -126,10 +152,7 @@ impl Built<'_> {
                     counters: Arc::clone(counters),
                     events: Arc::clone(self.shared.events),
                     dscp: self.shared.config.dscp,
-                    stream_limits: stream_limits(
-                        &self.shared.config.limits,
-                        self.shared.config.channel_numbers,
-                    ),
+                    stream_limits: self.terms.streams,
                     clock: self.shared.clock,
                     self_check_sources: self.shared.self_check_sources.clone(),
                 };
@@ -143,18 +166,17 @@ impl Built<'_> {
     fn settings(&self, worker: u8, ports: RangeInclusive<u16>) -> Settings {
         let config = self.shared.config;
         let pairs = self.shared.addresses.pairs().iter();
+        let Replacement {
+            directory,
+            nonces,
+            peers,
+            limits,
+        } = self.terms.server.clone();
         Settings {
-            directory: self.directory.clone(),
-            nonces: self.nonces.clone(),
-            peers: self.shared.policy.clone(),
-            limits: Limits {
-                permissions_per_allocation: config.limits.permissions_per_allocation as usize,
-                channels_per_allocation: config.limits.channels_per_allocation as usize,
-                unauthenticated_per_second: config.limits.unauthenticated_per_second,
-                max_lifetime: config.limits.max_lifetime,
-                allocation_max_age: config.limits.allocation_max_age,
-                ..Limits::default()
-            },
+            directory,
+            nonces,
+            peers,
+            limits,
             channels: config.channel_numbers,
             software: config.software.clone(),
             relayed: pairs
@@ -181,24 +203,19 @@ pub(crate) fn peer_rules(config: &Config) -> PeerRules {
     }
 }
 
-/// Limits and TLS settings of the TCP and TLS listeners.
-pub(crate) struct FrontSettings {
-    pub(crate) limits: FrontLimits,
-    pub(crate) tls: Option<Arc<TlsSettings>>,
+/// Limits of the TCP and TLS listeners.
+pub(crate) fn front_limits(limits: &config::Limits) -> FrontLimits {
+    FrontLimits {
+        connections: u64::from(limits.connections),
+        connections_per_source: limits.connections_per_source,
+        half_open: limits.half_open as usize,
+        handshake: limits.handshake_timeout,
+        ..FrontLimits::default()
+    }
 }
 
-/// Reads the certificate and sets up TLS, where there is any.
-pub(crate) fn front(config: &Config, clock: Clock) -> Result<FrontSettings, StartError> {
-    let limits = FrontLimits {
-        connections: u64::from(config.limits.connections),
-        connections_per_source: config.limits.connections_per_source,
-        half_open: config.limits.half_open as usize,
-        handshake: config.limits.handshake_timeout,
-        ..FrontLimits::default()
-    };
-    let Some(tls) = &config.tls else {
-        return Ok(FrontSettings { limits, tls: None });
-    };
+/// Matches the certificate with its key and sets up TLS; what an operator should know of the certificate is logged.
+pub(crate) fn tls(tls: &config::Tls, clock: Clock) -> Result<PreparedTls, StartError> {
     let certificate = Certificate::new(tls.certificates.clone(), &tls.key)?;
     for warning in certificate.warnings(clock.unix()) {
         tracing::warn!(%warning, "certificate");
@@ -208,10 +225,7 @@ pub(crate) fn front(config: &Config, clock: Clock) -> Result<FrontSettings, Star
         TlsProfile::Ism => Profile::Ism,
         TlsProfile::Compat => Profile::Compat,
     };
-    Ok(FrontSettings {
-        limits,
-        tls: Some(Arc::new(TlsSettings::new(profile, vec![certificate])?)),
-    })
+    Ok(PreparedTls::new(profile, vec![certificate])?)
 }
 
 /// A random name for this start.
@@ -222,16 +236,6 @@ pub(crate) fn boot_id() -> Result<String, StartError> {
         .take(16)
         .map(|byte| format!("{byte:02x}"))
         .collect())
-}
-
-fn stream_limits(limits: &config::Limits, channels: ChannelRange) -> StreamLimits {
-    StreamLimits {
-        idle: limits.idle_timeout,
-        media_bytes: limits.queue_bytes,
-        media_age: limits.queue_age,
-        channels,
-        ..StreamLimits::default()
-    }
 }
 
 /// 32 bytes from the system's generator.

@@ -49,8 +49,14 @@ impl Signals {
     /// Waits until a signal has told the relay to end and its drain is over, and returns why it ends.
     ///
     /// SIGTERM and the first SIGINT begin a drain; the process ends with its last allocation, at once when there is none.
-    /// A second SIGINT is somebody at the keyboard who does not want to wait. A second SIGTERM says nothing new.
-    pub(crate) fn wait_for_end(self, drain: &DrainControl, supervisor: &Supervisor) -> Ending {
+    /// A second SIGINT is somebody at the keyboard who does not want to wait. A second SIGTERM says nothing new. Each SIGHUP
+    /// asks for the configuration to be read again: `reload` must not block.
+    pub(crate) fn wait_for_end(
+        self,
+        drain: &DrainControl,
+        supervisor: &Supervisor,
+        mut reload: impl FnMut(),
+    ) -> Ending {
         let Self {
             runtime,
             mut terminate,
@@ -70,10 +76,7 @@ impl Signals {
                         interrupted = true;
                         stop(drain, supervisor, "SIGINT");
                     }
-                    _ = hangup.recv() => warn!(
-                        signal = "SIGHUP",
-                        "ignored: the configuration cannot be reloaded yet; restart the relay to apply changes"
-                    ),
+                    _ = hangup.recv() => reload(),
                     ending = drain.ended() => return ending,
                 }
             }
@@ -115,12 +118,13 @@ mod tests {
 
     // One test, as signals are the whole process's.
     #[test]
-    fn a_signal_during_start_is_kept_and_a_hangup_is_survived() {
+    fn a_signal_during_start_is_kept_and_a_hangup_asks_for_a_reload() {
         let signals = Signals::catch().unwrap();
         kill_process(getpid(), Signal::HUP).unwrap();
-        kill_process(getpid(), Signal::TERM).unwrap();
         let (idle, _) = drain::fixture(0);
-        let ending = signals.wait_for_end(&idle, &Supervisor::absent());
+        let ending = signals.wait_for_end(&idle, &Supervisor::absent(), || {
+            kill_process(getpid(), Signal::TERM).unwrap();
+        });
         assert_eq!(ending, Ending::Drained);
         assert!(idle.is_stopping());
 
@@ -136,7 +140,7 @@ mod tests {
                 kill_process(getpid(), Signal::INT).unwrap();
             }
         });
-        let ending = signals.wait_for_end(&busy, &Supervisor::absent());
+        let ending = signals.wait_for_end(&busy, &Supervisor::absent(), || {});
         assert_eq!(ending, Ending::Interrupted);
         again.join().unwrap();
     }

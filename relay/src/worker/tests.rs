@@ -55,12 +55,13 @@ impl Bench {
             outboxes: &outboxes,
             counters: &counters,
             events: &Arc::new(events.expect("randomness")),
+            quota: &build::quota(&config).expect("randomness"),
+            nonce_key: &build::nonce_key().expect("randomness"),
             drain: None,
             clock,
             self_check_sources: sources.clone(),
         };
-        let built = build::workers(&shared).expect("randomness");
-        let workers = built
+        let workers = build::workers(&shared)
             .prepare(slices, sockets.udp, inboxes)
             .expect("descriptors");
         let udp = sockets.listeners[0].address;
