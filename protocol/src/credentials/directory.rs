@@ -48,15 +48,12 @@ impl UserName {
     /// credential of one user; else the whole name.
     pub fn subject(&self) -> &[u8] {
         let name = self.as_bytes();
-        match name.iter().position(|&b| b == b':') {
-            Some(colon)
-                if colon > 0
-                    && colon + 1 < name.len()
-                    && name[..colon].iter().all(u8::is_ascii_digit) =>
-            {
-                &name[colon + 1..]
-            }
-            Some(_) | None => name,
+        let mut parts = name.splitn(2, |&byte| byte == b':');
+        let (expiry, id) = (parts.next(), parts.next());
+        let is_expiry = |text: &&[u8]| !text.is_empty() && text.iter().all(u8::is_ascii_digit);
+        match (expiry.filter(is_expiry), id) {
+            (Some(_), Some(id)) if !id.is_empty() => id,
+            _ => name,
         }
     }
 }

@@ -8,6 +8,7 @@
 
 mod allocate;
 mod authenticate;
+mod bandwidth;
 mod channels;
 mod determinism;
 mod elsewhere;

@@ -2,15 +2,15 @@
 
 use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
-use core::net::SocketAddr;
+use core::net::{IpAddr, SocketAddr};
 use core::time::Duration;
 
 use proptest::prelude::*;
 
-use super::sim::{Choices, Client, Outcome, Sim, addr};
+use super::sim::{Choices, Client, Outcome, SECRET, Sim, addr, directory};
 use crate::address::Transport;
-use crate::forward::{Framing, PeerVerdict};
-use crate::server::Limits;
+use crate::forward::{Framing, PeerVerdict, PortSet};
+use crate::server::{Drain, Limits, Revoked, default_denied_ports};
 use crate::wire::Method;
 
 const CLIENTS: usize = 4;
@@ -23,9 +23,21 @@ const PEERS: [&str; 6] = [
     "10.0.0.1:5000",
     "8.8.8.8:53",
 ];
+/// What a policy may close: an address, or a port of every address.
+const CLOSABLE: [Closed; 3] = [
+    Closed::Address([8, 8, 8, 8]),
+    Closed::Address([9, 9, 9, 9]),
+    Closed::Port(5001),
+];
 const PER_USER: usize = 3;
-const PERMISSIONS: usize = 2;
-const CHANNELS: usize = 2;
+/// Permissions, and channels, of an allocation, unless a replacement says less.
+const LIMIT: usize = 2;
+
+#[derive(Clone, Copy, Debug)]
+enum Closed {
+    Address([u8; 4]),
+    Port(u16),
+}
 
 #[derive(Clone, Debug)]
 enum Operation {
@@ -38,6 +50,22 @@ enum Operation {
     PeerSends(usize, usize),
     Advance(u64),
     Disconnect(usize),
+    Operator(Order),
+}
+
+/// What an operator does.
+#[derive(Clone, Debug)]
+enum Order {
+    /// Closes this one of [`CLOSABLE`], or none.
+    Policy(Option<usize>),
+    /// The clients' secret is gone, or there again.
+    Secret(bool),
+    /// So many permissions, and channels, for an allocation.
+    Limit(usize),
+    Drain(bool),
+    Shed(bool),
+    /// An operator ends what a client holds, by its serial or by the one before it.
+    End(usize, bool),
 }
 
 fn operation() -> impl Strategy<Value = Operation> {
@@ -55,6 +83,19 @@ fn operation() -> impl Strategy<Value = Operation> {
         4 => (client.clone(), peer).prop_map(|(c, p)| Operation::PeerSends(c, p)),
         4 => (1..400_u64).prop_map(Operation::Advance),
         1 => client.prop_map(Operation::Disconnect),
+        6 => order().prop_map(Operation::Operator),
+    ]
+}
+
+fn order() -> impl Strategy<Value = Order> {
+    let client = 0..CLIENTS;
+    prop_oneof![
+        2 => prop::option::of(0..CLOSABLE.len()).prop_map(Order::Policy),
+        1 => any::<bool>().prop_map(Order::Secret),
+        1 => (0..=LIMIT).prop_map(Order::Limit),
+        1 => any::<bool>().prop_map(Order::Drain),
+        1 => any::<bool>().prop_map(Order::Shed),
+        1 => (client, any::<bool>()).prop_map(|(c, current)| Order::End(c, current)),
     ]
 }
 
@@ -62,14 +103,23 @@ fn operation() -> impl Strategy<Value = Operation> {
 #[derive(Debug, Default)]
 struct Reference {
     now: u64,
+    closed: Option<Closed>,
+    /// The clients' secret is gone.
+    is_rotated: bool,
+    limit: usize,
+    drains: bool,
+    sheds: bool,
+    /// How many allocations there have been.
+    serial: u64,
     allocations: BTreeMap<usize, ReferenceAllocation>,
 }
 
 #[derive(Debug, Default)]
 struct ReferenceAllocation {
+    serial: u64,
     relayed: Option<SocketAddr>,
     expires: u64,
-    permissions: Vec<(core::net::IpAddr, u64)>,
+    permissions: Vec<(IpAddr, u64)>,
     channels: Vec<(u16, SocketAddr, u64)>,
 }
 
@@ -84,19 +134,48 @@ impl ReferenceAllocation {
     }
 }
 
-fn address_is_forbidden(peer: SocketAddr) -> bool {
-    peer == addr("10.0.0.1:5000")
-}
-
-fn port_is_forbidden(peer: SocketAddr) -> bool {
-    peer.port() == 53
-}
-
 fn granted(lifetime: Option<u32>) -> u64 {
     u64::from(lifetime.unwrap_or(600).clamp(600, 3600))
 }
 
 impl Reference {
+    fn forbids_address(&self, ip: IpAddr) -> bool {
+        let closed = match self.closed {
+            Some(Closed::Address(closed)) => Some(closed),
+            Some(Closed::Port(_)) | None => None,
+        };
+        ip == IpAddr::from([10, 0, 0, 1]) || Some(ip) == closed.map(IpAddr::from)
+    }
+
+    fn forbids_port(&self, port: u16) -> bool {
+        port == 53 || matches!(self.closed, Some(Closed::Port(closed)) if closed == port)
+    }
+
+    fn forbids(&self, peer: SocketAddr) -> bool {
+        self.forbids_address(peer.ip()) || self.forbids_port(peer.port())
+    }
+
+    fn close(&mut self, closed: Option<Closed>) -> Revoked {
+        self.closed = closed;
+        let mut revoked = Revoked::default();
+        let mut allocations = core::mem::take(&mut self.allocations);
+        for held in allocations.values_mut() {
+            let before = (held.permissions.len(), held.channels.len());
+            held.permissions
+                .retain(|(ip, _)| !self.forbids_address(*ip));
+            held.channels.retain(|(_, peer, _)| !self.forbids(*peer));
+            revoked.permissions += before.0 - held.permissions.len();
+            revoked.channels += before.1 - held.channels.len();
+        }
+        self.allocations = allocations;
+        revoked
+    }
+
+    /// What a request of a client without an allocation is told.
+    fn without(&self) -> u16 {
+        if self.is_rotated { 401 } else { 437 }
+    }
+
     fn advance(&mut self, seconds: u64) {
         self.now += seconds;
         let now = self.now;
@@ -108,13 +187,21 @@ impl Reference {
     }
 
     fn allocate(&mut self, client: usize, lifetime: Option<u32>) -> Option<u16> {
+        if self.is_rotated {
+            return Some(401);
+        }
         if self.allocations.contains_key(&client) {
             return Some(437);
+        }
+        if self.drains || self.sheds {
+            return Some(508);
         }
         if self.allocations.len() >= PER_USER {
             return Some(486);
         }
+        self.serial += 1;
         let allocation = ReferenceAllocation {
+            serial: self.serial,
             expires: self.now + granted(lifetime),
             ..ReferenceAllocation::default()
         };
@@ -123,9 +210,9 @@ impl Reference {
     }
 
     fn refresh(&mut self, client: usize, lifetime: Option<u32>) -> Option<u16> {
-        let now = self.now;
+        let (now, without) = (self.now, self.without());
         let Some(allocation) = self.allocations.get_mut(&client) else {
-            return Some(437);
+            return Some(without);
         };
         if lifetime == Some(0) {
             self.allocations.remove(&client);
@@ -136,21 +223,22 @@ impl Reference {
     }
 
     fn permit(&mut self, client: usize, peers: &[SocketAddr]) -> Option<u16> {
-        let now = self.now;
+        let (now, limit, without) = (self.now, self.limit, self.without());
+        let is_forbidden = peers.iter().any(|peer| self.forbids_address(peer.ip()));
         let Some(allocation) = self.allocations.get_mut(&client) else {
-            return Some(437);
+            return Some(without);
         };
         if peers.is_empty() {
             return Some(400);
         }
-        if peers.iter().any(|&peer| address_is_forbidden(peer)) {
+        if is_forbidden {
             return Some(403);
         }
         let new = peers
             .iter()
             .filter(|&&peer| !allocation.permits(peer))
             .count();
-        if allocation.permissions.len() + new > PERMISSIONS {
+        if new > 0 && allocation.permissions.len() + new > limit {
             return Some(508);
         }
         peers.iter().for_each(|&peer| allocation.permit(peer, now));
@@ -158,9 +246,10 @@ impl Reference {
     }
 
     fn bind(&mut self, client: usize, number: u16, peer: SocketAddr) -> Option<u16> {
-        let now = self.now;
+        let (now, limit, without) = (self.now, self.limit, self.without());
+        let is_forbidden = self.forbids(peer);
         let Some(allocation) = self.allocations.get_mut(&client) else {
-            return Some(437);
+            return Some(without);
         };
         if !(0x4000..=0x4fff).contains(&number) {
             return Some(400);
@@ -172,13 +261,12 @@ impl Reference {
         {
             return Some(400);
         }
-        if address_is_forbidden(peer) || port_is_forbidden(peer) {
+        if is_forbidden {
             return Some(403);
         }
         let held = allocation.channels.iter().any(|&(n, ..)| n == number);
-        let channels_full = !held && allocation.channels.len() >= CHANNELS;
-        let permissions_full =
-            !allocation.permits(peer) && allocation.permissions.len() >= PERMISSIONS;
+        let channels_full = !held && allocation.channels.len() >= limit;
+        let permissions_full = !allocation.permits(peer) && allocation.permissions.len() >= limit;
         if channels_full || permissions_full {
             return Some(508);
         }
@@ -191,7 +279,7 @@ impl Reference {
     /// The peer that a Send indication reaches.
     fn sends(&self, client: usize, peer: SocketAddr) -> Option<SocketAddr> {
         let allocation = self.allocations.get(&client)?;
-        (allocation.permits(peer) && !port_is_forbidden(peer)).then_some(peer)
+        (allocation.permits(peer) && !self.forbids_port(peer.port())).then_some(peer)
     }
 
     /// The peer that ChannelData reaches.
@@ -222,8 +310,8 @@ struct Both {
 impl Both {
     fn new() -> Self {
         let limits = Limits {
-            permissions_per_allocation: PERMISSIONS,
-            channels_per_allocation: CHANNELS,
+            permissions_per_allocation: LIMIT,
+            channels_per_allocation: LIMIT,
             unauthenticated_per_second: 0,
             allocation_max_age: Duration::from_secs(u64::MAX / 4),
             ..Limits::default()
@@ -248,7 +336,10 @@ impl Both {
         Self {
             sim,
             clients,
-            reference: Reference::default(),
+            reference: Reference {
+                limit: LIMIT,
+                ..Reference::default()
+            },
         }
     }
 
@@ -267,6 +358,7 @@ impl Both {
                 self.sim.pump();
                 self.reference.allocations.remove(&client);
             }
+            Operation::Operator(ref order) => self.operate(order),
             Operation::Allocate(client, lifetime) => {
                 let answer = self
                     .sim
@@ -336,6 +428,62 @@ impl Both {
         }
     }
 
+    fn operate(&mut self, order: &Order) {
+        let (sim, reference) = (&mut self.sim, &mut self.reference);
+        match *order {
+            Order::Policy(closed) => {
+                let closed = closed.map(|closed| CLOSABLE[closed]);
+                let revoked = sim.replace_policy(|rules, _| {
+                    rules.deny.clear();
+                    let mut ports = default_denied_ports().to_vec();
+                    match closed {
+                        Some(Closed::Address(ip)) => rules.deny.push(IpAddr::from(ip).into()),
+                        Some(Closed::Port(port)) => ports.push(port..=port),
+                        None => {}
+                    }
+                    rules.denied_ports = PortSet::from_ranges(&ports);
+                });
+                assert_eq!(revoked, reference.close(closed));
+            }
+            Order::Secret(is_rotated) => {
+                let secrets: &[&[u8]] = if is_rotated { &[] } else { &[SECRET] };
+                sim.replace(|replacement| replacement.directory = directory(secrets, &[]));
+                reference.is_rotated = is_rotated;
+            }
+            Order::Limit(limit) => {
+                sim.replace(|replacement| {
+                    replacement.limits.permissions_per_allocation = limit;
+                    replacement.limits.channels_per_allocation = limit;
+                });
+                reference.limit = limit;
+            }
+            Order::Drain(drains) => {
+                sim.server.drain(drains.then(Drain::default));
+                reference.drains = drains;
+            }
+            Order::Shed(sheds) => {
+                sim.server.shed(sheds);
+                reference.sheds = sheds;
+            }
+            Order::End(client, is_current) => {
+                let Some(held) = reference.allocations.get(&client) else {
+                    return;
+                };
+                let from = self.clients[client].five_tuple;
+                let mut allocations = sim.server.allocations();
+                let view = allocations.find(|view| view.client == from).unwrap();
+                assert_eq!(view.serial, held.serial);
+                let (id, serial) = (view.allocation, view.serial - u64::from(!is_current));
+                drop(allocations);
+                assert_eq!(sim.server.end(sim.now, id, serial), is_current);
+                sim.pump();
+                if is_current {
+                    reference.allocations.remove(&client);
+                }
+            }
+        }
+    }
+
     fn assert_relayed(&self, client: usize, outcome: Outcome, expected: Option<SocketAddr>) {
         let relayed = match outcome {
             Outcome::ToPeer(relayed) => {
@@ -380,7 +528,7 @@ impl Both {
 proptest! {
     #![proptest_config(ProptestConfig { cases: 200, ..ProptestConfig::default() })]
 
-    /// T-10, T-30, T-44, T-64, T-84: whatever clients and peers do, the server answers and relays as the reference does,
+    /// T-10, T-29, T-30, T-44, T-64, T-84, A-15: whatever clients, peers and operators do, the server answers and relays as the reference does,
     /// and nothing is left when all is over.
     #[test]
     fn the_server_does_what_the_reference_does(operations in prop::collection::vec(operation(), 1..120)) {

@@ -77,6 +77,34 @@ fn a_new_policy_ends_what_it_forbids_and_nothing_else() {
     sim.assert_nothing_left();
 }
 
+/// A-15, T-44, T-64: what is permitted again after it was forbidden lives its full time: no deadline of before is left.
+#[test]
+fn what_is_permitted_again_lives_its_full_time() {
+    let mut sim = Sim::new();
+    let mut client = sim.client(1);
+    sim.allocate(&mut client);
+    sim.refresh(&mut client, Some(3600));
+    assert_eq!(sim.bind(&mut client, 0x4000, addr(PEER)), None);
+    sim.advance(Duration::from_secs(100));
+    let closed = vec!["8.8.8.8/32".parse().unwrap()];
+    assert_eq!(
+        sim.replace_policy(|rules, _| rules.deny = closed),
+        revoked(1, 1)
+    );
+    assert_eq!(
+        sim.server.residue()[0],
+        1,
+        "the allocation's deadline alone"
+    );
+    sim.replace_policy(|rules, _| rules.deny.clear());
+    assert_eq!(sim.bind(&mut client, 0x4000, addr(PEER)), None);
+    sim.advance(Duration::from_secs(299));
+    assert!(is_relayed(&sim.channel(&client, 0x4000, b"x")));
+    assert_eq!(sim.permit(&mut client, &[addr(PEER)]), None);
+    sim.advance(Duration::from_secs(299));
+    assert!(is_relayed(&sim.channel(&client, 0x4000, b"x")));
+}
+
 /// an address that the host gets later is out of reach from then on, as a peer that is permitted already too.
 #[test]
 fn an_address_that_becomes_the_hosts_own_is_closed() {

@@ -3,7 +3,7 @@
 use alloc::vec::Vec;
 use core::time::Duration;
 
-use super::sim::{Choices, Sim, addr};
+use super::sim::{Choices, Client, Sim, addr};
 use crate::server::RestoreError;
 use crate::wire::Method;
 
@@ -49,6 +49,43 @@ fn a_successor_goes_on_with_an_allocation() {
         "the permission's 300 s"
     );
     new.advance(Duration::from_secs(500));
+    new.assert_nothing_left();
+}
+
+/// Serials go with the allocation, and a successor gives none of them out again; the self-check's allocations stay apart.
+#[test]
+fn serials_go_on_in_the_successor() {
+    let choices = || Choices {
+        self_check: Some(("check", "x")),
+        ..Choices::default()
+    };
+    let mut old = Sim::with(choices());
+    for number in 1..=3 {
+        let mut client = old.client(number);
+        old.allocate(&mut client);
+    }
+    old.allocate(&mut Client::new(4, &("check".into(), "x".into())));
+    let states: Vec<_> = old.server.snapshot(old.now).collect();
+    let serials: Vec<u64> = states.iter().map(|state| state.serial).collect();
+    assert_eq!(serials, [1, 2, 3, 4]);
+    let mut new = Sim::with(choices());
+    new.now = old.now;
+    for state in states.iter().rev() {
+        for name in new.server.restore(new.now, state).unwrap() {
+            new.sockets.insert(name, state.relayed[0].bound);
+        }
+    }
+    new.pump();
+    let mut restored: Vec<_> = new.server.snapshot(new.now).collect();
+    restored.sort_by_key(|state| state.serial);
+    assert_eq!(restored, states);
+    let load = new.server.load();
+    assert_eq!((load.allocations, load.synthetic), (3, 1));
+    let mut client = new.client(9);
+    new.allocate(&mut client);
+    let newest = new.server.allocations().map(|held| held.serial).max();
+    assert_eq!(newest, Some(5));
+    new.advance(Duration::from_secs(700));
     new.assert_nothing_left();
 }
 
