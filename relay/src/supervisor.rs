@@ -18,7 +18,11 @@
 //! the kernel goes on spreading new clients to it, who get no answer. A restart ends the calls of the other workers too,
 //! which is the price: those clients reconnect within seconds, while the clients of the dead worker never would.
 
+use std::ffi::{OsStr, OsString};
 use std::io;
+use std::os::linux::net::SocketAddrExt;
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::net::{SocketAddr, UnixDatagram};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{self, RecvTimeoutError, Sender};
@@ -33,11 +37,14 @@ use crate::worker::{Message, Outbox};
 
 /// Longest status line, in bytes; `systemctl status` shows one line.
 const STATUS_BYTES: usize = 200;
+/// How long a supervisor whose queue is full is waited for.
+const PATIENCE: Duration = Duration::from_secs(1);
 
 /// The program that started the relay, where there is one that wants to hear of it.
 #[derive(Clone, Debug)]
 pub struct Supervisor {
-    listens: bool,
+    /// Its socket, as `NOTIFY_SOCKET` names it.
+    socket: Option<OsString>,
     /// Whether it has been logged that it cannot be told.
     complained: Arc<AtomicBool>,
 }
@@ -52,7 +59,7 @@ impl Supervisor {
     /// The one that the environment names (`NOTIFY_SOCKET`), if any.
     pub fn of_environment() -> Self {
         Self {
-            listens: std::env::var_os("NOTIFY_SOCKET").is_some_and(|name| !name.is_empty()),
+            socket: std::env::var_os("NOTIFY_SOCKET").filter(|name| !name.is_empty()),
             complained: Arc::default(),
         }
     }
@@ -60,7 +67,7 @@ impl Supervisor {
     /// None: nothing that is said is sent.
     pub fn absent() -> Self {
         Self {
-            listens: false,
+            socket: None,
             complained: Arc::default(),
         }
     }
@@ -108,7 +115,7 @@ impl Supervisor {
     /// # Errors
     /// When the thread cannot be started.
     pub fn watch(&self, workers: &[Outbox]) -> io::Result<Option<Watch>> {
-        let Some(limit) = sd_notify::watchdog_enabled().filter(|_| self.listens) else {
+        let Some(limit) = sd_notify::watchdog_enabled().filter(|_| self.socket.is_some()) else {
             return Ok(None);
         };
         let supervisor = self.clone();
@@ -120,10 +127,10 @@ impl Supervisor {
     }
 
     fn tell(&self, messages: &[NotifyState<'_>]) {
-        if !self.listens {
+        let Some(name) = &self.socket else {
             return;
-        }
-        if let Err(error) = sd_notify::notify(messages) {
+        };
+        if let Err(error) = send(name, messages) {
             self.complain(&error);
         }
     }
@@ -134,6 +141,24 @@ impl Supervisor {
             warn!(%error, "the supervisor cannot be told how the relay is (NOTIFY_SOCKET)");
         }
     }
+}
+
+/// Sends one datagram, a line for each message. A name that begins with @ is one of Linux's abstract names.
+///
+/// Not `sd_notify::notify`, which waits for ever for a supervisor that has stopped reading: the relay's drain and its end
+/// must not wait with it.
+fn send(name: &OsStr, messages: &[NotifyState<'_>]) -> io::Result<()> {
+    let lines: String = messages
+        .iter()
+        .map(|message| format!("{message}\n"))
+        .collect();
+    let socket = UnixDatagram::unbound()?;
+    socket.set_write_timeout(Some(PATIENCE))?;
+    let address = match name.as_bytes().strip_prefix(b"@") {
+        Some(abstract_name) => SocketAddr::from_abstract_name(abstract_name)?,
+        None => SocketAddr::from_pathname(name)?,
+    };
+    socket.send_to_addr(lines.as_bytes(), &address).map(drop)
 }
 
 impl Watch {
@@ -219,6 +244,61 @@ mod tests {
         assert!(all_answer(&[]));
         drop(inbox);
         assert!(!all_answer(&[outbox]));
+    }
+
+    fn told(socket: &UnixDatagram) -> String {
+        let mut buffer = [0; 1024];
+        let length = socket.recv(&mut buffer).unwrap();
+        String::from_utf8(buffer[..length].to_vec()).unwrap()
+    }
+
+    fn listening(name: &str) -> (UnixDatagram, Supervisor) {
+        let address = SocketAddr::from_abstract_name(name).unwrap();
+        let socket = UnixDatagram::bind_addr(&address).unwrap();
+        let supervisor = Supervisor {
+            socket: Some(format!("@{name}").into()),
+            complained: Arc::default(),
+        };
+        (socket, supervisor)
+    }
+
+    #[test]
+    fn messages_are_lines_of_one_datagram() {
+        let name = format!("taciturn-supervisor-lines-{}", std::process::id());
+        let (socket, supervisor) = listening(&name);
+        supervisor.ready();
+        assert_eq!(told(&socket), "READY=1\n");
+        supervisor.reloading();
+        let reloading = told(&socket);
+        let time = reloading.strip_prefix("RELOADING=1\nMONOTONIC_USEC=");
+        assert!(
+            time.unwrap().trim_end().parse::<u64>().unwrap() > 0,
+            "{reloading}"
+        );
+        supervisor.extend_stop(Duration::from_secs(5400));
+        assert_eq!(told(&socket), "EXTEND_TIMEOUT_USEC=5400000000\n");
+        // Nothing of a status is taken for another message, and no letter is cut in two.
+        supervisor.status("draining\nREADY=1");
+        assert_eq!(told(&socket), "STATUS=draining\n");
+        supervisor.status(&"é".repeat(300));
+        assert_eq!(told(&socket), format!("STATUS={}\n", "é".repeat(100)));
+        supervisor.stopping();
+        assert_eq!(told(&socket), "STOPPING=1\n");
+        assert!(!supervisor.complained.load(Ordering::Relaxed));
+    }
+
+    #[test]
+    fn a_supervisor_that_has_stopped_reading_holds_nobody_up_for_ever() {
+        let name = format!("taciturn-supervisor-deaf-{}", std::process::id());
+        let (_socket, supervisor) = listening(&name);
+        // Enough for the longest queue that Linux has by default, and then one more.
+        for _ in 0..2000 {
+            if supervisor.complained.load(Ordering::Relaxed) {
+                break;
+            }
+            supervisor.ready();
+        }
+        assert!(supervisor.complained.load(Ordering::Relaxed));
     }
 
     #[test]

@@ -2,7 +2,7 @@
 //!
 //! Each test runs in a network namespace of its own, where port 443 is free, and in a process of its own, as descriptors
 //! that are to be inherited would reach the relays of other tests too. Not responsible for the socket unit
-//! (`tests/packaging`).
+//! (`units`).
 
 use std::net::SocketAddr;
 use std::os::fd::{AsRawFd, OwnedFd};

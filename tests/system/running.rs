@@ -6,6 +6,7 @@ use std::ffi::OsString;
 use std::fs;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpStream};
+use std::os::unix::fs::chown;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -48,6 +49,8 @@ pub(crate) struct Setup {
     pub(crate) more: String,
     /// Further files beside the configuration, by name; nobody else may read them.
     pub(crate) files: Vec<(&'static str, String)>,
+    /// The number of the user whose files they are, a copy of the program among them.
+    pub(crate) owner: Option<u32>,
     /// What the command line begins with, such as `prlimit ...`.
     pub(crate) wrapper: Vec<OsString>,
 }
@@ -73,6 +76,7 @@ impl Setup {
             log: String::new(),
             more: String::new(),
             files: Vec::new(),
+            owner: None,
             wrapper: Vec::new(),
         }
     }
@@ -123,7 +127,19 @@ impl Setup {
             fs::set_permissions(&path, permissions).unwrap();
         }
         let mut words = self.wrapper.clone();
-        words.push(env!("CARGO_BIN_EXE_taciturn").into());
+        let program = PathBuf::from(env!("CARGO_BIN_EXE_taciturn"));
+        words.push(match self.owner {
+            None => program.into(),
+            Some(owner) => {
+                let copy = directory.join("taciturn");
+                fs::copy(program, &copy).unwrap();
+                chown(directory, Some(owner), Some(owner)).unwrap();
+                for file in fs::read_dir(directory).unwrap() {
+                    chown(file.unwrap().path(), Some(owner), Some(owner)).unwrap();
+                }
+                copy.into()
+            }
+        });
         let mut command = Command::new(&words[0]);
         command
             .args(&words[1..])
@@ -189,6 +205,7 @@ pub(crate) struct Running {
     admin: Option<SocketAddr>,
     log: Arc<Mutex<Vec<String>>>,
     listeners: Vec<(String, SocketAddr)>,
+    asked_to_end: bool,
     /// What a client has to trust.
     pub(crate) certificate: CertificateDer<'static>,
 }
@@ -212,6 +229,7 @@ impl Running {
             admin: setup.admin,
             log,
             listeners: Vec::new(),
+            asked_to_end: false,
             certificate,
         };
         running.await_ready();
@@ -323,12 +341,19 @@ impl Running {
         fields[11].parse::<u64>().unwrap() + fields[12].parse::<u64>().unwrap()
     }
 
+    /// For a relay that the test has asked to end: fails unless it does so in order.
+    pub(crate) fn ended(mut self) {
+        self.asked_to_end = true;
+    }
+
     fn end(&mut self) -> Result<(), String> {
-        if let Some(status) = self.child.try_wait().unwrap() {
-            return Err(format!("the relay ended by itself: {status}"));
+        if !self.asked_to_end {
+            if let Some(status) = self.child.try_wait().unwrap() {
+                return Err(format!("the relay ended by itself: {status}"));
+            }
+            let pid = Pid::from_child(&self.child);
+            kill_process(pid, Signal::TERM).unwrap();
         }
-        let pid = Pid::from_child(&self.child);
-        kill_process(pid, Signal::TERM).unwrap();
         let deadline = Instant::now() + PATIENCE;
         while Instant::now() < deadline {
             if let Some(status) = self.child.try_wait().unwrap() {
@@ -394,7 +419,7 @@ fn exchange(
     Some((head.split(' ').nth(1)?.parse().ok()?, body.to_owned()))
 }
 
-fn fresh_directory() -> PathBuf {
+pub(crate) fn fresh_directory() -> PathBuf {
     static NEXT: AtomicU32 = AtomicU32::new(0);
     let number = NEXT.fetch_add(1, Ordering::Relaxed);
     let name = format!("taciturn-system-{}-{number}", std::process::id());
@@ -404,7 +429,7 @@ fn fresh_directory() -> PathBuf {
     directory
 }
 
-fn write_certificate(directory: &Path) -> CertificateDer<'static> {
+pub(crate) fn write_certificate(directory: &Path) -> CertificateDer<'static> {
     let CertifiedKey { cert, signing_key }: CertifiedKey<KeyPair> =
         rcgen::generate_simple_self_signed([REALM.to_owned()]).unwrap();
     fs::write(directory.join("cert.pem"), cert.pem()).unwrap();

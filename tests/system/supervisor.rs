@@ -1,16 +1,22 @@
 //! The relay under a supervisor that speaks systemd's notification protocol: a datagram socket that the test listens on.
 //!
-//! Not responsible for the unit file (`tests/packaging`), nor for sockets that a supervisor hands over (`activation`).
+//! Not responsible for the unit file (`units`), nor for sockets that a supervisor hands over (`activation`).
 
 use std::os::unix::net::UnixDatagram;
 use std::path::PathBuf;
+use std::sync::{Arc, Mutex};
+use std::thread;
 
-use crate::running::{PATIENCE, Running, Setup};
+use rustix::process::{Pid, Signal, kill_process};
 
-/// What `NOTIFY_SOCKET` names.
+use crate::calls::Call;
+use crate::client::Over;
+use crate::running::{Running, Setup, eventually};
+
+/// What `NOTIFY_SOCKET` names, read as it comes.
 struct Notified {
-    socket: UnixDatagram,
     path: PathBuf,
+    messages: Arc<Mutex<Vec<String>>>,
 }
 
 impl Notified {
@@ -19,8 +25,16 @@ impl Notified {
         let path = std::env::temp_dir().join(name);
         let _ = std::fs::remove_file(&path);
         let socket = UnixDatagram::bind(&path).unwrap();
-        socket.set_read_timeout(Some(PATIENCE)).unwrap();
-        Self { socket, path }
+        let messages = Arc::<Mutex<Vec<String>>>::default();
+        let gathered = Arc::clone(&messages);
+        thread::spawn(move || {
+            let mut buffer = [0; 4096];
+            while let Ok(length) = socket.recv(&mut buffer) {
+                let message = String::from_utf8(buffer[..length].to_vec()).unwrap();
+                gathered.lock().unwrap().push(message);
+            }
+        });
+        Self { path, messages }
     }
 
     /// A relay with two workers, its watchdog set to this many microseconds.
@@ -34,36 +48,17 @@ impl Notified {
         setup.start()
     }
 
-    /// The next message, which may have several lines.
-    fn message(&self) -> String {
-        let mut buffer = [0; 4096];
-        let length = self.socket.recv(&mut buffer).expect("a message in time");
-        String::from_utf8(buffer[..length].to_vec()).unwrap()
+    fn messages(&self) -> Vec<String> {
+        self.messages.lock().unwrap().clone()
     }
 
-    /// The next message with a line that begins so; what comes before it is passed over.
-    fn await_line(&self, beginning: &str) -> String {
-        for _ in 0..1000 {
-            let message = self.message();
-            if message.lines().any(|line| line.starts_with(beginning)) {
-                return message;
-            }
-        }
-        panic!("no {beginning}");
-    }
-
-    /// What has come and not been read.
-    fn rest(&self) -> Vec<String> {
-        self.socket.set_nonblocking(true).unwrap();
-        let mut buffer = [0; 4096];
-        let rest = std::iter::from_fn(|| {
-            self.socket
-                .recv(&mut buffer)
-                .ok()
-                .map(|n| buffer[..n].to_vec())
-        });
-        rest.map(|bytes| String::from_utf8(bytes).unwrap())
-            .collect()
+    /// How many messages have come that begin so.
+    fn count(&self, beginning: &str) -> usize {
+        let messages = self.messages();
+        let matching = messages
+            .iter()
+            .filter(|message| message.starts_with(beginning));
+        matching.count()
     }
 }
 
@@ -77,20 +72,58 @@ impl Drop for Notified {
 fn the_supervisor_hears_of_readiness_of_a_living_relay_and_of_its_end() {
     let notified = Notified::new("life");
     let relay = notified.start(100_000);
-    assert_eq!(notified.message(), "STATUS=ready\n");
-    assert_eq!(notified.message(), "READY=1\n");
-    for _ in 0..5 {
-        notified.await_line("WATCHDOG=1");
-    }
+    eventually("readiness", || notified.count("READY=1\n") == 1);
+    eventually("a status", || notified.count("STATUS=ready") > 0);
+    let fed = notified.count("WATCHDOG=1\n");
+    eventually("the watchdog's food", || {
+        notified.count("WATCHDOG=1\n") > fed + 5
+    });
     assert!(relay.log().contains("watched by the supervisor"));
     drop(relay);
-    let rest = notified.rest();
-    let stopping = rest.iter().filter(|message| *message == "STOPPING=1\n");
-    assert_eq!(stopping.count(), 1, "{rest:?}");
+    eventually("the end", || notified.count("STOPPING=1\n") == 1);
     // A watchdog that is fed after that could hide a stop that hangs.
-    let last = rest
+    let messages = notified.messages();
+    let last = messages
         .iter()
         .rposition(|message| message.starts_with("WATCHDOG"));
-    let stopping = rest.iter().position(|message| message == "STOPPING=1\n");
-    assert!(last < stopping, "{rest:?}");
+    let stopping = messages
+        .iter()
+        .position(|message| message == "STOPPING=1\n");
+    assert!(last < stopping, "{messages:?}");
+}
+
+#[test]
+fn a_drain_that_sigterm_begins_asks_the_supervisor_to_wait_as_long() {
+    let notified = Notified::new("drain");
+    let mut setup = Setup::on_loopback(1);
+    setup.drain = "stop-after = \"20m\"".to_owned();
+    setup.wrapper = vec![
+        "env".into(),
+        format!("NOTIFY_SOCKET={}", notified.path.display()).into(),
+    ];
+    let relay = setup.start();
+    let mut call = Call::open(&relay, Over::Udp, "alice");
+    kill_process(
+        Pid::from_raw(relay.pid().cast_signed()).unwrap(),
+        Signal::TERM,
+    )
+    .unwrap();
+    eventually("the wish for time", || {
+        notified.count("EXTEND_TIMEOUT_USEC=") == 1
+    });
+    eventually("a status of the drain", || {
+        notified.count("STATUS=draining") > 0
+    });
+    call.exchange();
+    // The stop itself comes when the call has ended: until then the drain could be undone.
+    assert_eq!(notified.count("STOPPING=1"), 0);
+    let messages = notified.messages();
+    let wish = messages
+        .iter()
+        .find_map(|message| message.strip_prefix("EXTEND_TIMEOUT_USEC="));
+    assert!(wish.unwrap().trim_end().parse::<u64>().unwrap() > 20 * 60 * 1_000_000);
+    call.client.release();
+    eventually("the end", || notified.count("STOPPING=1\n") == 1);
+    assert_eq!(notified.count("READY=1"), 1);
+    relay.ended();
 }
