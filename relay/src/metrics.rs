@@ -20,8 +20,9 @@ pub use family::{Family, Value};
 
 /// Something that has figures to show.
 pub trait Source: Send + Sync {
-    /// The figures as of now. Names and label combinations are the same each time, whatever has happened, so that the
-    /// number of series is a constant; a name belongs to one source.
+    /// The figures as of now. Names and label combinations are the same whatever clients do, so that the number of series
+    /// is a constant; only what is not known has no series, as a missing figure is never a zero. A name belongs to one
+    /// source.
     fn families(&self) -> Vec<Family>;
 }
 

@@ -9,6 +9,7 @@ mod activation;
 mod answers;
 mod bad_input;
 mod calls;
+mod cardinality;
 mod client;
 mod confined;
 mod descriptors;
