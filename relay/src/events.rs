@@ -18,7 +18,6 @@ use taciturn_protocol::credentials::UserName;
 use taciturn_protocol::forward::{AllocationId, Traffic};
 use taciturn_protocol::server::{Event, Revoked};
 use taciturn_protocol::time::{Now, UnixTime};
-use tracing::field::display;
 use tracing::{Level, debug, enabled, error, info, warn};
 
 use crate::clock::Clock;

@@ -1,0 +1,103 @@
+//! The log in systemd's journal: a relay that sees a `/run` of the test's own making, with a journal in it or without.
+//!
+//! Not responsible for what is logged. The relay needs a mount namespace for it; where none is to be had a test says that
+//! it was not run, and in CI (`CI=true`) it fails.
+
+use std::env;
+use std::ffi::OsString;
+use std::fs;
+use std::os::unix::net::UnixDatagram;
+use std::path::Path;
+use std::process::{Command, Stdio};
+
+use crate::running::{PATIENCE, Setup, loopback};
+
+/// What to write before a command that is to run with this script's mounts; `None`: mounts of one's own are not to be had.
+fn with_mounts(script: &str) -> Option<Vec<OsString>> {
+    let found = ["-m", "-rm"].into_iter().find(|option| {
+        let tried = Command::new("unshare")
+            .args([option, "mount", "-t", "tmpfs", "none", "/run"])
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .status();
+        tried.is_ok_and(|status| status.success())
+    });
+    let Some(option) = found else {
+        assert!(
+            env::var("CI").as_deref() != Ok("true"),
+            "a mount namespace is needed: root, or unshare -rm"
+        );
+        eprintln!("not run for want of mount namespaces");
+        return None;
+    };
+    let script = format!("mount -t tmpfs none /run && {script} exec \"$0\" \"$@\"");
+    Some(
+        ["unshare", option, "sh", "-c", &script]
+            .map(OsString::from)
+            .to_vec(),
+    )
+}
+
+fn setup(wrapper: Vec<OsString>) -> Setup {
+    let host = loopback();
+    let mut setup = Setup::empty(1).listener("udp", &format!("{host}:3478"));
+    setup.relayed = format!("addresses = [\"{host}\"]");
+    setup.log_format = "journald";
+    setup.wrapper = wrapper;
+    setup
+}
+
+#[test]
+fn without_a_journal_the_relay_says_what_is_missing() {
+    let Some(wrapper) = with_mounts("") else {
+        return;
+    };
+    let said = setup(wrapper).refused();
+    assert!(
+        said.contains("[log] format = \"journald\"")
+            && said.contains("socket cannot be reached")
+            && said.contains("\"text\""),
+        "{said}"
+    );
+}
+
+#[test]
+fn a_journal_gets_each_event_with_its_fields() {
+    let directory = env::temp_dir().join(format!("taciturn-journal-{}", std::process::id()));
+    let _ = fs::remove_dir_all(&directory);
+    fs::create_dir(&directory).unwrap();
+    let journal = UnixDatagram::bind(directory.join("socket")).unwrap();
+    journal.set_read_timeout(Some(PATIENCE)).unwrap();
+    if let Some(wrapper) = with_mounts(&mounts(&directory)) {
+        let relay = setup(wrapper).start();
+        let entry = entry_with(&journal, "phase changed");
+        assert!(entry.contains("SYSLOG_IDENTIFIER\n") && entry.contains("taciturn"));
+        assert!(
+            entry.contains("TACITURN_PHASE\n") && entry.contains("ready"),
+            "{entry}"
+        );
+        assert!(entry.contains("TACITURN_REALM\n") && entry.contains("relay.test"));
+        assert_eq!(relay.log(), "", "nothing is written twice");
+    }
+    fs::remove_dir_all(&directory).unwrap();
+}
+
+fn mounts(directory: &Path) -> String {
+    format!(
+        "mkdir -p /run/systemd/journal && mount --bind {} /run/systemd/journal &&",
+        directory.display()
+    )
+}
+
+/// The journal's next entry with this message.
+fn entry_with(journal: &UnixDatagram, message: &str) -> String {
+    let mut buffer = vec![0; 65_536];
+    for _ in 0..1000 {
+        let length = journal.recv(&mut buffer).expect("an entry in time");
+        let entry = String::from_utf8_lossy(&buffer[..length]).into_owned();
+        if entry.contains(message) {
+            return entry;
+        }
+    }
+    panic!("no entry says {message:?}");
+}
