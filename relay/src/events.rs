@@ -8,6 +8,8 @@
 //! and how long it lasted, what it carried and why it ended. So an auditor finds one line a call without asking for more.
 
 mod summary;
+#[cfg(test)]
+mod tests;
 
 use core::fmt;
 use std::net::SocketAddr;

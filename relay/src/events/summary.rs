@@ -9,6 +9,7 @@ use core::time::Duration;
 use std::sync::Arc;
 
 use taciturn_protocol::forward::DropReason;
+use taciturn_protocol::server::Authentication;
 use tokio::time::{MissedTickBehavior, interval};
 use tracing::info;
 
@@ -43,15 +44,26 @@ pub(crate) async fn watch(events: Arc<EventLog>, figures: Figures) {
 
 /// What was last said of each kind.
 #[derive(Debug, Default)]
-struct Summaries {
+pub(super) struct Summaries {
+    authentications: Growth,
     drops: Growth,
     connections: Growth,
     handshakes: Growth,
 }
 
 impl Summaries {
-    fn report(&mut self, figures: &Figures) {
+    pub(super) fn report(&mut self, figures: &Figures) {
         let Figures { totals, front } = figures;
+        let refused = Authentication::ALL
+            .iter()
+            // A first request without credentials is how every client begins.
+            .filter(|result| {
+                !matches!(result, Authentication::Success | Authentication::Challenged)
+            })
+            .map(|result| (result.as_str(), totals.authentications(*result)));
+        if let Some(counts) = self.authentications.since(refused) {
+            info!(%counts, "authentications refused in the last minute");
+        }
         let dropped = DropReason::ALL
             .iter()
             .map(|reason| (reason.as_str(), totals.dropped(*reason)));
