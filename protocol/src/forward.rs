@@ -186,6 +186,8 @@ struct AllocationRoutes {
     traffic: Traffic,
     // Payloads carried when activity was last swept.
     swept: u64,
+    // What that sweep found.
+    was_active: bool,
 }
 
 impl AllocationRoutes {
@@ -444,6 +446,7 @@ impl RouteTable {
                     account: Account::new(meter, synthetic),
                     traffic: Traffic::default(),
                     swept: 0,
+                    was_active: false,
                 });
                 routes.relayed[Family::of(&bound).index()] = Some(OwnRelayed {
                     relayed,

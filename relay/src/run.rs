@@ -30,7 +30,7 @@ use taciturn_protocol::status::Phase;
 use tokio::runtime::Runtime;
 use tracing::{info, warn};
 
-use crate::admin::{self, Admin, AdminListener, Bounded, Capacity};
+use crate::admin::{self, Access, AccessError, Admin, AdminListener, Bounded, Capacity};
 use crate::clock::Clock;
 use crate::config::{Config, ListenerTransport};
 use crate::counters::{Counters, Totals};
@@ -96,6 +96,9 @@ pub enum StartError {
     /// TLS as a whole.
     #[error("[tls] cannot be set up")]
     Tls(#[from] TlsError),
+    /// Who may ask the admin API.
+    #[error(transparent)]
+    Access(#[from] AccessError),
     /// A TCP listener that the control runtime refused.
     #[error(transparent)]
     Serve(#[from] ServeError),
@@ -257,6 +260,7 @@ impl Relay {
         let tls = config.tls.as_ref().map(|tls| build::tls(tls, clock));
         let tls = tls.transpose()?.map(|tls| Arc::new(TlsSettings::from(tls)));
         let front_limits = build::front_limits(&config.limits);
+        let access = build::access(&config)?;
         let runtimes = Runtimes::start()?;
         let front = Front::new(
             front_limits,
@@ -314,6 +318,8 @@ impl Relay {
             boot_id: build::boot_id()?,
             clock,
             drain: Arc::clone(&drain),
+            events: Arc::clone(&events),
+            access: Arc::new(Access::new(access)),
         });
         let mut relay = Self {
             listeners,
@@ -380,8 +386,8 @@ impl Relay {
                 tokio::net::UnixListener::from_std(socket).map(AdminListener::Unix)
             }
         };
-        let listener =
-            Bounded::new(listener.map_err(StartError::system("the admin socket cannot be used"))?);
+        let listener = listener.map_err(StartError::system("the admin socket cannot be used"))?;
+        let listener = Bounded::new(listener, Arc::clone(&self.admin.access));
         let router = admin::router(Arc::clone(&self.admin));
         runtimes.admin.spawn(async move {
             if let Err(error) = axum::serve(listener, router).await {

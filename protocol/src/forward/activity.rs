@@ -3,7 +3,7 @@
 //! A held allocation that carries nothing is a call that has found a direct path, or one that is ringing. Not
 //! responsible for how often anybody looks.
 
-use super::RouteTable;
+use super::{AllocationId, RouteTable};
 
 /// Allocations by whether they carried a payload between two sweeps. Without those of the relay's own self-check.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -22,6 +22,7 @@ impl RouteTable {
             let carried = routes.traffic.to_peer_packets + routes.traffic.to_client_packets;
             let is_active = carried != routes.swept;
             routes.swept = carried;
+            routes.was_active = is_active;
             match (routes.account.synthetic, is_active) {
                 (true, _) => {}
                 (false, true) => activity.active += 1,
@@ -29,5 +30,14 @@ impl RouteTable {
             }
         }
         activity
+    }
+
+    /// Whether an allocation has carried a payload since the sweep before the last. `false` when there is none.
+    pub fn is_active(&self, allocation: AllocationId) -> bool {
+        let routes = self.allocations.get(allocation.0 as usize);
+        routes.and_then(Option::as_ref).is_some_and(|routes| {
+            let carried = routes.traffic.to_peer_packets + routes.traffic.to_client_packets;
+            routes.was_active || carried != routes.swept
+        })
     }
 }

@@ -1,29 +1,41 @@
 //! The admin API's connections, bounded in number and in time.
 //!
-//! Responsible for what one local program can hold of the relay: a connection ends a minute after it began, whether it
-//! sends a byte a second or nothing, and there are at most [`CONNECTIONS`]. Not responsible for what is said on it.
+//! Responsible for what one program can hold of the relay: a connection ends a minute after it began, whether it sends a
+//! byte a second or nothing, there are at most [`CONNECTIONS`], and at most [`CONNECTIONS_OF_ONE`] from one host beyond
+//! this one, so that a stranger cannot keep everybody else out. TLS handshakes count, and have less time. Not responsible
+//! for what is said on a connection.
 
+use std::collections::HashMap;
 use std::future::Future;
 use std::io;
+use std::net::IpAddr;
 use std::pin::Pin;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpListener, UnixListener};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
-use tokio::time::{Instant, Sleep, sleep, sleep_until};
+use tokio::task::JoinSet;
+use tokio::time::{Instant, Sleep, sleep, sleep_until, timeout};
+use tokio_rustls::TlsAcceptor;
+
+use super::Access;
 
 /// Connections at a time: a scraper, a controller, an operator, and room to spare.
 const CONNECTIONS: usize = 32;
+/// Connections at a time from one address beyond this host.
+const CONNECTIONS_OF_ONE: usize = 8;
 /// How long a connection may last. Longer than any scrape, and clients that keep connections open make new ones.
 const LIFETIME: Duration = Duration::from_secs(60);
+/// How long a TLS handshake may take.
+const HANDSHAKE: Duration = Duration::from_secs(5);
 
 /// Where the admin API accepts.
 #[derive(Debug)]
 pub enum AdminListener {
-    /// HTTP over TCP, on loopback.
+    /// HTTP over TCP, and over TLS where [`Access`] has a certificate.
     Tcp(TcpListener),
     /// HTTP over a Unix socket.
     Unix(UnixListener),
@@ -32,24 +44,63 @@ pub enum AdminListener {
 /// A listener whose connections are bounded.
 #[derive(Debug)]
 pub struct Bounded {
+    door: Door,
+    access: Arc<Access>,
+    handshakes: JoinSet<Option<Timed>>,
+}
+
+/// Where connections come in, as long as there are seats.
+#[derive(Debug)]
+struct Door {
     listener: AdminListener,
     slots: Arc<Semaphore>,
+    sources: Sources,
+}
+
+/// One connection's part of the bounds, given back when it is dropped.
+#[derive(Debug)]
+struct Seat {
+    _slot: OwnedSemaphorePermit,
+    _source: Option<SourceSeat>,
 }
 
 impl Bounded {
     /// Bounds the connections of this listener.
-    pub fn new(listener: AdminListener) -> Self {
+    pub fn new(listener: AdminListener, access: Arc<Access>) -> Self {
         Self {
-            listener,
-            slots: Arc::new(Semaphore::new(CONNECTIONS)),
+            door: Door {
+                listener,
+                slots: Arc::new(Semaphore::new(CONNECTIONS)),
+                sources: Sources::default(),
+            },
+            access,
+            handshakes: JoinSet::new(),
         }
     }
+}
 
-    async fn accept_one(&self) -> io::Result<Box<dyn Stream>> {
-        match &self.listener {
-            AdminListener::Tcp(listener) => Ok(Box::new(listener.accept().await?.0)),
-            AdminListener::Unix(listener) => Ok(Box::new(listener.accept().await?.0)),
-        }
+impl Door {
+    /// The next connection that has a seat. What this awaits can be dropped at any time without losing one.
+    async fn next(&self) -> io::Result<(Box<dyn Stream>, Seat)> {
+        let Ok(slot) = Arc::clone(&self.slots).acquire_owned().await else {
+            // The semaphore is never closed; should it be, nothing more is accepted.
+            return std::future::pending().await;
+        };
+        let (stream, source): (Box<dyn Stream>, _) = match &self.listener {
+            AdminListener::Tcp(listener) => loop {
+                let (stream, from) = listener.accept().await?;
+                // One too many is closed at once, and says so by that.
+                if let Ok(seat) = self.sources.admit(from.ip()) {
+                    break (Box::new(stream), seat);
+                }
+            },
+            AdminListener::Unix(listener) => (Box::new(listener.accept().await?.0), None),
+        };
+        let seat = Seat {
+            _slot: slot,
+            _source: source,
+        };
+        Ok((stream, seat))
     }
 }
 
@@ -59,25 +110,28 @@ impl axum::serve::Listener for Bounded {
 
     async fn accept(&mut self) -> (Timed, ()) {
         loop {
-            let Ok(slot) = Arc::clone(&self.slots).acquire_owned().await else {
-                // The semaphore is never closed; should it be, nothing more is accepted.
-                std::future::pending::<()>().await;
-                continue;
+            let accepted = tokio::select! {
+                Some(done) = self.handshakes.join_next() => Err(done),
+                accepted = self.door.next() => Ok(accepted),
             };
-            match self.accept_one().await {
-                Ok(stream) => {
-                    let deadline = Box::pin(sleep_until(Instant::now() + LIFETIME));
-                    return (
-                        Timed {
-                            stream,
-                            deadline,
-                            _slot: slot,
-                        },
-                        (),
-                    );
+            match accepted {
+                Err(done) => {
+                    if let Ok(Some(stream)) = done {
+                        return (stream, ());
+                    }
                 }
+                Ok(Ok((stream, seat))) => match self.access.tls() {
+                    None => return (Timed::new(stream, seat), ()),
+                    Some(tls) => {
+                        let handshake = TlsAcceptor::from(tls).accept(stream);
+                        self.handshakes.spawn(async move {
+                            let stream = timeout(HANDSHAKE, handshake).await.ok()?.ok()?;
+                            Some(Timed::new(Box::new(stream), seat))
+                        });
+                    }
+                },
                 // Out of descriptors, or the client has gone already: wait a little, so as not to spin.
-                Err(_) => sleep(Duration::from_millis(100)).await,
+                Ok(Err(_)) => sleep(Duration::from_millis(100)).await,
             }
         }
     }
@@ -87,7 +141,53 @@ impl axum::serve::Listener for Bounded {
     }
 }
 
-/// TCP or Unix.
+/// How many connections each address beyond this host has. Never longer than there are connections.
+#[derive(Clone, Debug, Default)]
+struct Sources(Arc<Mutex<HashMap<IpAddr, usize>>>);
+
+/// A connection of an address that is counted.
+#[derive(Debug)]
+struct SourceSeat {
+    sources: Sources,
+    address: IpAddr,
+}
+
+impl Sources {
+    /// A seat, none where none is counted, or an error when the address has all that it may have.
+    fn admit(&self, address: IpAddr) -> Result<Option<SourceSeat>, ()> {
+        if address.is_loopback() {
+            return Ok(None);
+        }
+        let mut counts = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let count = counts.entry(address).or_default();
+        if *count >= CONNECTIONS_OF_ONE {
+            return Err(());
+        }
+        *count += 1;
+        Ok(Some(SourceSeat {
+            sources: self.clone(),
+            address,
+        }))
+    }
+}
+
+impl Drop for SourceSeat {
+    fn drop(&mut self) {
+        let mut counts = self
+            .sources
+            .0
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        if let Some(count) = counts.get_mut(&self.address) {
+            *count -= 1;
+            if *count == 0 {
+                counts.remove(&self.address);
+            }
+        }
+    }
+}
+
+/// TCP, TLS or Unix.
 trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
 
 impl<S: AsyncRead + AsyncWrite + Send + Unpin> Stream for S {}
@@ -96,7 +196,7 @@ impl<S: AsyncRead + AsyncWrite + Send + Unpin> Stream for S {}
 pub struct Timed {
     stream: Box<dyn Stream>,
     deadline: Pin<Box<Sleep>>,
-    _slot: OwnedSemaphorePermit,
+    _seat: Seat,
 }
 
 impl std::fmt::Debug for Timed {
@@ -106,6 +206,14 @@ impl std::fmt::Debug for Timed {
 }
 
 impl Timed {
+    fn new(stream: Box<dyn Stream>, seat: Seat) -> Self {
+        Self {
+            stream,
+            deadline: Box::pin(sleep_until(Instant::now() + LIFETIME)),
+            _seat: seat,
+        }
+    }
+
     fn in_time(&mut self, task: &mut Context<'_>) -> io::Result<()> {
         match self.deadline.as_mut().poll(task) {
             Poll::Ready(()) => Err(io::ErrorKind::TimedOut.into()),
@@ -143,5 +251,31 @@ impl AsyncWrite for Timed {
 
     fn poll_shutdown(self: Pin<&mut Self>, task: &mut Context<'_>) -> Poll<io::Result<()>> {
         Pin::new(&mut self.get_mut().stream).poll_shutdown(task)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_address_beyond_this_host_cannot_take_every_connection() {
+        let sources = Sources::default();
+        let stranger = IpAddr::from([192, 0, 2, 1]);
+        let mut seats: Vec<_> = (0..CONNECTIONS_OF_ONE)
+            .map(|_| sources.admit(stranger))
+            .collect();
+        assert!(seats.iter().all(Result::is_ok));
+        assert!(sources.admit(stranger).is_err());
+        assert!(sources.admit(IpAddr::from([192, 0, 2, 2])).is_ok());
+        assert!(matches!(
+            sources.admit(IpAddr::from([127, 0, 0, 1])),
+            Ok(None)
+        ));
+        drop(seats.pop());
+        assert!(sources.admit(stranger).is_ok());
+        drop(seats);
+        let counts = sources.0.lock().unwrap_or_else(PoisonError::into_inner);
+        assert!(counts.is_empty());
     }
 }

@@ -1,41 +1,94 @@
-//! Who may speak to the admin API: programs on this host, and never a web page that a browser on this host shows.
+//! Who may speak to the admin API: programs that may, and never a web page that a browser on this host shows.
 //!
-//! Responsible for judging a request by its headers, before anything reads its body. Not responsible for what it asks.
+//! Responsible for judging a request by its headers, before anything reads its body. Not responsible for what it asks, nor
+//! for what proves that a program may (`access`).
 //!
 //! Any page may make a browser send requests to loopback. Browsers say so: every request across origins that could
 //! change something carries `Origin`, and current ones send `Sec-Fetch-Site` with all. A page also cannot set the
 //! content type to JSON without asking first by `OPTIONS`, which is refused like the rest.
 
-use axum::extract::Request;
+use std::sync::Arc;
+
+use axum::extract::{Request, State};
 use axum::http::{HeaderMap, Method, StatusCode, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 
+use super::Access;
+
+/// What everybody may ask: load balancers and orchestrators have no token.
+const OPEN: [&str; 2] = ["/live", "/ready"];
+
 /// Lets a request through, or answers why not.
-pub(super) async fn judge(request: Request, next: Next) -> Response {
-    match refusal(request.method(), request.headers()) {
-        Some(status) => status.into_response(),
-        None => next.run(request).await,
+pub(super) async fn judge(
+    State(access): State<Arc<Access>>,
+    request: Request,
+    next: Next,
+) -> Response {
+    let names = if access.is_guarded() {
+        Names::Any
+    } else {
+        Names::Own
+    };
+    if let Some((status, why)) = refusal(request.method(), request.headers(), names) {
+        return super::refusal(status, why);
     }
+    let mut authorizations = request.headers().get_all(header::AUTHORIZATION).iter();
+    let authorization = match (authorizations.next(), authorizations.next()) {
+        (first, None) => first.map(header::HeaderValue::as_bytes),
+        (_, Some(_)) => None,
+    };
+    if !OPEN.contains(&request.uri().path()) && !access.admits(authorization) {
+        let refused = super::refusal(
+            StatusCode::UNAUTHORIZED,
+            "the token of [admin] token-file is asked for: Authorization: Bearer <token>",
+        );
+        let challenge = [(header::WWW_AUTHENTICATE, "Bearer realm=\"taciturn\"")];
+        return (challenge, refused).into_response();
+    }
+    next.run(request).await
 }
 
-fn refusal(method: &Method, headers: &HeaderMap) -> Option<StatusCode> {
-    if !headers
-        .get_all(header::HOST)
-        .iter()
-        .all(|host| host.to_str().is_ok_and(is_address_or_localhost))
+/// What a request may call the relay.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Names {
+    /// An address or localhost. A page that has its own name resolve to loopback would call it by that.
+    Own,
+    /// Anything: what such a page lacks is the token, or TLS under its own name.
+    Any,
+}
+
+fn refusal(
+    method: &Method,
+    headers: &HeaderMap,
+    names: Names,
+) -> Option<(StatusCode, &'static str)> {
+    if names == Names::Own
+        && !headers
+            .get_all(header::HOST)
+            .iter()
+            .all(|host| host.to_str().is_ok_and(is_address_or_localhost))
     {
-        return Some(StatusCode::MISDIRECTED_REQUEST);
+        return Some((
+            StatusCode::MISDIRECTED_REQUEST,
+            "Host names neither an address nor localhost",
+        ));
     }
     let by_itself = headers
         .get_all("sec-fetch-site")
         .iter()
         .all(|site| site.as_bytes() == b"none");
     if headers.contains_key(header::ORIGIN) || !by_itself {
-        return Some(StatusCode::FORBIDDEN);
+        return Some((
+            StatusCode::FORBIDDEN,
+            "this is not for web pages (Origin, Sec-Fetch-Site)",
+        ));
     }
     if has_body(method, headers) && !is_json(headers) {
-        return Some(StatusCode::UNSUPPORTED_MEDIA_TYPE);
+        return Some((
+            StatusCode::UNSUPPORTED_MEDIA_TYPE,
+            "a body must be declared as JSON (Content-Type: application/json)",
+        ));
     }
     None
 }
@@ -90,7 +143,7 @@ mod tests {
                 )
             })
             .collect();
-        refusal(method, &headers).map(|status| status.as_u16())
+        refusal(method, &headers, Names::Own).map(|(status, _)| status.as_u16())
     }
 
     /// Host rebinding is refused; an address and localhost are what a local program names.
@@ -114,6 +167,16 @@ mod tests {
         ] {
             assert_eq!(judged(&Method::GET, &[("host", host)]), Some(421), "{host}");
         }
+    }
+
+    #[test]
+    fn whoever_must_prove_who_they_are_may_call_the_relay_by_any_name() {
+        let mut headers = HeaderMap::new();
+        headers.insert("host", HeaderValue::from_static("relay-1.example.org:9641"));
+        assert_eq!(refusal(&Method::GET, &headers, Names::Any), None);
+        headers.insert("origin", HeaderValue::from_static("https://evil.example"));
+        let refused = refusal(&Method::GET, &headers, Names::Any);
+        assert_eq!(refused.map(|(status, _)| status.as_u16()), Some(403));
     }
 
     #[test]

@@ -53,7 +53,18 @@ impl Profile {
         }
     }
 
-    fn versions(self) -> Vec<&'static SupportedProtocolVersion> {
+    /// What the TLS library is told to use.
+    pub(crate) fn provider(self) -> CryptoProvider {
+        // Given explicitly: the process-wide default provider is whatever some dependency installed first.
+        CryptoProvider {
+            cipher_suites: self.cipher_suites(),
+            kx_groups: self.groups(),
+            ..aws_lc_rs::default_provider()
+        }
+    }
+
+    /// TLS versions.
+    pub(crate) fn versions(self) -> Vec<&'static SupportedProtocolVersion> {
         match self {
             Self::Modern | Self::Compat => vec![&TLS13, &TLS12],
             Self::Ism => vec![&TLS13],
@@ -210,13 +221,7 @@ fn server_config(
     if certificates.is_empty() {
         return Err(TlsError::NoCertificate);
     }
-    // Given explicitly: the process-wide default provider is whatever some dependency installed first.
-    let provider = CryptoProvider {
-        cipher_suites: profile.cipher_suites(),
-        kx_groups: profile.groups(),
-        ..aws_lc_rs::default_provider()
-    };
-    let mut config = ServerConfig::builder_with_provider(Arc::new(provider))
+    let mut config = ServerConfig::builder_with_provider(Arc::new(profile.provider()))
         .with_protocol_versions(&profile.versions())
         .map_err(TlsError::Profile)?
         .with_no_client_auth()

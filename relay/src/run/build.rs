@@ -12,6 +12,7 @@ use taciturn_protocol::server::{
     Drain, Limits, LocalQuota, PeerPolicy, PeerRules, RelayedIp, Replacement, Server, Settings,
 };
 
+use crate::admin::{AccessError, PreparedAccess};
 use crate::clock::Clock;
 use crate::config::{self, Config, TlsProfile};
 use crate::counters::Counters;
@@ -220,12 +221,21 @@ pub(crate) fn tls(tls: &config::Tls, clock: Clock) -> Result<PreparedTls, StartE
     for warning in certificate.warnings(clock.unix()) {
         tracing::warn!(%warning, "certificate");
     }
-    let profile = match tls.profile {
+    Ok(PreparedTls::new(profile(tls), vec![certificate])?)
+}
+
+/// Who may ask the admin API. TLS there follows the listeners' profile.
+pub(crate) fn access(config: &Config) -> Result<PreparedAccess, AccessError> {
+    let profile = config.tls.as_ref().map(profile).unwrap_or_default();
+    PreparedAccess::new(&config.admin, profile)
+}
+
+const fn profile(tls: &config::Tls) -> Profile {
+    match tls.profile {
         TlsProfile::Modern => Profile::Modern,
         TlsProfile::Ism => Profile::Ism,
         TlsProfile::Compat => Profile::Compat,
-    };
-    Ok(PreparedTls::new(profile, vec![certificate])?)
+    }
 }
 
 /// A random name for this start.

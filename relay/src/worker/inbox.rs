@@ -10,9 +10,8 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::mpsc::{self, Receiver, Sender, SyncSender, TrySendError};
 use std::time::Duration;
 
-use taciturn_protocol::address::Transport;
 use taciturn_protocol::credentials::UserName;
-use taciturn_protocol::forward::{AllocationId, Bandwidth, RelayedId, Traffic};
+use taciturn_protocol::forward::{AllocationId, Bandwidth, RelayedId};
 use taciturn_protocol::server::{Alternate, Drain, RelayedPort, Replacement};
 use taciturn_protocol::status::Load;
 use tokio::sync::oneshot;
@@ -22,6 +21,7 @@ use crate::net::{EventFd, UdpSocket};
 use crate::stream::StreamLimits;
 
 use super::handover::Parcel;
+use super::listing::{AllocationReport, Page};
 
 /// Parcels that may wait for a worker.
 const PARCELS: usize = 64;
@@ -64,8 +64,8 @@ pub enum Message {
     End(AllocationId, u64, oneshot::Sender<bool>),
     /// Say how much the worker holds. Costs the same whatever it holds.
     Load(oneshot::Sender<Load>),
-    /// Say how much the worker holds, and list it.
-    Report(oneshot::Sender<Report>),
+    /// List these of the worker's allocations, in the order of their names.
+    List(Page, oneshot::Sender<Vec<AllocationReport>>),
     /// End.
     Stop,
 }
@@ -95,7 +95,7 @@ impl std::fmt::Debug for Message {
             Self::Alternates(_) => "Alternates",
             Self::End(..) => "End",
             Self::Load(_) => "Load",
-            Self::Report(_) => "Report",
+            Self::List(..) => "List",
             Self::Stop => "Stop",
         })
     }
@@ -109,30 +109,6 @@ impl Drop for Seat {
     fn drop(&mut self) {
         self.0.fetch_sub(1, Ordering::Relaxed);
     }
-}
-
-/// How a worker is.
-#[derive(Debug)]
-pub struct Report {
-    /// What it holds.
-    pub load: Load,
-    /// Its allocations.
-    pub allocations: Vec<AllocationReport>,
-}
-
-/// One allocation as the admin API shows it: without addresses or names.
-#[derive(Clone, Copy, Debug)]
-pub struct AllocationReport {
-    /// Its name in its worker.
-    pub allocation: AllocationId,
-    /// Tells it from those that had the name before.
-    pub serial: u64,
-    /// How the client reaches the relay.
-    pub transport: Transport,
-    /// How long it has lived.
-    pub age: Duration,
-    /// What it has carried.
-    pub traffic: Traffic,
 }
 
 /// The sending side of a worker's inbox.

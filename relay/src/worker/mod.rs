@@ -15,6 +15,7 @@
 mod control;
 mod handover;
 mod inbox;
+mod listing;
 mod owners;
 mod reading;
 mod sockets;
@@ -50,7 +51,8 @@ use sweep::Sweeping;
 use switch::Switch;
 
 pub use handover::Parcel;
-pub use inbox::{AllocationReport, Inbox, Message, Outbox, Report, Seat, Terms, ask};
+pub use inbox::{Inbox, Message, Outbox, Seat, Terms, ask};
+pub use listing::{AllocationReport, Page};
 pub use owners::Owners;
 
 /// Control messages taken in a round.
@@ -416,35 +418,12 @@ impl Worker {
             Message::Load(answer) => {
                 let _ = answer.send(self.switch.server.load());
             }
-            Message::Report(answer) => {
-                let _ = answer.send(self.report(now));
+            Message::List(page, answer) => {
+                let _ = answer.send(self.list(now, page));
             }
             Message::Stop => return Flow::Stop,
         }
         Flow::GoOn
-    }
-
-    fn report(&self, now: Now) -> Report {
-        let allocations = self
-            .switch
-            .server
-            .allocations()
-            .filter(|held| !held.synthetic)
-            .map(|held| AllocationReport {
-                allocation: held.allocation,
-                serial: held.serial,
-                transport: held.client.transport,
-                age: now.instant.saturating_since(held.created),
-                traffic: self
-                    .switch
-                    .routes
-                    .traffic(held.allocation)
-                    .unwrap_or_default(),
-            });
-        Report {
-            load: self.switch.server.load(),
-            allocations: allocations.collect(),
-        }
     }
 
     fn expire(&mut self, now: Now) {
