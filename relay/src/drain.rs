@@ -54,7 +54,7 @@ pub struct DrainControl {
     totals: Totals,
     outboxes: Vec<Outbox>,
     clock: Clock,
-    stop_after: Duration,
+    stop_after: Mutex<Duration>,
     begun: [AtomicU64; DrainSource::ALL.len()],
     changes: channel::Sender<u64>,
 }
@@ -112,7 +112,7 @@ impl DrainControl {
             totals: parts.totals,
             outboxes: parts.outboxes,
             clock: parts.clock,
-            stop_after: parts.stop_after,
+            stop_after: Mutex::new(parts.stop_after),
             begun: Default::default(),
             changes: channel::Sender::new(0),
         };
@@ -192,7 +192,8 @@ impl DrainControl {
     /// # Errors
     /// As for [`DrainControl::begin`].
     pub fn begin_now(&self, source: DrainSource, reason: &str) -> Result<(), DrainRefused> {
-        let seconds = self.stop_after.as_secs() + u64::from(self.stop_after.subsec_nanos() > 0);
+        let time = self.stop_after();
+        let seconds = time.as_secs() + u64::from(time.subsec_nanos() > 0);
         let order = DrainOrder {
             deadline: self.clock.unix().as_secs().saturating_add(seconds),
             reason: reason.to_owned(),
@@ -290,8 +291,18 @@ impl DrainControl {
     }
 
     /// How long a drain by signal or instance metadata may take.
-    pub const fn stop_after(&self) -> Duration {
-        self.stop_after
+    pub fn stop_after(&self) -> Duration {
+        let time = self.stop_after.lock();
+        *time.unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Another time for drains that begin from now on.
+    pub fn set_stop_after(&self, time: Duration) {
+        let mut held = self
+            .stop_after
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        *held = time;
     }
 
     /// Whether the process has been told to end.

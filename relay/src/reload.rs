@@ -23,8 +23,10 @@ use taciturn_protocol::credentials::NonceKey;
 use taciturn_protocol::server::{OwnAddresses, PeerPolicy};
 use tracing::{info, warn};
 
+use crate::admin::Access;
 use crate::clock::Clock;
 use crate::config::{Config, ConfigError};
+use crate::drain::DrainControl;
 use crate::events::EventLog;
 use crate::listener::SharedFrontLimits;
 use crate::listener::tls::TlsSettings;
@@ -49,6 +51,8 @@ pub(crate) struct Parts {
     /// `None` when no listener speaks TLS.
     pub(crate) tls: Option<Arc<TlsSettings>>,
     pub(crate) load: Arc<LoadSampler>,
+    pub(crate) drain: Arc<DrainControl>,
+    pub(crate) access: Arc<Access>,
     pub(crate) events: Arc<EventLog>,
     /// For nonces when the configuration names no key.
     pub(crate) nonce_key: NonceKey,
@@ -102,6 +106,9 @@ impl Reload {
                 None
             }
         };
+        let access = build::access(&config)
+            .inspect_err(|error| errors.push(unusable(&config, "admin", error)))
+            .ok();
         // The last that can fail is the first to be in force.
         if errors.is_empty()
             && let Err(error) = parts.events.apply(&config.log)
@@ -123,6 +130,10 @@ impl Reload {
         if let (Some(settings), Some(prepared)) = (&parts.tls, tls) {
             settings.install(prepared);
         }
+        if let Some(access) = access {
+            parts.access.install(access);
+        }
+        parts.drain.set_stop_after(config.drain.stop_after);
         parts
             .load
             .replace(load_settings(&config, &parts.sockets.relayed));

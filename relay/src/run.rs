@@ -260,7 +260,7 @@ impl Relay {
         let tls = config.tls.as_ref().map(|tls| build::tls(tls, clock));
         let tls = tls.transpose()?.map(|tls| Arc::new(TlsSettings::from(tls)));
         let front_limits = build::front_limits(&config.limits);
-        let access = build::access(&config)?;
+        let access = Arc::new(Access::new(build::access(&config)?));
         let runtimes = Runtimes::start()?;
         let front = Front::new(
             front_limits,
@@ -288,6 +288,8 @@ impl Relay {
             front_limits: Arc::clone(front.limits()),
             tls: front.tls().cloned(),
             load: Arc::clone(&load),
+            drain: Arc::clone(&drain),
+            access: Arc::clone(&access),
             events: Arc::clone(&events),
             nonce_key,
         };
@@ -319,7 +321,7 @@ impl Relay {
             clock,
             drain: Arc::clone(&drain),
             events: Arc::clone(&events),
-            access: Arc::new(Access::new(access)),
+            access,
         });
         let mut relay = Self {
             listeners,

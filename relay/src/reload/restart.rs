@@ -26,7 +26,7 @@ pub(super) fn differences(old: &Config, new: &Config) -> Vec<ConfigError> {
         ("relayed.ports", old.relayed.ports != new.relayed.ports),
         ("metadata.provider", old.metadata != new.metadata),
         ("self-check.interval", old.self_check != new.self_check),
-        ("admin", old.admin != new.admin),
+        ("admin", admin(old) != admin(new)),
         ("sovereignty", old.sovereignty != new.sovereignty),
         ("log.format", old.log.format != new.log.format),
     ];
@@ -44,6 +44,13 @@ fn advertised(config: &Config) -> impl PartialEq {
     addresses
         .map(|address| address.advertise)
         .collect::<Vec<_>>()
+}
+
+/// What is in the token's and the certificates' files can change; that there are any cannot.
+fn admin(config: &Config) -> impl PartialEq {
+    let admin = &config.admin;
+    let proofs = (admin.token.is_some(), admin.tls.is_some());
+    (admin.address.clone(), proofs)
 }
 
 fn needs_restart(config: &Config, key: &str) -> ConfigError {

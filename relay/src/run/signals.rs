@@ -99,7 +99,7 @@ fn stop(drain: &DrainControl, supervisor: &Supervisor, signal: &'static str) {
         // The signals are only waited for once the relay serves, and the order is our own.
         Err(error) => warn!(signal, %error, "the drain cannot begin"),
     }
-    if drain.allocations() > 0 {
+    if drain.allocations() > 0 && !drain.stop_after().is_zero() {
         info!(
             signal,
             allocations = drain.allocations(),
