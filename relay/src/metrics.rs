@@ -109,7 +109,16 @@ impl Source for Build {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
+    use prometheus::proto::MetricType;
+    use taciturn_protocol::address::Transport;
+    use taciturn_protocol::forward::DropReason;
+    use taciturn_protocol::server::EndCause;
+
     use super::*;
+    use crate::counters::{Counters, DropSite, Flow, Totals};
+    use crate::listener::FrontCounters;
 
     struct Ages;
 
@@ -147,6 +156,64 @@ mod tests {
                 text.lines().any(|each| each == line),
                 "no {line} in\n{text}"
             );
+        }
+    }
+
+    fn series(metrics: &Metrics) -> Vec<String> {
+        let text = metrics.encode().expect("well formed");
+        let samples = text.lines().filter(|line| !line.starts_with('#'));
+        let mut names: Vec<_> = samples
+            .map(|line| line.rsplit_once(' ').expect("a value").0.to_owned())
+            .collect();
+        names.sort_unstable();
+        names
+    }
+
+    /// whatever is counted for however many users, each series has been there from the beginning.
+    #[test]
+    fn counting_makes_no_series() {
+        let workers = [Arc::new(Counters::default()), Arc::new(Counters::default())];
+        let metrics = Metrics::new(vec![
+            Box::new(Totals::new(workers.to_vec())),
+            Box::new(Arc::new(FrontCounters::default())),
+            Box::new(Build),
+        ])
+        .expect("distinct names");
+        let before = series(&metrics);
+        for user in 0..700_u16 {
+            let counters = &workers[usize::from(user % 2)];
+            for flow in Flow::all() {
+                counters.forwarded(flow, usize::from(user));
+            }
+            for reason in DropReason::ALL {
+                for site in DropSite::all_of(*reason) {
+                    counters.dropped(*reason, site, 1);
+                }
+            }
+            counters.responded(user % 16, user % 700);
+            counters.created(Transport::Udp);
+            counters.ended(Transport::Udp, EndCause::Client);
+        }
+        let after = series(&metrics);
+        assert_eq!(before, after);
+        let mut distinct = after.clone();
+        distinct.dedup();
+        assert_eq!(distinct, after, "no series is shown twice");
+    }
+
+    /// Names and units as Prometheus wants them, for whoever writes a query.
+    #[test]
+    fn counters_and_only_counters_end_in_total() {
+        let metrics = Metrics::new(vec![
+            Box::new(Totals::new(vec![Arc::new(Counters::default())])),
+            Box::new(Arc::new(FrontCounters::default())),
+        ]);
+        for family in metrics.expect("distinct names").registry.gather() {
+            let is_counter = family.get_field_type() == MetricType::COUNTER;
+            let name = family.name();
+            assert_eq!(name.ends_with("_total"), is_counter, "{name}");
+            assert!(name.starts_with("taciturn_relay_"), "{name}");
+            assert!(family.help().ends_with('.'), "{name}: {}", family.help());
         }
     }
 

@@ -8,6 +8,7 @@
 mod activation;
 mod answers;
 mod bad_input;
+mod bandwidth;
 mod calls;
 mod cardinality;
 mod client;
