@@ -21,6 +21,7 @@ use crate::wire::{FirstByte, channel_data, indication};
 pub use activity::Activity;
 pub use drop_reason::DropReason;
 pub use meter::{Bandwidth, MeterId};
+pub(crate) use ports::is_among;
 pub use ports::{PortRules, PortSet};
 
 use meter::{Account, Meters};

@@ -61,9 +61,13 @@ pub struct PortRules {
 impl PortRules {
     /// Whether a payload may be sent to this address.
     pub fn allow(&self, peer: SocketAddr) -> bool {
-        let is_own = |own: &SocketAddr| {
-            own.port() == peer.port() && (own.ip() == peer.ip() || own.ip().is_unspecified())
-        };
-        !self.denied.contains(peer.port()) && !self.own_sockets.iter().any(is_own)
+        !self.denied.contains(peer.port()) && !is_among(&self.own_sockets, peer)
     }
+}
+
+/// Whether this is the address of one of these sockets, of which some may listen on every address.
+pub(crate) fn is_among(sockets: &[SocketAddr], address: SocketAddr) -> bool {
+    sockets.iter().any(|own| {
+        own.port() == address.port() && (own.ip() == address.ip() || own.ip().is_unspecified())
+    })
 }

@@ -14,7 +14,7 @@ use core::ops::RangeInclusive;
 use ipnet::{IpNet, Ipv6Net};
 
 use crate::address::PeerAddr;
-use crate::forward::{Destination, PortRules, PortSet};
+use crate::forward::{Destination, PortRules, PortSet, is_among};
 
 mod canonical;
 mod deny_list;
@@ -139,7 +139,7 @@ impl PeerPolicy {
     pub fn judge_with_port(&self, peer: PeerAddr) -> Result<Destination, Forbidden> {
         let destination = self.judge(peer.0.ip())?;
         let port = peer.0.port();
-        if !self.port_rules().allow(peer.0) {
+        if self.rules.denied_ports.contains(port) || is_among(&self.own.sockets, peer.0) {
             return Err(Forbidden::Port);
         }
         // another program on the host is never reached by the name of a relayed address.

@@ -114,4 +114,32 @@ mod tests {
         quota.release(&user("nobody"));
         assert_eq!(quota.held(), 3);
     }
+
+    /// T-22: limits that fall below what is held take nothing away; they refuse until enough has been given back.
+    #[test]
+    fn smaller_limits_take_no_place_away() {
+        let mut quota = LocalQuota::new(3, 10, [1, 2, 3, 4]);
+        for name in ["alice", "alice", "alice", "bob"] {
+            assert_eq!(quota.reserve(&user(name)), Ok(()));
+        }
+        quota.limit(2, 10);
+        assert_eq!(quota.held(), 4);
+        for held in [3, 2] {
+            assert_eq!(
+                quota.reserve(&user("alice")),
+                Err(QuotaExceeded::User),
+                "{held} held"
+            );
+            quota.release(&user("alice"));
+        }
+        assert_eq!(quota.reserve(&user("alice")), Ok(()));
+        quota.limit(2, 2);
+        assert_eq!(quota.reserve(&user("carol")), Err(QuotaExceeded::Total));
+        quota.release(&user("alice"));
+        quota.release(&user("bob"));
+        assert_eq!(quota.reserve(&user("carol")), Ok(()));
+        quota.limit(9, 9);
+        assert_eq!(quota.reserve(&user("carol")), Ok(()));
+        assert_eq!(quota.held(), 3);
+    }
 }

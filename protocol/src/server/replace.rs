@@ -62,12 +62,15 @@ impl Server {
         let settings = &mut self.settings;
         settings.directory = directory.succeeding(&settings.directory);
         settings.nonces = nonces.succeeding(&settings.nonces, now.unix);
+        let max_age = settings.limits.allocation_max_age;
         settings.limits = limits;
         self.budget.change(limits.unauthenticated_per_second);
-        for (_, held) in &mut self.allocations {
-            // A smaller greatest age is for allocations to come; a greater one is a favour to all.
-            let until = held.created + limits.allocation_max_age;
-            held.refreshable_until = held.refreshable_until.max(until);
+        // A smaller greatest age is for allocations to come; a greater one is a favour to all.
+        if limits.allocation_max_age > max_age {
+            for (_, held) in &mut self.allocations {
+                let until = held.created + limits.allocation_max_age;
+                held.refreshable_until = held.refreshable_until.max(until);
+            }
         }
         // Most reloads leave the policy as it is, and judging every permission again is the dear part.
         if peers == self.settings.peers {

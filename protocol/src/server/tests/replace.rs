@@ -307,6 +307,35 @@ fn a_user_that_is_gone_keeps_a_live_allocation_until_its_greatest_age() {
     sim.assert_nothing_left();
 }
 
+/// H-03: a greater greatest age is for the allocations that live, too.
+#[test]
+fn a_greater_greatest_age_is_for_all() {
+    let hours = |hours: u64| Duration::from_secs(hours * 3600);
+    let mut sim = Sim::with(Choices {
+        limits: Limits {
+            allocation_max_age: hours(1),
+            unauthenticated_per_second: 0,
+            ..Limits::default()
+        },
+        ..Choices::default()
+    });
+    let mut client = Client::new(1, &credentials("alice", Duration::from_secs(60)));
+    sim.allocate(&mut client);
+    for max_age in [2, 1] {
+        sim.replace(|replacement| replacement.limits.allocation_max_age = hours(max_age));
+    }
+    let mut last = None;
+    for minutes in (9..240).step_by(9) {
+        sim.advance(Duration::from_secs(9 * 60));
+        client.nonce.clear();
+        if sim.refresh(&mut client, None).code().is_some() {
+            break;
+        }
+        last = Some(minutes);
+    }
+    assert_eq!(last, Some(117), "the last before two hours");
+}
+
 /// H-05: a new secret is good from the next message on, beside the old one for as long as that is there.
 #[test]
 fn a_new_secret_is_good_at_once() {
