@@ -136,7 +136,12 @@ impl Client {
     }
 
     pub(crate) fn new(link: Link, user: &str) -> Self {
-        let secret = SharedSecret::new("test", SECRET.as_bytes(), Hashes::BOTH).unwrap();
+        Self::with_secret(link, user, SECRET)
+    }
+
+    /// A client whose credentials were minted with this secret.
+    pub(crate) fn with_secret(link: Link, user: &str, secret: &str) -> Self {
+        let secret = SharedSecret::new("test", secret.as_bytes(), Hashes::BOTH).unwrap();
         let ttl = Duration::from_secs(3600);
         let Credentials {
             username, password, ..
@@ -476,7 +481,7 @@ pub(crate) fn peer() -> UdpSocket {
 }
 
 /// A peer's socket of the family of `other`.
-fn peer_of(other: SocketAddr) -> UdpSocket {
+pub(crate) fn peer_of(other: SocketAddr) -> UdpSocket {
     peer_at(if other.is_ipv4() {
         "0.0.0.0:0".parse().unwrap()
     } else {

@@ -24,6 +24,7 @@ mod namespace;
 mod overload;
 mod peer_policy;
 mod privacy;
+mod reload;
 mod running;
 mod shared_port;
 mod sizes;

@@ -286,6 +286,25 @@ impl Running {
         found.expect("a listener that is configured").1
     }
 
+    /// Where the configuration and its files are.
+    pub(crate) fn directory(&self) -> &Path {
+        &self.directory
+    }
+
+    /// Puts another file in the place of one in the relay's directory, as a whole.
+    pub(crate) fn rewrite(&self, name: &str, contents: &str) {
+        let new = self.directory.join(format!(".{name}.new"));
+        fs::write(&new, contents).unwrap();
+        let private = std::os::unix::fs::PermissionsExt::from_mode(0o600);
+        fs::set_permissions(&new, private).unwrap();
+        fs::rename(&new, self.directory.join(name)).unwrap();
+    }
+
+    /// Sends SIGHUP.
+    pub(crate) fn hang_up(&self) {
+        kill_process(Pid::from_child(&self.child), Signal::HUP).unwrap();
+    }
+
     pub(crate) fn log(&self) -> String {
         self.log.lock().unwrap().join("\n")
     }

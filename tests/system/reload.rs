@@ -1,0 +1,429 @@
+//! A configuration that changes under a relay with live calls: what is applied, what is refused, and who notices.
+//!
+//! Not responsible for what each key does, which the crates' own tests show.
+
+use std::fs;
+use std::os::unix::fs::symlink;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::thread;
+
+use rcgen::{CertifiedKey, KeyPair};
+use rustls::crypto::aws_lc_rs;
+use rustls::pki_types::{CertificateDer, ServerName};
+use rustls::{ClientConfig, ClientConnection, RootCertStore};
+use taciturn_protocol::wire::Method;
+
+use crate::calls::{Call, Canaries};
+use crate::client::{Client, Link, Over, connect, peer_of, receive_from};
+use crate::lab::Lab;
+use crate::namespace::{inside, ip};
+use crate::running::{REALM, Running, SECRET, Setup, eventually};
+
+const NEW_SECRET: &str = "fedcba9876543210fedcba9876543210";
+const FAILED: &str = "taciturn_relay_config_reload_failed";
+/// A client that is refused is told so with this.
+const UNAUTHENTICATED: u16 = 401;
+
+fn reloads(relay: &Running, outcome: &str) -> u64 {
+    relay.metric(&format!(
+        "taciturn_relay_config_reloads_total{{outcome=\"{outcome}\"}}"
+    ))
+}
+
+fn configuration(relay: &Running) -> String {
+    fs::read_to_string(relay.directory().join("relay.toml")).unwrap()
+}
+
+/// Changes the configuration and waits until that has come to `outcome`.
+#[track_caller]
+fn change(relay: &Running, text: &str, outcome: &str) {
+    let before = reloads(relay, outcome);
+    relay.rewrite("relay.toml", text);
+    eventually(&format!("a reload that is {outcome}"), || {
+        reloads(relay, outcome) > before
+    });
+}
+
+/// The events of the log that name this key.
+fn said_of(relay: &Running, key: &str) -> Vec<serde_json::Value> {
+    let log = relay.log();
+    let lines = log.lines().map(|line| serde_json::from_str(line).unwrap());
+    lines
+        .filter(|line: &serde_json::Value| line["key"] == key)
+        .collect()
+}
+
+/// A client over UDP whose credentials were minted with `secret`, and how its Allocate is answered.
+fn allocate_with(relay: &Running, secret: &str) -> (Client, u16) {
+    let server = relay.listener("udp");
+    let socket = peer_of(server);
+    socket.connect(server).unwrap();
+    let mut client = Client::with_secret(Link::Udp(socket), "alice", secret);
+    let code = client.try_allocate(|_| {}).code();
+    (client, code)
+}
+
+/// G-18, A-32: configurations that come and go under load cost no packet; a broken one is refused whole, with its key and line, and
+/// shown until a good one follows.
+#[test]
+fn fifty_reloads_under_load_lose_no_packet_and_broken_ones_change_nothing() {
+    let relay = Setup::on_loopback(2).start();
+    let text = configuration(&relay);
+    let canaries = Canaries::start(&relay);
+    let mut previous = text.clone();
+    for round in 0..50 {
+        if round % 10 == 9 {
+            // Were any of it taken over, nobody could come in any more.
+            let broken = previous.replace(SECRET, NEW_SECRET) + "\n[nonce]\nlivetime = \"5m\"\n";
+            let line = broken.lines().count();
+            change(&relay, &broken, "refused");
+            assert_eq!(relay.metric(FAILED), 1, "round {round}");
+            let said = said_of(&relay, "nonce.livetime");
+            let last = said.last().expect("the key in the log");
+            assert_eq!(last["line"], line);
+            assert_eq!(last["level"], "ERROR");
+            assert!(!relay.log().contains(NEW_SECRET));
+            let (mut client, code) = allocate_with(&relay, SECRET);
+            assert_eq!(code, 0, "round {round}");
+            client.release();
+            assert_eq!(allocate_with(&relay, NEW_SECRET).1, UNAUTHENTICATED);
+        } else {
+            let limits = format!(
+                "[limits]\nqueue-age = \"{}ms\"\nhalf-open = {}\nmax-lifetime = \"{}s\"\n",
+                500 + round,
+                1000 + round,
+                3600 - round
+            );
+            let changed = text.replace("[limits]\n", &limits);
+            change(&relay, &changed, "applied");
+            assert_eq!(relay.metric(FAILED), 0, "round {round}");
+            previous = changed;
+        }
+    }
+    canaries.finish();
+    assert_eq!(reloads(&relay, "refused"), 5);
+    assert_eq!(reloads(&relay, "applied"), 45);
+    assert_eq!(reloads(&relay, "unchanged"), 0);
+}
+
+/// A certificate for the relay, and its key, both in PEM.
+fn certified() -> (CertificateDer<'static>, String, String) {
+    let CertifiedKey { cert, signing_key }: CertifiedKey<KeyPair> =
+        rcgen::generate_simple_self_signed([REALM.to_owned()]).unwrap();
+    (cert.der().clone(), cert.pem(), signing_key.serialize_pem())
+}
+
+/// Exchanges certificate and key at once, as Kubernetes does: both are behind a symlink to a directory.
+fn publish(relay: &Running, version: usize, certificate: &str, key: &str) {
+    let mounted = relay.directory().join(format!("..version-{version}"));
+    fs::create_dir(&mounted).unwrap();
+    fs::write(mounted.join("cert.pem"), certificate).unwrap();
+    fs::write(mounted.join("key.pem"), key).unwrap();
+    let next = relay.directory().join("..next");
+    symlink(format!("..version-{version}"), &next).unwrap();
+    fs::rename(&next, relay.directory().join("..data")).unwrap();
+}
+
+/// One TLS handshake: the certificate that the relay shows.
+fn shown(relay: &Running, config: &Arc<ClientConfig>) -> CertificateDer<'static> {
+    let name = ServerName::try_from(REALM).unwrap();
+    let mut tls = ClientConnection::new(Arc::clone(config), name).unwrap();
+    let mut stream = connect(relay.listener("tls"));
+    while tls.is_handshaking() {
+        tls.complete_io(&mut stream).expect("a handshake");
+    }
+    let chain = tls.peer_certificates().unwrap();
+    chain[0].clone().into_owned()
+}
+
+/// L-09, G-17: certificates that are exchanged under 500 handshakes fail none of them and end no connection; whoever comes
+/// afterwards sees the new one.
+#[test]
+fn certificates_change_under_handshakes_and_nobody_notices() {
+    const SWAPS: usize = 4;
+    const HANDSHAKES: usize = 500;
+    let relay = Setup::on_loopback(2).start();
+    let versions: Vec<_> = (0..SWAPS).map(|_| certified()).collect();
+    let mut roots = RootCertStore::empty();
+    roots.add(relay.certificate.clone()).unwrap();
+    for (certificate, ..) in &versions {
+        roots.add(certificate.clone()).unwrap();
+    }
+    let config = ClientConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_root_certificates(roots)
+        .with_no_client_auth();
+    let config = Arc::new(config);
+    assert_eq!(shown(&relay, &config), relay.certificate);
+    let canaries = Canaries::start(&relay);
+
+    let done = AtomicUsize::new(0);
+    thread::scope(|scope| {
+        for _ in 0..4 {
+            scope.spawn(|| {
+                while done.fetch_add(1, Ordering::Relaxed) < HANDSHAKES {
+                    shown(&relay, &config);
+                }
+            });
+        }
+        for (version, (certificate, chain, key)) in versions.iter().enumerate() {
+            publish(&relay, version, chain, key);
+            if version == 0 {
+                for name in ["cert.pem", "key.pem"] {
+                    let link = relay.directory().join(format!("{name}.link"));
+                    symlink(format!("..data/{name}"), &link).unwrap();
+                    fs::rename(&link, relay.directory().join(name)).unwrap();
+                }
+            }
+            eventually("the new certificate", || {
+                shown(&relay, &config) == *certificate
+            });
+        }
+    });
+    assert!(done.into_inner() >= HANDSHAKES);
+    canaries.finish();
+    let failures = relay.metric("taciturn_relay_tls_handshake_failures_total");
+    assert_eq!(failures, 0);
+    assert_eq!(relay.metric(FAILED), 0);
+}
+
+/// A certificate without its key, or with another's, is refused, and the one before it stays.
+#[test]
+fn a_certificate_whose_key_is_another_is_refused() {
+    let relay = Setup::on_loopback(1).start();
+    let (_, chain, _) = certified();
+    relay.rewrite("cert.pem", &chain);
+    eventually("a refusal", || relay.metric(FAILED) == 1);
+    let said = said_of(&relay, "tls");
+    let said = said[0]["message"].as_str().unwrap();
+    assert!(
+        said.contains("the private key does not belong to the first certificate"),
+        "{said}"
+    );
+    // The client trusts the old certificate alone.
+    let mut call = Call::open(&relay, Over::Tls, "alice");
+    call.exchange();
+    let (certificate, chain, key) = certified();
+    relay.rewrite("cert.pem", &chain);
+    relay.rewrite("key.pem", &key);
+    eventually("the new certificate", || relay.metric(FAILED) == 0);
+    call.exchange();
+    let mut roots = RootCertStore::empty();
+    roots.add(certificate.clone()).unwrap();
+    let config = ClientConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_root_certificates(roots)
+        .with_no_client_auth();
+    assert_eq!(shown(&relay, &Arc::new(config)), certificate);
+}
+
+/// a peer that a new policy forbids is out of reach at once, whatever was permitted before; calls with others go on.
+#[test]
+fn a_policy_that_forbids_a_live_peer_ends_it_at_once() {
+    if !inside("reload::a_policy_that_forbids_a_live_peer_ends_it_at_once") {
+        return;
+    }
+    let lab = Lab::new();
+    let relay = Lab::setup(1).start();
+    let (forbidden, allowed) = (lab.peer("10.77.0.20"), lab.peer("10.77.0.10"));
+    let at_forbidden = forbidden.local_addr().unwrap();
+    for over in Over::ALL {
+        let mut client = lab.client(&relay, over, "10.77.0.1", "alice");
+        let relayed = client.allocate();
+        client.bind(0x4000, at_forbidden);
+        client.bind(0x4001, allowed.local_addr().unwrap());
+        client.send_channel(0x4000, b"before");
+        assert_eq!(receive_from(&forbidden).0, b"before");
+
+        let text = configuration(&relay);
+        change(
+            &relay,
+            &text.replace("[peers]\n", "[peers]\ndeny = [\"10.77.0.20\"]\n"),
+            "applied",
+        );
+        client.send_channel(0x4000, b"after");
+        client.send_indication(at_forbidden, b"after");
+        assert_eq!(client.try_permit(at_forbidden), 403, "{over:?}");
+        assert_eq!(client.try_bind(0x4000, at_forbidden), 403, "{over:?}");
+        // Nothing that came from there reaches the client, and what goes to the other peer does.
+        forbidden.send_to(b"not any more", relayed).unwrap();
+        client.send_channel(0x4001, b"still here");
+        assert_eq!(receive_from(&allowed).0, b"still here");
+        allowed.send_to(b"so am I", relayed).unwrap();
+        assert_eq!(client.channel_payload(0x4001), b"so am I");
+        assert!(crate::client::is_silent(&forbidden), "{over:?}");
+
+        change(&relay, &text, "applied");
+        client.bind(0x4000, at_forbidden);
+        client.send_channel(0x4000, b"again");
+        assert_eq!(receive_from(&forbidden).0, b"again");
+        client.release();
+    }
+    assert!(
+        relay
+            .log()
+            .contains("the peer policy now forbids some peers")
+    );
+}
+
+/// an address that the host is given while the relay runs is out of reach as its first ones are.
+#[test]
+fn an_address_that_the_host_gets_later_is_its_own() {
+    if !inside("reload::an_address_that_the_host_gets_later_is_its_own") {
+        return;
+    }
+    let lab = Lab::new();
+    let relay = Lab::setup(1).start();
+    let mut client = lab.client(&relay, Over::Udp, "10.77.0.1", "alice");
+    client.allocate();
+    let later = "10.77.0.3:5555".parse().unwrap();
+    client.bind(0x4000, later);
+    ip("addr add 10.77.0.3/24 dev r0");
+    let inside = crate::client::peer_at(later);
+    eventually("a refusal", || client.try_permit(later) == 403);
+    assert_eq!(client.try_bind(0x4000, later), 403);
+    client.send_channel(0x4000, b"must not arrive");
+    client.send_indication(later, b"must not arrive");
+    // Answered after what was sent before it.
+    assert_eq!(client.request(Method::Refresh, |_| {}).code(), 0);
+    assert!(crate::client::is_silent(&inside));
+
+    ip("addr del 10.77.0.3/24 dev r0");
+    eventually("a permission", || client.try_permit(later) == 0);
+}
+
+/// Secrets change without a call or a new client noticing: both are good while both are listed, and a call that began with a
+/// secret goes on when it has been taken away.
+#[test]
+fn a_secret_is_replaced_without_ending_a_call() {
+    let relay = Setup::on_loopback(2).start();
+    let text = configuration(&relay);
+    let (mut old, code) = allocate_with(&relay, SECRET);
+    assert_eq!(code, 0);
+    assert_eq!(allocate_with(&relay, NEW_SECRET).1, UNAUTHENTICATED);
+
+    let newest = format!("[[secret]]\nid = \"newest\"\nvalue = \"{NEW_SECRET}\"\n[[secret]]\n");
+    let both = text.replacen("[[secret]]\n", &newest, 1);
+    change(&relay, &both, "applied");
+    let (mut new, code) = allocate_with(&relay, NEW_SECRET);
+    assert_eq!(code, 0);
+    assert_eq!(allocate_with(&relay, SECRET).1, 0);
+
+    change(&relay, &text.replace(SECRET, NEW_SECRET), "applied");
+    for client in [&mut old, &mut new] {
+        assert_eq!(
+            client.request(Method::Refresh, |w| w.lifetime(600)).code(),
+            0
+        );
+        assert_eq!(client.try_permit("127.0.0.1:9".parse().unwrap()), 0);
+    }
+    assert_eq!(allocate_with(&relay, SECRET).1, UNAUTHENTICATED);
+    assert_eq!(allocate_with(&relay, NEW_SECRET).1, 0);
+    assert!(!relay.log().contains(SECRET) && !relay.log().contains(NEW_SECRET));
+}
+
+/// S-37: a nonce is good for its lifetime although its key has been replaced, and the key before it is named nowhere.
+#[test]
+fn a_nonce_outlives_the_key_that_it_was_made_with() {
+    let mut setup = Setup::on_loopback(1);
+    setup.more = "[nonce]\nkey-file = \"nonce.key\"\n".to_owned();
+    setup.files = vec![(
+        "nonce.key",
+        "a nonce key of at least 32 bytes, the first".to_owned(),
+    )];
+    let relay = setup.start();
+    let mut client = Client::of(&relay, Over::Udp, "alice");
+    client.challenge();
+    relay.rewrite("nonce.key", "a nonce key of at least 32 bytes, the second");
+    eventually("the new key", || reloads(&relay, "applied") == 1);
+    // An Allocate with a nonce that is not known would be answered with 438.
+    client.allocate();
+    Client::of(&relay, Over::Udp, "bob").allocate();
+}
+
+#[test]
+fn limits_change_for_what_comes_and_leave_what_is() {
+    let relay = Setup::on_loopback(2).start();
+    let text = configuration(&relay);
+    let mut calls: Vec<_> = (0..3)
+        .map(|_| Call::open(&relay, Over::Udp, "alice"))
+        .collect();
+    let fewer = "[limits]\nallocations-per-user = 2\npermissions-per-allocation = 1\nconnections-per-source = 1\n";
+    change(&relay, &text.replace("[limits]\n", fewer), "applied");
+    let mut another = Client::of(&relay, Over::Udp, "alice");
+    assert_eq!(another.try_allocate(|_| {}).code(), 486);
+    for call in &mut calls {
+        call.exchange();
+        assert_eq!(
+            call.client
+                .request(Method::Refresh, |w| w.lifetime(600))
+                .code(),
+            0
+        );
+        // The one that it has is the one that it may have.
+        assert_eq!(call.client.try_permit("127.0.0.1:9".parse().unwrap()), 0);
+    }
+    let mut first = Call::open(&relay, Over::Tcp, "bob");
+    first.exchange();
+    let refused = "taciturn_relay_refused_connections_total{reason=\"source_cap\"}";
+    assert_eq!(relay.metric(refused), 0);
+    drop(connect(relay.listener("tcp")));
+    eventually("a refused connection", || relay.metric(refused) == 1);
+
+    change(&relay, &text, "applied");
+    assert_eq!(another.try_allocate(|_| {}).code(), 0);
+}
+
+#[test]
+fn what_takes_a_restart_is_refused_by_name() {
+    let relay = Setup::on_loopback(1).start();
+    let text = configuration(&relay);
+    // The limit beside it is not taken over either.
+    let changed = text
+        .replace("workers = 1", "workers = 2")
+        .replace("20000-29999", "20000-28999")
+        .replace("[limits]\n", "[limits]\nallocations-per-user = 1\n");
+    change(&relay, &changed, "refused");
+    assert_eq!(relay.metric(FAILED), 1);
+    for key in ["workers", "relayed.ports"] {
+        let said = said_of(&relay, key);
+        let said = said[0]["message"].as_str().unwrap();
+        assert!(
+            said.ends_with(
+                "has changed, and a running relay cannot take that over; restart the relay, or write it as it was"
+            ),
+            "{said}"
+        );
+    }
+    let mut calls: Vec<_> = (0..2)
+        .map(|_| Call::open(&relay, Over::Udp, "alice"))
+        .collect();
+    calls.iter_mut().for_each(Call::exchange);
+
+    change(&relay, &text, "applied");
+    assert_eq!(relay.metric(FAILED), 0);
+    calls.iter_mut().for_each(Call::exchange);
+}
+
+#[test]
+fn sighup_reads_again_and_touching_changes_nothing() {
+    let relay = Setup::on_loopback(1).start();
+    relay.hang_up();
+    eventually("an answer to SIGHUP", || reloads(&relay, "unchanged") == 1);
+    let text = configuration(&relay);
+    relay.rewrite("relay.toml", &text);
+    relay.rewrite("unrelated", "of no interest");
+    relay.hang_up();
+    eventually("another", || reloads(&relay, "unchanged") == 2);
+    assert_eq!(reloads(&relay, "applied") + reloads(&relay, "refused"), 0);
+
+    // A refusal is said again to whoever asks again.
+    change(&relay, &(text.clone() + "\nnonsense\n"), "refused");
+    relay.hang_up();
+    eventually("the same refusal", || reloads(&relay, "refused") == 2);
+    change(&relay, &text, "applied");
+    assert_eq!(relay.metric(FAILED), 0);
+}
