@@ -102,7 +102,7 @@ fn watcher(triggers: Sender<Trigger>) -> Option<RecommendedWatcher> {
         }
     };
     notify::recommended_watcher(report)
-        .inspect_err(|error| warn_of_slow_looks(error))
+        .inspect_err(warn_of_slow_looks)
         .ok()
 }
 
