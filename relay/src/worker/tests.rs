@@ -1,5 +1,6 @@
 //! What the hot path costs the heap: workers turned by hand on the test's thread, clients and peers on another.
 
+mod figures;
 #[path = "../../tests/support/mod.rs"]
 mod support;
 
@@ -9,10 +10,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use taciturn_protocol::address::Transport;
-use taciturn_protocol::server::Authentication;
 
 use crate::clock::Clock;
-use crate::counters::{Counters, METHODS, OUTCOMES, Path, Totals};
+use crate::counters::{Counters, Path, Totals};
 use crate::events::{EventLog, LevelSwitch};
 use crate::listener::{ConnectionSlot, Established};
 use crate::net::allocations;
@@ -299,36 +299,6 @@ fn a_connection_is_waited_for_as_long_as_it_holds_an_allocation() {
         step();
     });
     assert_eq!(unacknowledged(&mut bench), None);
-}
-
-/// Readers of users' figures must not see the relay's own client in them.
-#[test]
-fn what_comes_from_the_self_check_is_counted_apart() {
-    let mut bench = Bench::new(1);
-    let mut own = Client::udp(bench.udp, "alice");
-    let mut user = Client::udp(bench.udp, "bob");
-    let entry = bench.sources.enter(own.local_addr());
-    let ((_own_stream, own_end), (_user_stream, user_end)) = (connection(), connection());
-    let server = ([127, 0, 0, 1], 3478).into();
-    let own_source = ([127, 0, 0, 1], 4001).into();
-    let stream_entry = bench.sources.enter(own_source);
-    bench.adopt(own_end, own_source, server);
-    bench.adopt(user_end, ([127, 0, 0, 1], 4002).into(), server);
-    bench.measure(|step| {
-        own.challenge();
-        user.challenge();
-        step();
-    });
-    let totals = &bench.totals;
-    let answered = METHODS.iter().enumerate().flat_map(|(method, _)| {
-        (0..OUTCOMES.len()).map(move |outcome| totals.responses(method, outcome))
-    });
-    assert_eq!(answered.sum::<u64>(), 1);
-    assert_eq!(totals.authentications(Authentication::Challenged), 1);
-    assert_eq!(totals.sum(|counters| &counters.synthetic_responses), 1);
-    assert_eq!(totals.sum(|counters| &counters.connections), 1);
-    assert_eq!(totals.sum(|counters| &counters.synthetic_connections), 1);
-    drop((entry, stream_entry));
 }
 
 /// One client's flood of tiny frames ends the round's reading; the other is read first in the next.

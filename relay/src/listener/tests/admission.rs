@@ -278,7 +278,7 @@ fn a_source_has_only_its_share_of_the_connections() {
     let elsewhere =
         socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
     elsewhere
-        .bind(&std::net::SocketAddr::from(([127, 0, 0, 2], 0)).into())
+        .bind(&SocketAddr::from(([127, 0, 0, 2], 0)).into())
         .unwrap();
     elsewhere.connect(&relay.address.into()).unwrap();
     wait_until("another source is let in", || {

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::super::{CloseReason, Patience, QueueClass, Queued, StreamLimits};
+use super::super::{CloseReason, Patience, QueueClass, Queued, StreamLimits, Waits};
 use super::{Pair, channel_data, padded, stun};
 
 /// Queues media frame `number` with a payload from which its number can be read back.
@@ -90,6 +90,43 @@ fn channel_data_is_padded_and_stun_is_not() {
         pair.client_reads(&mut read);
         assert_eq!(read, expected);
     }
+}
+
+#[test]
+fn how_long_media_waited_is_known_once_it_has_gone() {
+    let mut pair = Pair::tcp(StreamLimits::default());
+    assert_eq!(queue_control(&mut pair, 0), Queued::Accepted);
+    assert_eq!(queue_media(&mut pair, 0, 100), Queued::Accepted);
+    pair.later(Duration::from_millis(30));
+    assert_eq!(queue_media(&mut pair, 1, 100), Queued::Accepted);
+    pair.connection.flush(pair.now).unwrap();
+    let waits = pair.connection.take_waits();
+    assert_eq!(waits.counts, [1, 0, 0, 1, 0, 0, 0, 0]);
+    assert_eq!(waits.nanos, 30_000_000);
+    assert_eq!(pair.connection.take_waits(), Waits::default());
+}
+
+/// The kernel takes part of the queue: what is left waits on, and is counted when it goes.
+#[test]
+fn media_that_the_kernel_did_not_take_is_counted_when_it_goes() {
+    let mut pair = Pair::tcp(StreamLimits::default());
+    let mut queued = 0;
+    while !pair.connection.wants_write() {
+        assert_eq!(queue_media(&mut pair, queued, 1000), Queued::Accepted);
+        queued += 1;
+        pair.connection.flush(pair.now).unwrap();
+    }
+    assert_eq!(queue_media(&mut pair, queued, 1000), Queued::Accepted);
+    pair.later(Duration::from_millis(150));
+    let gone = pair.connection.take_waits();
+    let mut bytes = Vec::new();
+    while pair.connection.wants_write() {
+        pair.client_reads(&mut bytes);
+        pair.connection.flush(pair.now).unwrap();
+    }
+    let late = pair.connection.take_waits();
+    assert_eq!(gone.counts[0] + late.counts.iter().sum::<u32>(), queued + 1);
+    assert!(late.counts[5] >= 1, "{late:?}");
 }
 
 /// Overloads a client that does not read, then reads everything: frames are whole and in order, every control frame
