@@ -206,6 +206,13 @@ impl Client {
         (id, buffer)
     }
 
+    /// Whether an answer is signed with this client's key.
+    pub(crate) fn trusts(&self, answer: &Answer) -> bool {
+        let key = self.key.as_ref().expect("a client that was challenged");
+        let answer = Framed::parse(&answer.bytes).unwrap();
+        answer.verify(key.as_bytes()).is_some()
+    }
+
     /// One request and its answer; what comes between is kept for later.
     pub(crate) fn request(
         &mut self,

@@ -6,6 +6,7 @@
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
 mod activation;
+mod admin;
 mod answers;
 mod bad_input;
 mod bandwidth;
@@ -14,6 +15,7 @@ mod cardinality;
 mod client;
 mod confined;
 mod descriptors;
+mod drain;
 mod floods;
 mod hosts;
 mod icmp;

@@ -40,6 +40,8 @@ pub(crate) struct Setup {
     /// By default a relay that is told to end does so at once, whatever it holds.
     pub(crate) drain: String,
     pub(crate) admin: Option<SocketAddr>,
+    /// Further keys of `[admin]`.
+    pub(crate) admin_keys: String,
     pub(crate) log_level: &'static str,
     /// Ports that the relay picks are read from "json" and "text", from level info on.
     pub(crate) log_format: &'static str,
@@ -71,6 +73,7 @@ impl Setup {
             overload: "busiest-core = 0".to_owned(),
             drain: "stop-after = \"0s\"".to_owned(),
             admin: None,
+            admin_keys: String::new(),
             log_level: "info",
             log_format: "json",
             log: String::new(),
@@ -166,7 +169,7 @@ impl Setup {
             || format!("unix:{}", directory.join("admin.sock").display()),
             |address| address.to_string(),
         );
-        text += &format!("[admin]\naddress = \"{admin}\"\n\n");
+        text += &format!("[admin]\naddress = \"{admin}\"\n{}\n", self.admin_keys);
         text += &format!(
             "[log]\nformat = \"{}\"\nlevel = \"{}\"\n{}\n",
             self.log_format, self.log_level, self.log
@@ -206,6 +209,8 @@ pub(crate) struct Running {
     log: Arc<Mutex<Vec<String>>>,
     listeners: Vec<(String, SocketAddr)>,
     asked_to_end: bool,
+    crashed: bool,
+    reading: Option<thread::JoinHandle<()>>,
     /// What a client has to trust.
     pub(crate) certificate: CertificateDer<'static>,
 }
@@ -218,7 +223,7 @@ impl Running {
         let log = Arc::new(Mutex::new(Vec::new()));
         let lines = BufReader::new(child.stderr.take().unwrap()).lines();
         let gathered = Arc::clone(&log);
-        thread::spawn(move || {
+        let reading = thread::spawn(move || {
             for line in lines.map_while(Result::ok) {
                 gathered.lock().unwrap().push(line);
             }
@@ -230,6 +235,8 @@ impl Running {
             log,
             listeners: Vec::new(),
             asked_to_end: false,
+            crashed: false,
+            reading: Some(reading),
             certificate,
         };
         running.await_ready(setup);
@@ -242,10 +249,14 @@ impl Running {
             if let Some(status) = self.child.try_wait().unwrap() {
                 panic!("the relay ended at its start: {status}\n{}", self.log());
             }
-            if self
-                .try_http("GET", "/ready", "")
-                .is_some_and(|(code, _)| code == 200)
-            {
+            // Over TLS the log alone says so. A drain may be as old as the last run.
+            let serves = if setup.admin_keys.contains("certificate") {
+                self.log().contains("phase changed")
+            } else {
+                let answer = self.try_http("GET", "/ready", "");
+                answer.is_some_and(|(code, text)| code == 200 || text.starts_with("drain"))
+            };
+            if serves {
                 break;
             }
             assert!(
@@ -302,7 +313,13 @@ impl Running {
 
     /// Sends SIGHUP.
     pub(crate) fn hang_up(&self) {
-        kill_process(Pid::from_child(&self.child), Signal::HUP).unwrap();
+        self.signal(Signal::HUP);
+    }
+
+    /// All listeners of this transport, in the order of the configuration.
+    pub(crate) fn listeners(&self, transport: &str) -> Vec<SocketAddr> {
+        let found = self.listeners.iter().filter(|(name, _)| name == transport);
+        found.map(|(_, address)| *address).collect()
     }
 
     pub(crate) fn log(&self) -> String {
@@ -368,18 +385,36 @@ impl Running {
         fields[11].parse::<u64>().unwrap() + fields[12].parse::<u64>().unwrap()
     }
 
-    /// For a relay that the test has asked to end: fails unless it does so in order.
-    pub(crate) fn ended(mut self) {
+    pub(crate) fn signal(&self, signal: Signal) {
+        kill_process(Pid::from_child(&self.child), signal).unwrap();
+    }
+
+    /// For a relay that the test has asked to end: fails unless it does so in order. Returns its whole log.
+    pub(crate) fn ended(mut self) -> String {
         self.asked_to_end = true;
+        let (log, reading) = (Arc::clone(&self.log), self.reading.take());
+        drop(self);
+        reading.expect("it is taken once").join().unwrap();
+        let lines = log.lock().unwrap();
+        lines.join("\n")
+    }
+
+    /// Ends the relay as a crash would.
+    pub(crate) fn crash(mut self) {
+        self.crashed = true;
     }
 
     fn end(&mut self) -> Result<(), String> {
+        if self.crashed {
+            self.child.kill().unwrap();
+            self.child.wait().unwrap();
+            return Ok(());
+        }
         if !self.asked_to_end {
             if let Some(status) = self.child.try_wait().unwrap() {
                 return Err(format!("the relay ended by itself: {status}"));
             }
-            let pid = Pid::from_child(&self.child);
-            kill_process(pid, Signal::TERM).unwrap();
+            self.signal(Signal::TERM);
         }
         let deadline = Instant::now() + PATIENCE;
         while Instant::now() < deadline {
