@@ -305,6 +305,11 @@ impl DrainControl {
         *held = time;
     }
 
+    /// Whether there is a drain that this source has begun.
+    pub fn is_ordered_by(&self, source: DrainSource) -> bool {
+        self.lock().of(source).is_some()
+    }
+
     /// Whether the process has been told to end.
     pub fn is_stopping(&self) -> bool {
         self.lock().of(DrainSource::Signal).is_some()

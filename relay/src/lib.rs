@@ -23,6 +23,7 @@ pub mod forensics;
 pub mod line_budget;
 pub mod listener;
 pub mod load;
+pub mod metadata;
 pub mod metrics;
 pub mod net;
 pub mod own_addresses;

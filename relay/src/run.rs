@@ -14,6 +14,7 @@
 pub(crate) mod bind;
 pub(crate) mod build;
 pub(crate) mod inherited;
+mod instance;
 mod resources;
 mod signals;
 
@@ -40,6 +41,7 @@ use crate::listener::certificate::CertificateError;
 use crate::listener::tls::{TlsError, TlsSettings};
 use crate::listener::{Established, Front, Listener, ServeError};
 use crate::load::{LoadSampler, LoadSettings, LoadSources};
+use crate::metadata::{self, MetadataClient, MetadataRequests};
 use crate::metrics::{self, Metrics};
 use crate::own_addresses::OwnSockets;
 use crate::phase::{SharedPhase, ShownPhase};
@@ -53,7 +55,10 @@ use crate::worker::{Inbox, Message, Outbox, Worker};
 
 use bind::{AdminSocket, Granted, SocketFile, Sockets};
 use inherited::Inherited;
+use instance::Place;
 use signals::Signals;
+
+pub use instance::InstanceError;
 
 pub use inherited::InheritedError;
 
@@ -117,6 +122,9 @@ pub enum StartError {
     /// The same, for the pseudonyms in the log.
     #[error(transparent)]
     Pseudonyms(#[from] NoRandom),
+    /// The instance metadata says that the relay should not run here, or says nothing.
+    #[error(transparent)]
+    Instance(#[from] InstanceError),
     /// The metrics contradict each other, which is a fault of this program.
     #[error("metrics cannot be registered")]
     Metrics(#[from] prometheus::Error),
@@ -209,7 +217,16 @@ impl Relay {
         let clock = Clock::start();
         let events = Arc::new(EventLog::new(&config.log, level, clock)?);
         let workers = worker_count(&config);
-        let addresses = RelayedAddresses::resolve(&config.relayed.addresses)?;
+        let requests = Arc::new(MetadataRequests::default());
+        let Place {
+            zone_id,
+            addresses,
+            metadata,
+        } = instance::find(
+            &config,
+            RelayedAddresses::resolve(&config.relayed.addresses)?,
+            &requests,
+        )?;
         let slices = relayed::slices(&config.relayed.ports, workers)?;
 
         let Sockets {
@@ -306,6 +323,7 @@ impl Relay {
             Box::new(Arc::clone(&readiness)),
             Box::new(Arc::clone(&load)),
             Box::new(Arc::clone(&events)),
+            Box::new(requests),
             Box::new(Arc::clone(reload.reloads())),
             Box::new(Arc::clone(&drain)),
         ])?;
@@ -316,7 +334,7 @@ impl Relay {
             metrics,
             outboxes: outboxes.clone(),
             capacity: capacity(&config, &addresses, workers),
-            zone_id: config.sovereignty.zone_id.clone(),
+            zone_id,
             boot_id: build::boot_id()?,
             clock,
             drain: Arc::clone(&drain),
@@ -341,6 +359,7 @@ impl Relay {
         relay.spawn(prepared)?;
         relay.serve(tcp, admin_socket)?;
         let phase = drain.launched();
+        relay.follow(metadata);
         relay.report(&config, &addresses, phase);
         relay.supervisor.status(&drain.status_line());
         relay.supervisor.ready();
@@ -399,6 +418,14 @@ impl Relay {
         let drain = Arc::clone(&self.admin.drain);
         runtimes.admin.spawn(drain.watch(self.supervisor.clone()));
         Ok(())
+    }
+
+    /// Follows what is to become of the instance, once a drain can begin.
+    fn follow(&self, metadata: Option<MetadataClient>) {
+        if let (Some(metadata), Some(runtimes)) = (metadata, &self.runtimes) {
+            let drain = Arc::clone(&self.admin.drain);
+            runtimes.admin.spawn(metadata::watch(metadata, drain));
+        }
     }
 
     fn report(&self, config: &Config, addresses: &RelayedAddresses, phase: Phase) {

@@ -22,7 +22,7 @@ use super::operation;
 use super::peers::peers;
 use super::section::{Document, Section, Wrong};
 use super::value::{duration, integer, text, word};
-use super::{Config, CredentialLimits, Dscp, Limits, Nonce, Sovereignty};
+use super::{Config, CredentialLimits, Dscp, Limits, MetadataProvider, Nonce, Sovereignty};
 
 /// The longest realm in bytes, so that the largest 401 stays below the 548 bytes that fit any IPv4 path (RFC 8489 §6.1).
 ///
@@ -84,6 +84,7 @@ fn assemble(top: &Section<'_>, files: &mut Files<'_>) -> Option<Config> {
         "write your domain, e.g. realm = \"turn.example.org\"",
         realm,
     );
+    let metadata = operation::metadata(top);
     let workers = top
         .read("workers", integer(0..=255))
         .and_then(NonZeroUsize::new);
@@ -115,10 +116,10 @@ fn assemble(top: &Section<'_>, files: &mut Files<'_>) -> Option<Config> {
         credentials: credentials(top),
         peers: peers(top, &listeners, &admin),
         limits: limits(top),
-        sovereignty: sovereignty(top),
+        sovereignty: sovereignty(top, metadata),
         state_directory: operation::state_directory(top),
         drain: operation::drain(top),
-        metadata: operation::metadata(top),
+        metadata,
         self_check: operation::self_check(top),
         overload: operation::overload(top),
         capacity: operation::capacity(top),
@@ -275,8 +276,8 @@ fn limits(top: &Section<'_>) -> Limits {
     }
 }
 
-/// A zone that the relay cannot know to be allowed is refused like one that is not.
-fn sovereignty(top: &Section<'_>) -> Sovereignty {
+/// A zone that the relay cannot know to be allowed is refused like one that is not. A provider of metadata knows it.
+fn sovereignty(top: &Section<'_>, metadata: MetadataProvider) -> Sovereignty {
     let Some(section) = top.once("sovereignty") else {
         return Sovereignty::default();
     };
@@ -293,8 +294,9 @@ fn sovereignty(top: &Section<'_>) -> Sovereignty {
                 remedy,
             ));
         }
-        (None, None) if !allowed.is_empty() => {
-            let remedy = "write the zone that this relay runs in, e.g. zone-id = \"apse2-az1\"";
+        (None, None) if !allowed.is_empty() && metadata == MetadataProvider::None => {
+            let remedy = "write the zone that this relay runs in, e.g. zone-id = \"apse2-az1\"; on EC2 metadata.provider = \
+                          \"aws\" finds it";
             section.missing(
                 "zone-id",
                 "is missing, so that allowed-zone-ids could not be enforced",
