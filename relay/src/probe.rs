@@ -22,12 +22,13 @@ mod proxy;
 mod trust;
 
 use std::fmt;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use taciturn_protocol::address::Transport;
 use zeroize::Zeroizing;
 
+use crate::self_check::{SelfCheckSource, SelfCheckSources};
 use caller::Caller;
 
 pub use failure::Failure;
@@ -47,6 +48,25 @@ pub struct Target {
     pub server_name: String,
     /// Who may have signed the certificate, for TLS.
     pub trust: Trust,
+    /// Where the client's sockets are announced before they send anything; `None`: nobody needs to know.
+    pub announce: Option<Announce>,
+}
+
+/// Tells a relay in this process which sockets are those of its own check.
+#[derive(Clone, Debug)]
+pub struct Announce {
+    /// Where they are entered, for as long as they are open.
+    pub sources: SelfCheckSources,
+    /// The address that a network between makes of them, keeping the port.
+    pub seen_as: Option<IpAddr>,
+}
+
+impl Announce {
+    fn enter(&self, socket: SocketAddr) -> Vec<SelfCheckSource> {
+        let seen = self.seen_as.map(|ip| SocketAddr::new(ip, socket.port()));
+        let both = std::iter::once(socket).chain(seen);
+        both.map(|source| self.sources.enter(source)).collect()
+    }
 }
 
 /// Which way a connection takes.

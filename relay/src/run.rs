@@ -49,7 +49,7 @@ use crate::pseudonyms::NoRandom;
 use crate::readiness::SharedReadiness;
 use crate::relayed::{self, RelayedAddresses, RelayedError};
 use crate::reload::{self, Reload, Trigger, Watching};
-use crate::self_check::SelfCheckSources;
+use crate::self_check::{self, Findings, SelfCheck, SelfCheckSources};
 use crate::supervisor::{Supervisor, Watch};
 use crate::worker::{Inbox, Message, Outbox, Worker};
 
@@ -260,7 +260,9 @@ impl Relay {
             state_directory: config.state_directory.as_deref(),
         }));
         let (quota, nonce_key) = (build::quota(&config)?, build::nonce_key()?);
+        let own_client = build::own_client(&config)?;
         let shared = build::Shared {
+            self_check_user: own_client.as_ref().map(|client| client.user.clone()),
             config: &config,
             addresses: &addresses,
             policy: &policy,
@@ -282,7 +284,7 @@ impl Relay {
         let front = Front::new(
             front_limits,
             tls,
-            self_check_sources,
+            self_check_sources.clone(),
             deliver(outboxes.clone()),
         );
         let readiness = Arc::new(SharedReadiness::new(Arc::clone(&phase), totals.clone()));
@@ -296,6 +298,20 @@ impl Relay {
             },
         );
         runtimes.admin.spawn(sampling.run());
+        let findings: Arc<Findings> = Arc::default();
+        let self_check = own_client.map(|client| {
+            SelfCheck::new(self_check::Parts {
+                listeners: listeners.clone(),
+                pairs: addresses.pairs().to_vec(),
+                login: client.login,
+                interval: client.interval,
+                sources: self_check_sources,
+                tls: front.tls().cloned(),
+                readiness: Arc::clone(&readiness),
+                findings: Arc::clone(&findings),
+                clock,
+            })
+        });
         let config = Arc::new(config);
         let parts = reload::Parts {
             clock,
@@ -326,6 +342,7 @@ impl Relay {
             Box::new(requests),
             Box::new(Arc::clone(reload.reloads())),
             Box::new(Arc::clone(&drain)),
+            Box::new(findings),
         ])?;
         let admin = Arc::new(Admin {
             readiness,
@@ -358,6 +375,9 @@ impl Relay {
         // From here on an error drops `relay`, which stops what has been started.
         relay.spawn(prepared)?;
         relay.serve(tcp, admin_socket)?;
+        if let (Some(runtimes), Some(self_check)) = (&relay.runtimes, self_check) {
+            runtimes.admin.spawn(self_check.run());
+        }
         let phase = drain.launched();
         relay.follow(metadata);
         relay.report(&config, &addresses, phase);

@@ -151,6 +151,7 @@ async fn check_itself(relay: &Relay, demo: &Demo, authority: &TestAuthority) -> 
             route: Route::Direct(listener.address),
             server_name: "localhost".to_owned(),
             trust: trust.clone(),
+            announce: None,
         };
         let report = probe::check(&target, &login, effort)
             .await

@@ -28,6 +28,7 @@ mod peer_policy;
 mod privacy;
 mod reload;
 mod running;
+mod self_check;
 mod shared_port;
 mod sizes;
 mod sniffer;

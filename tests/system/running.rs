@@ -37,6 +37,8 @@ pub(crate) struct Setup {
     pub(crate) peers: String,
     /// Nothing is shed unless a test says so: it may run on a busy machine.
     pub(crate) overload: String,
+    /// Off unless a test is about it: others count every packet.
+    pub(crate) self_check: String,
     /// By default a relay that is told to end does so at once, whatever it holds.
     pub(crate) drain: String,
     pub(crate) admin: Option<SocketAddr>,
@@ -71,6 +73,7 @@ impl Setup {
             limits: "unauthenticated-per-second = 0".to_owned(),
             peers: "allow-loopback = true".to_owned(),
             overload: "busiest-core = 0".to_owned(),
+            self_check: "interval = \"0s\"".to_owned(),
             drain: "stop-after = \"0s\"".to_owned(),
             admin: None,
             admin_keys: String::new(),
@@ -179,6 +182,7 @@ impl Setup {
             ("limits", &self.limits),
             ("peers", &self.peers),
             ("overload", &self.overload),
+            ("self-check", &self.self_check),
             ("drain", &self.drain),
         ] {
             text += &format!("[{section}]\n{keys}\n");

@@ -13,7 +13,7 @@ use arc_swap::ArcSwap;
 use rustls::client::verify_server_name;
 use rustls::crypto::aws_lc_rs::{self, cipher_suite, kx_group};
 use rustls::crypto::{CryptoProvider, SupportedKxGroup};
-use rustls::pki_types::ServerName;
+use rustls::pki_types::{CertificateDer, ServerName};
 use rustls::server::{ClientHello, NoServerSessionStorage, ParsedCertificate, ResolvesServerCert};
 use rustls::sign::CertifiedKey;
 use rustls::version::{TLS12, TLS13};
@@ -143,7 +143,14 @@ pub enum TlsError {
 
 /// The TLS settings in force. New handshakes follow a replacement at once; connections that are there keep theirs.
 pub struct TlsSettings {
-    current: ArcSwap<ServerConfig>,
+    current: ArcSwap<InForce>,
+}
+
+/// The settings of the next handshake.
+struct InForce {
+    config: Arc<ServerConfig>,
+    /// The relay's own certificates, without their chains.
+    leaves: Arc<[CertificateDer<'static>]>,
 }
 
 impl TlsSettings {
@@ -177,12 +184,17 @@ impl TlsSettings {
 
     /// What the next handshake uses.
     pub(crate) fn current(&self) -> Arc<ServerConfig> {
-        self.current.load_full()
+        Arc::clone(&self.current.load().config)
+    }
+
+    /// The certificates one of which the next handshake shows, without their chains.
+    pub(crate) fn leaves(&self) -> Arc<[CertificateDer<'static>]> {
+        Arc::clone(&self.current.load().leaves)
     }
 }
 
 /// Settings that can be put in force: for a reload that must not fail half-way.
-pub struct PreparedTls(Arc<ServerConfig>);
+pub struct PreparedTls(Arc<InForce>);
 
 impl PreparedTls {
     /// Prepares profile and certificates.
@@ -190,7 +202,12 @@ impl PreparedTls {
     /// # Errors
     /// As [`TlsSettings::new`].
     pub fn new(profile: Profile, certificates: Vec<Certificate>) -> Result<Self, TlsError> {
-        server_config(profile, certificates).map(Self)
+        let leaves = certificates
+            .iter()
+            .filter_map(|certificate| certificate.certified.cert.first().cloned())
+            .collect();
+        let config = server_config(profile, certificates)?;
+        Ok(Self(Arc::new(InForce { config, leaves })))
     }
 }
 

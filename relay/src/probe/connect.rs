@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use rustls::pki_types::ServerName;
 use taciturn_protocol::address::Transport;
-use tokio::net::TcpStream;
+use tokio::net::{TcpSocket, TcpStream};
 use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
 use webrtc_util::Conn;
@@ -20,6 +20,7 @@ use super::framed::FramedConn;
 use super::notes::Notes;
 use super::trust::Verifier;
 use super::{Route, Target, proxy};
+use crate::self_check::SelfCheckSource;
 
 pub(super) type Connection = Arc<dyn Conn + Send + Sync>;
 
@@ -31,32 +32,64 @@ pub(super) async fn connect(
 ) -> Result<Connection, Failure> {
     let server = target.route.first_hop();
     let notes = Arc::clone(notes);
+    let announce = target.announce.as_ref();
+    let local = match announce {
+        None => any_of(&server),
+        // The relay is to know the socket before it hears from it, so the kernel has to say first from where it will send.
+        Some(_) => source_for(&server).map_err(|error| Failure::Unreachable(error.to_string()))?,
+    };
     match target.transport {
-        Transport::Udp => DatagramConn::new(server, notes)
+        Transport::Udp => DatagramConn::new(local, server, announce, notes)
             .map(|conn| Arc::new(conn) as Connection)
             .map_err(|error| Failure::Local(error.to_string())),
         Transport::Tcp => {
-            let stream = reach(&target.route, patience).await?;
-            Ok(Arc::new(FramedConn::new(stream, server, notes)))
+            let (stream, announced) = reach(target, local, patience).await?;
+            Ok(Arc::new(FramedConn::new(stream, server, announced, notes)))
         }
         Transport::Tls => {
             let (config, verifier) = Verifier::client(&target.trust)?;
             let name = ServerName::try_from(target.server_name.clone())
                 .map_err(|error| Failure::Local(format!("not a server name: {error}")))?;
-            let stream = reach(&target.route, patience).await?;
+            let (stream, announced) = reach(target, local, patience).await?;
             let handshake = TlsConnector::from(config).connect(name, stream);
             let stream = timeout(patience, handshake)
                 .await
                 .map_err(|_| Failure::TlsRefused("no answer".to_owned()))?
                 .map_err(|error| verifier.refused().unwrap_or_else(|| tls(&error)))?;
-            Ok(Arc::new(FramedConn::new(stream, server, notes)))
+            Ok(Arc::new(FramedConn::new(stream, server, announced, notes)))
         }
     }
 }
 
+/// The address from which this machine would send to `server`, any port.
+fn source_for(server: &SocketAddr) -> io::Result<SocketAddr> {
+    let socket = std::net::UdpSocket::bind(any_of(server))?;
+    // Connecting a UDP socket sends nothing: it only makes the kernel choose.
+    socket.connect(server)?;
+    Ok(SocketAddr::new(socket.local_addr()?.ip(), 0))
+}
+
 /// A TCP connection, through the proxy if there is one.
-async fn reach(route: &Route, patience: Duration) -> Result<TcpStream, Failure> {
-    let connected = timeout(patience, TcpStream::connect(route.first_hop())).await;
+async fn reach(
+    target: &Target,
+    local: SocketAddr,
+    patience: Duration,
+) -> Result<(TcpStream, Vec<SelfCheckSource>), Failure> {
+    let route = &target.route;
+    let here = |error: io::Error| Failure::Local(shown(&error.to_string()));
+    let socket = match local {
+        SocketAddr::V4(_) => TcpSocket::new_v4(),
+        SocketAddr::V6(_) => TcpSocket::new_v6(),
+    };
+    let socket = socket.map_err(here)?;
+    let announced = match &target.announce {
+        None => Vec::new(),
+        Some(announce) => {
+            socket.bind(local).map_err(here)?;
+            announce.enter(socket.local_addr().map_err(here)?)
+        }
+    };
+    let connected = timeout(patience, socket.connect(route.first_hop())).await;
     let refused = match route {
         Route::Direct(_) => |error: &io::Error| tcp(error),
         Route::Proxy { .. } => {
@@ -73,7 +106,7 @@ async fn reach(route: &Route, patience: Duration) -> Result<TcpStream, Failure> 
             .await
             .map_err(|_| Failure::ProxyUnreachable("it does not answer".to_owned()))??;
     }
-    Ok(stream)
+    Ok((stream, announced))
 }
 
 fn tcp(error: &io::Error) -> Failure {

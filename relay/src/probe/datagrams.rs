@@ -14,9 +14,11 @@ use tokio::io::Interest;
 use tokio::sync::Mutex;
 use webrtc_util::Conn;
 
+use super::Announce;
 use super::failure::Failure;
 use super::notes::Notes;
 use crate::net::{Destination, ReceiveBatch, SendFailure, UdpOptions, UdpSocket};
+use crate::self_check::SelfCheckSource;
 
 type Result<T> = std::result::Result<T, webrtc_util::Error>;
 
@@ -33,16 +35,25 @@ pub(super) struct DatagramConn {
     batch: Mutex<ReceiveBatch>,
     server: SocketAddr,
     notes: Arc<Notes>,
+    /// Kept as long as the socket is open.
+    _announced: Vec<SelfCheckSource>,
 }
 
 impl DatagramConn {
-    pub(super) fn new(server: SocketAddr, notes: Arc<Notes>) -> io::Result<Self> {
+    /// A socket at `local` for `server`.
+    pub(super) fn new(
+        local: SocketAddr,
+        server: SocketAddr,
+        announce: Option<&Announce>,
+        notes: Arc<Notes>,
+    ) -> io::Result<Self> {
         let options = UdpOptions {
             traffic_class: true,
             error_queue: true,
             ..UdpOptions::default()
         };
-        let socket = UdpSocket::bind(super::connect::any_of(&server), &options)?;
+        let socket = UdpSocket::bind(local, &options)?;
+        let announced = announce.map_or_else(Vec::new, |to| to.enter(socket.local_addr()));
         let twin = socket.as_fd().try_clone_to_owned()?;
         Ok(Self {
             socket,
@@ -50,6 +61,7 @@ impl DatagramConn {
             batch: Mutex::new(ReceiveBatch::with_shape(1, LONGEST)),
             server,
             notes,
+            _announced: announced,
         })
     }
 
@@ -137,6 +149,9 @@ impl Conn for DatagramConn {
     }
 
     async fn send(&self, message: &[u8]) -> Result<usize> {
+        if self.notes.holds(message) {
+            return Ok(message.len());
+        }
         let destination = Destination {
             traffic_class: TRAFFIC_CLASS,
             ..Destination::new(self.server)

@@ -106,6 +106,14 @@ pub enum Failure {
     /// Allocations were granted, but nothing came through.
     #[error("allocations are granted, but no payload comes through")]
     NothingRelayed,
+    /// Fewer than half of the payloads came through.
+    #[error("most payloads are lost: {received} of {sent} come through")]
+    Lossy {
+        /// How many were sent.
+        sent: usize,
+        /// How many came through.
+        received: usize,
+    },
     /// This machine does not do what is needed.
     #[error("this machine refuses: {0}")]
     Local(String),
@@ -142,6 +150,7 @@ impl Failure {
             Self::Code(_) => "code",
             Self::Unproven => "unproven",
             Self::NothingRelayed => "nothing_relayed",
+            Self::Lossy { .. } => "lossy",
             Self::Local(_) => "local",
         }
     }
@@ -237,6 +246,9 @@ impl Failure {
             Self::Unproven => format!("ask what intercepts {protocol} to {place}"),
             Self::NothingRelayed => format!(
                 "ask whether a firewall drops packets of unknown content between here and {place}; if not, tell those who run the relay"
+            ),
+            Self::Lossy { .. } => format!(
+                "ask whether the line is overloaded, or {protocol} to {place} limited to a low rate"
             ),
             Self::Local(_) => "look at this machine's own firewall and limits".to_owned(),
         }

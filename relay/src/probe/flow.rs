@@ -36,13 +36,16 @@ pub(super) async fn relay_between(
     far: &Caller,
     effort: &Effort,
 ) -> Result<Report, Failure> {
-    // The first payload each way opens the sender's side alone: a permission, and then a channel.
+    // The client asks for a permission when it sends, so each side sends once into the void: whatever left now would meet a
+    // side that is not open yet, and be a loss in the relay's figures.
     for (from, to) in [(far, near), (near, far)] {
         let payload = payload(UNCOUNTED, effort.size);
-        let opened = from.relayed.send_to(&payload, to.address);
-        match timeout(effort.patience, opened).await {
-            Ok(Ok(_)) => {}
-            Ok(Err(_)) | Err(_) => return Err(from.failure()),
+        from.notes.hold_payloads(true);
+        let opened = timeout(effort.patience, from.relayed.send_to(&payload, to.address));
+        let opened = opened.await;
+        from.notes.hold_payloads(false);
+        if !matches!(opened, Ok(Ok(_))) {
+            return Err(from.failure());
         }
     }
     if !comes_through(near, far, effort).await {
@@ -220,12 +223,16 @@ impl Ledger {
         let rows = self.rows.lock().unwrap_or_else(PoisonError::into_inner);
         let mut times: Vec<Duration> = rows.iter().filter_map(|row| row.took).collect();
         times.sort_unstable();
+        let (sent, received) = (rows.len(), times.len());
+        if received > 0 && 2 * received < sent {
+            return Err(Failure::Lossy { sent, received });
+        }
         let (Some(median), Some(worst)) = (times.get(times.len() / 2), times.last()) else {
             return Err(Failure::NothingRelayed);
         };
         Ok(Report {
-            sent: u32::try_from(rows.len()).unwrap_or(u32::MAX),
-            received: u32::try_from(times.len()).unwrap_or(u32::MAX),
+            sent: u32::try_from(sent).unwrap_or(u32::MAX),
+            received: u32::try_from(received).unwrap_or(u32::MAX),
             median: *median,
             worst: *worst,
             dscp: dscp.into(),

@@ -16,6 +16,7 @@ use webrtc_util::Conn;
 
 use super::failure::Failure;
 use super::notes::Notes;
+use crate::self_check::SelfCheckSource;
 
 type Result<T> = std::result::Result<T, webrtc_util::Error>;
 
@@ -25,6 +26,8 @@ pub(super) struct FramedConn<S> {
     writer: Mutex<WriteHalf<S>>,
     server: SocketAddr,
     notes: Arc<Notes>,
+    /// Kept as long as the connection is open.
+    _announced: Vec<SelfCheckSource>,
 }
 
 struct Reader<S> {
@@ -35,7 +38,12 @@ struct Reader<S> {
 }
 
 impl<S: AsyncRead + AsyncWrite> FramedConn<S> {
-    pub(super) fn new(stream: S, server: SocketAddr, notes: Arc<Notes>) -> Self {
+    pub(super) fn new(
+        stream: S,
+        server: SocketAddr,
+        announced: Vec<SelfCheckSource>,
+        notes: Arc<Notes>,
+    ) -> Self {
         let (half, writer) = tokio::io::split(stream);
         Self {
             reader: Mutex::new(Reader {
@@ -46,6 +54,7 @@ impl<S: AsyncRead + AsyncWrite> FramedConn<S> {
             writer: Mutex::new(writer),
             server,
             notes,
+            _announced: announced,
         }
     }
 
@@ -118,6 +127,9 @@ impl<S: AsyncRead + AsyncWrite + Send + Sync + 'static> Conn for FramedConn<S> {
     }
 
     async fn send(&self, message: &[u8]) -> Result<usize> {
+        if self.notes.holds(message) {
+            return Ok(message.len());
+        }
         let mut writer = self.writer.lock().await;
         let padding = &[0; 3][..message.len().next_multiple_of(4) - message.len()];
         let frame = [message, padding].concat();

@@ -3,6 +3,8 @@
 //! Responsible for telling a challenge from a refusal, an answer of the relay from one of somebody else, and for the DSCP of
 //! what comes back. Not responsible for answering.
 
+use std::sync::atomic::{AtomicBool, Ordering};
+
 use taciturn_protocol::credentials::{LongTermKey, PasswordAlgorithm, Realm, time_limited_expiry};
 use taciturn_protocol::time::UnixTime;
 use taciturn_protocol::wire::{Class, Framed, Method, TransactionId};
@@ -36,11 +38,18 @@ pub(super) struct Noted {
     other_class: Option<u8>,
 }
 
+/// ChannelData, or an indication of this method.
+fn is_payload(message: &[u8], method: Method) -> bool {
+    message.first().is_some_and(|first| first & 0xC0 == 0x40)
+        || Framed::parse(message).is_ok_and(|framed| framed.method() == method)
+}
+
 /// Notes that the connection writes and the caller reads.
 #[derive(Debug)]
 pub(super) struct Notes {
     noted: watch::Sender<Noted>,
     login: Login,
+    holding: AtomicBool,
 }
 
 impl Notes {
@@ -48,15 +57,24 @@ impl Notes {
         Self {
             noted: watch::Sender::new(Noted::default()),
             login,
+            holding: AtomicBool::new(false),
         }
+    }
+
+    /// Whether payloads are kept from leaving from now on, while requests go.
+    pub(super) fn hold_payloads(&self, holding: bool) {
+        self.holding.store(holding, Ordering::Release);
+    }
+
+    /// Whether this message is a payload that is not to leave now.
+    pub(super) fn holds(&self, message: &[u8]) -> bool {
+        self.holding.load(Ordering::Acquire) && is_payload(message, Method::Send)
     }
 
     /// A STUN message or ChannelData has come. `class` is the traffic class, where it can be told, and `sent` the one that
     /// payloads leave with.
     pub(super) fn read(&self, bytes: &[u8], class: Option<(u8, u8)>) {
-        let is_payload = bytes.first().is_some_and(|first| first & 0xC0 == 0x40)
-            || Framed::parse(bytes).is_ok_and(|framed| framed.method() == Method::Data);
-        if is_payload {
+        if is_payload(bytes, Method::Data) {
             let Some((class, sent)) = class else { return };
             self.noted.send_if_modified(|noted| {
                 // The two lowest bits are ECN, which routers may set.
@@ -124,7 +142,7 @@ impl Notes {
         LongTermKey::derive(PasswordAlgorithm::Md5, name, realm, &self.login.password).ok()
     }
 
-    /// Nothing more will come, and why. The first reason counts, and none once there was an answer and `only_if_silent`.
+    /// Nothing more will come, and why. The first reason counts.
     pub(super) fn end(&self, why: Failure) {
         self.noted.send_modify(|noted| {
             noted.end.get_or_insert(why);

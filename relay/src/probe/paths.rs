@@ -163,6 +163,7 @@ impl Path {
                 Host::V6(address) => address.to_string(),
             },
             trust: trust.clone(),
+            announce: None,
         };
         if let (Some(proxy), true) = (proxy, self.transport.is_stream()) {
             // The name is the proxy's to resolve: networks with a proxy often resolve nothing outside by themselves.

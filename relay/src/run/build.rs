@@ -4,9 +4,10 @@
 
 use std::ops::RangeInclusive;
 use std::sync::Arc;
+use std::time::Duration;
 
 use rustls::crypto::SecureRandom;
-use taciturn_protocol::credentials::{Directory, NonceKey, Nonces};
+use taciturn_protocol::credentials::{Directory, NonceKey, Nonces, StaticUser};
 use taciturn_protocol::forward::{Bandwidth, PortSet, RouteTable};
 use taciturn_protocol::server::{
     Drain, Limits, LocalQuota, PeerPolicy, PeerRules, RelayedIp, Replacement, Server, Settings,
@@ -21,9 +22,10 @@ use crate::listener::FrontLimits;
 use crate::listener::certificate::Certificate;
 use crate::listener::tls::{PreparedTls, Profile};
 use crate::net::UdpSocket;
+use crate::probe::Login;
 use crate::quota::SharedQuota;
 use crate::relayed::RelayedAddresses;
-use crate::self_check::SelfCheckSources;
+use crate::self_check::{self, SelfCheckSources};
 use crate::stream::StreamLimits;
 use crate::worker::{Inbox, Outbox, Owners, Parts, Terms, Worker};
 
@@ -44,6 +46,28 @@ pub(crate) struct Shared<'a> {
     pub(crate) drain: Option<Drain>,
     pub(crate) clock: Clock,
     pub(crate) self_check_sources: SelfCheckSources,
+    pub(crate) self_check_user: Option<StaticUser>,
+}
+
+/// The relay as its own client.
+pub(crate) struct OwnClient {
+    pub(crate) user: StaticUser,
+    pub(crate) login: Login,
+    pub(crate) interval: Duration,
+}
+
+/// Makes the user by whom the relay checks itself; none when it does not.
+pub(crate) fn own_client(config: &Config) -> Result<Option<OwnClient>, StartError> {
+    let Some(interval) = config.self_check.interval else {
+        return Ok(None);
+    };
+    let (user, login) =
+        self_check::own_user(&config.realm, &random()?).map_err(|_| StartError::Random)?;
+    Ok(Some(OwnClient {
+        user,
+        login,
+        interval,
+    }))
 }
 
 /// What workers share, made once.
@@ -55,9 +79,14 @@ pub(crate) struct Built<'a> {
 
 /// Makes what all workers share.
 pub(crate) fn workers<'a>(shared: &'a Shared<'a>) -> Built<'a> {
+    let mut terms = terms(shared.config, shared.policy, shared.nonce_key);
+    if let Some(user) = &shared.self_check_user {
+        let directory = terms.server.directory;
+        terms.server.directory = directory.with_self_check(user.clone());
+    }
     Built {
         shared,
-        terms: terms(shared.config, shared.policy, shared.nonce_key),
+        terms,
         owners: Arc::new(Owners::new(shared.addresses)),
     }
 }

@@ -86,8 +86,6 @@ pub struct Picture {
     foreign: Vec<u32>,
     /// Checks so far, by [`Outcome::index`].
     pub checks: [u64; Outcome::ALL.len()],
-    /// How long all checks took together.
-    pub spent: Duration,
     /// How long the last one took.
     pub last: Duration,
 }
@@ -113,7 +111,6 @@ impl Picture {
         if let Some(count) = self.checks.get_mut(outcome.index()) {
             *count += 1;
         }
-        self.spent += took;
         self.last = took;
         let Some(path) = self.paths.get_mut(path) else {
             return false;
@@ -138,6 +135,11 @@ impl Picture {
         self.advertised
             .get_mut(index)
             .is_some_and(|last| last.replace(result) != Some(result))
+    }
+
+    /// Whether this path is judged to fail.
+    pub(super) fn fails(&self, path: usize) -> bool {
+        self.paths.get(path).is_some_and(PathState::is_failing)
     }
 
     /// Whether a path through a listener fails.
@@ -221,7 +223,7 @@ mod tests {
         assert!(picture.note(0, Outcome::Success, TOOK));
         assert!(!picture.path_fails());
         assert_eq!(picture.checks, [2, 0, 4]);
-        assert_eq!(picture.spent, 6 * TOOK);
+        assert_eq!(picture.last, TOOK);
     }
 
     #[test]

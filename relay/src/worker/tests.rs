@@ -60,6 +60,7 @@ impl Bench {
             drain: None,
             clock,
             self_check_sources: sources.clone(),
+            self_check_user: None,
         };
         let workers = build::workers(&shared)
             .prepare(slices, sockets.udp, inboxes)

@@ -50,6 +50,8 @@ pub(crate) fn config(workers: usize, more: &str) -> Config {
         allow-loopback = true
         [admin]
         address = "127.0.0.1:0"
+        [self-check]
+        interval = "0s"
         {more}
         "#
     );
