@@ -37,6 +37,7 @@ use crate::events::EventLog;
 use crate::load::LoadSampler;
 use crate::metrics::Metrics;
 use crate::readiness::SharedReadiness;
+use crate::reload::Reload;
 use crate::worker::{self, Message, Outbox};
 
 pub use access::{Access, AccessError, PreparedAccess};
@@ -59,8 +60,8 @@ pub struct Admin {
     pub metrics: Metrics,
     /// The workers.
     pub outboxes: Vec<Outbox>,
-    /// What the relay can hold.
-    pub capacity: Capacity,
+    /// The configuration in force, and how reloads went.
+    pub(crate) reload: Arc<Reload>,
     /// The zone that the relay is in, where known.
     pub zone_id: Option<String>,
     /// A random name of this start of the process, so that counters that began again are told from ones that fell.

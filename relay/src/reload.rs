@@ -23,7 +23,7 @@ use taciturn_protocol::credentials::NonceKey;
 use taciturn_protocol::server::{OwnAddresses, PeerPolicy};
 use tracing::{info, warn};
 
-use crate::admin::Access;
+use crate::admin::{Access, Capacity};
 use crate::clock::Clock;
 use crate::config::{Config, ConfigError};
 use crate::drain::DrainControl;
@@ -83,6 +83,17 @@ impl Reload {
     /// The configuration in force.
     pub(crate) fn config(&self) -> Arc<Config> {
         self.current.load_full()
+    }
+
+    /// What the relay can hold by the configuration in force.
+    pub(crate) fn capacity(&self) -> Capacity {
+        let config = self.config();
+        Capacity {
+            allocations: config.limits.allocations as usize,
+            ports: config.relayed.ports.len() * self.parts.sockets.relayed.pairs().len(),
+            connections: config.limits.connections as usize,
+            workers: self.parts.outboxes.len(),
+        }
     }
 
     /// How reloads went, as metrics.

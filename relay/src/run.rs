@@ -31,7 +31,7 @@ use taciturn_protocol::status::Phase;
 use tokio::runtime::Runtime;
 use tracing::{info, warn};
 
-use crate::admin::{self, Access, AccessError, Admin, AdminListener, Bounded, Capacity};
+use crate::admin::{self, Access, AccessError, Admin, AdminListener, Bounded};
 use crate::clock::Clock;
 use crate::config::{Config, ListenerTransport};
 use crate::counters::{Counters, Totals};
@@ -350,7 +350,7 @@ impl Relay {
             totals,
             metrics,
             outboxes: outboxes.clone(),
-            capacity: capacity(&config, &addresses, workers),
+            reload: Arc::clone(&reload),
             zone_id,
             boot_id: build::boot_id()?,
             clock,
@@ -567,15 +567,6 @@ pub fn run(config: Config, level: LevelSwitch) -> Result<(), StartError> {
     relay.stop();
     info!("stopped");
     Ok(())
-}
-
-fn capacity(config: &Config, addresses: &RelayedAddresses, workers: usize) -> Capacity {
-    Capacity {
-        allocations: config.limits.allocations as usize,
-        ports: config.relayed.ports.len() * addresses.pairs().len(),
-        connections: config.limits.connections as usize,
-        workers,
-    }
 }
 
 pub(crate) fn load_settings(config: &Config, addresses: &RelayedAddresses) -> LoadSettings {

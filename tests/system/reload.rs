@@ -377,6 +377,58 @@ fn limits_change_for_what_comes_and_leave_what_is() {
     assert_eq!(another.try_allocate(|_| {}).code(), 0);
 }
 
+/// What is shown and what clients are told follow the configuration in force, as the log does.
+#[test]
+fn status_alternates_and_log_follow_the_configuration() {
+    let relay = Setup::on_loopback(1).start();
+    let text = configuration(&relay);
+    let status = || -> serde_json::Value {
+        serde_json::from_str(&relay.http("GET", "/v1/status").1).unwrap()
+    };
+    assert_eq!(status()["capacity"]["connections"], 10_000);
+    let order = r#"{"deadline": 4000000000, "reason": "test", "epoch": 1}"#;
+    let mut refused = Client::of(&relay, Over::Udp, "alice");
+    let changed = text
+        .replace("[limits]\n", "[limits]\nconnections = 77\n")
+        .replace("level = \"info\"", "level = \"debug\"")
+        + "\n[[drain.alternates]]\ntransport = \"udp\"\naddress = \"192.0.2.7:3478\"\n";
+    change(&relay, &changed, "applied");
+    assert_eq!(status()["capacity"]["connections"], 77);
+    assert_eq!(status()["config"]["reload_failed"], false);
+    assert!(!relay.log().contains("allocation created"));
+    Call::open(&relay, Over::Udp, "bob").exchange();
+    eventually("a line at debug level", || {
+        relay.log().contains("allocation created")
+    });
+
+    let (code, said) = relay.http_with("POST", "/v1/drain", order);
+    assert_eq!(code, 200, "{said}");
+    let answer = refused.try_allocate(|_| {});
+    assert_eq!(answer.code(), 300);
+    let alternate = answer
+        .attributes()
+        .alternate_servers()
+        .next()
+        .unwrap()
+        .unwrap();
+    assert_eq!(alternate, "192.0.2.7:3478".parse().unwrap());
+    let elsewhere = changed.replace("192.0.2.7:3478", "192.0.2.8:3478");
+    change(&relay, &elsewhere, "applied");
+    let answer = refused.try_allocate(|_| {});
+    let alternate = answer
+        .attributes()
+        .alternate_servers()
+        .next()
+        .unwrap()
+        .unwrap();
+    assert_eq!(alternate, "192.0.2.8:3478".parse().unwrap());
+    relay.rewrite("relay.toml", "nonsense");
+    eventually("a refusal", || status()["config"]["reload_failed"] == true);
+    change(&relay, &text, "applied");
+    assert_eq!(refused.try_allocate(|_| {}).code(), 508);
+    assert_eq!(relay.http("DELETE", "/v1/drain").0, 200);
+}
+
 #[test]
 fn what_takes_a_restart_is_refused_by_name() {
     let relay = Setup::on_loopback(1).start();

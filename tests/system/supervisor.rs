@@ -93,6 +93,33 @@ fn the_supervisor_hears_of_readiness_of_a_living_relay_and_of_its_end() {
 }
 
 #[test]
+fn a_reload_is_announced_and_readiness_follows_whatever_comes_of_it() {
+    let notified = Notified::new("reload");
+    let relay = notified.start(10_000_000);
+    eventually("readiness", || notified.count("READY=1\n") == 1);
+    relay.hang_up();
+    eventually("readiness after a reload", || {
+        notified.count("READY=1\n") == 2
+    });
+    relay.rewrite("relay.toml", "nonsense");
+    eventually("readiness after a refusal", || {
+        notified.count("READY=1\n") == 3
+    });
+    let messages = notified.messages();
+    let told: Vec<_> = messages
+        .iter()
+        .filter(|message| message.starts_with("RELOADING") || message.starts_with("READY"))
+        .collect();
+    let [_, reloading, _, again, _] = told[..] else {
+        panic!("{messages:?}");
+    };
+    for message in [reloading, again] {
+        let since = message.strip_prefix("RELOADING=1\nMONOTONIC_USEC=");
+        assert!(since.unwrap().trim_end().parse::<u64>().unwrap() > 0);
+    }
+}
+
+#[test]
 fn a_drain_that_sigterm_begins_asks_the_supervisor_to_wait_as_long() {
     let notified = Notified::new("drain");
     let mut setup = Setup::on_loopback(1);

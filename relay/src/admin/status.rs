@@ -54,7 +54,11 @@ pub(super) async fn show(State(admin): State<Arc<Admin>>) -> Response {
             "ports_used": load.ports_used,
             "ports_quarantined": load.ports_quarantined,
         },
-        "capacity": admin.capacity,
+        "capacity": admin.reload.capacity(),
+        "config": {
+            "loaded": admin.reload.reloads().loaded().as_secs(),
+            "reload_failed": admin.reload.reloads().failed(),
+        },
         "utilisation": sample.utilisation(),
         "utilisation_parts": by_part(&sample.smoothed),
         "utilisation_parts_now": by_part(&sample.now),

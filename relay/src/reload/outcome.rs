@@ -57,6 +57,11 @@ impl Reloads {
         self.failed.load(Ordering::Relaxed)
     }
 
+    /// When the configuration in force was read.
+    pub fn loaded(&self) -> UnixTime {
+        UnixTime::from_secs(self.loaded.load(Ordering::Relaxed))
+    }
+
     pub(super) fn note(&self, outcome: Outcome, now: UnixTime) {
         if let Some(count) = self.counts.get(outcome as usize) {
             count.fetch_add(1, Ordering::Relaxed);
@@ -92,7 +97,7 @@ impl Source for Arc<Reloads> {
             Family::gauge(
                 "taciturn_relay_config_loaded_timestamp_seconds",
                 "When the configuration in force was read, in seconds since 1970.",
-                self.loaded.load(Ordering::Relaxed),
+                self.loaded().as_secs(),
             ),
         ]
     }
