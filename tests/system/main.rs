@@ -10,6 +10,7 @@ mod admin;
 mod answers;
 mod bad_input;
 mod bandwidth;
+mod booted;
 mod calls;
 mod cardinality;
 mod client;

@@ -154,13 +154,12 @@ impl Inherited {
 
     fn matching(&mut self, address: SocketAddr, stream: bool) -> Vec<Socket> {
         let matches = |each: &mut InheritedSocket| each.address == address && each.stream == stream;
-        self.sockets
-            .extract_if(.., matches)
-            .map(|each| {
-                info!(name = each.name, %address, "inherited a socket");
-                each.socket
-            })
-            .collect()
+        let matching: Vec<_> = self.sockets.extract_if(.., matches).collect();
+        if let Some(first) = matching.first() {
+            let transport = if stream { "tcp" } else { "udp" };
+            info!(name = first.name, transport, %address, sockets = matching.len(), "inherited");
+        }
+        matching.into_iter().map(|each| each.socket).collect()
     }
 }
 
