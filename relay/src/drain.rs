@@ -256,10 +256,12 @@ impl DrainControl {
     pub fn status(&self) -> Option<DrainStatus> {
         let state = self.lock();
         let drain = state.orders.last()?.clone();
+        let allocations = self.totals.allocations();
+        let active = self.totals.sum(|counters| &counters.active);
         Some(DrainStatus {
             deadline_passed: drain.order.deadline <= self.clock.unix().as_secs(),
-            allocations_remaining: self.totals.allocations(),
-            idle_allocations: None,
+            allocations_remaining: allocations,
+            idle_allocations: allocations.saturating_sub(active),
             stopping: state.of(DrainSource::Signal).is_some(),
             survives_restart: state.kept && drain.source != DrainSource::Signal,
             drain,

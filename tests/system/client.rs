@@ -357,6 +357,16 @@ impl Client {
         }
     }
 
+    /// Whether the relay has ended the stream, over TLS by close_notify.
+    pub(crate) fn is_closed_in_order(&mut self) -> bool {
+        let read = match &mut self.link {
+            Link::Udp(_) => return false,
+            Link::Tcp(stream, _) => stream.read(&mut [0; 16]),
+            Link::Tls(stream, _) => stream.read(&mut [0; 16]),
+        };
+        read.is_ok_and(|length| length == 0)
+    }
+
     /// The TCP connection below, or the UDP socket.
     pub(crate) fn set_timeout(&self, timeout: Duration) {
         match &self.link {

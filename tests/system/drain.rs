@@ -346,6 +346,10 @@ fn at_its_deadline_a_stop_cuts_what_is_left_and_says_how_much() {
     }
     let log = relay.ended();
     assert_stopped(&log, "deadline", 3);
+    // Who is cut off is told: a stream that ended any other way would be an error to rustls.
+    let [_, mut tcp, mut tls] = calls;
+    assert!(tcp.client.is_closed_in_order());
+    assert!(tls.client.is_closed_in_order());
 }
 
 #[test]

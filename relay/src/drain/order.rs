@@ -55,8 +55,8 @@ pub struct DrainStatus {
     pub deadline_passed: bool,
     /// Live allocations.
     pub allocations_remaining: u64,
-    /// Those of them that have carried nothing lately, where known.
-    pub idle_allocations: Option<u64>,
+    /// Those of them that had carried nothing when that was last looked at, every half minute.
+    pub idle_allocations: u64,
     /// Whether the process ends when none is left.
     pub stopping: bool,
     /// Whether the drain goes on after a restart.

@@ -65,10 +65,12 @@ impl Drop for Directory {
 #[test]
 fn a_drain_is_begun_and_undone() {
     let (control, counters) = fixture(3);
+    counters.active.set(2);
     control.begin(order(7), DrainSource::Operator).unwrap();
     assert_eq!(control.phase(), Phase::Draining);
     let status = control.status().unwrap();
     assert_eq!(status.allocations_remaining, 3);
+    assert_eq!(status.idle_allocations, 1);
     assert!(!status.deadline_passed && !status.stopping && !status.survives_restart);
     assert!(
         control

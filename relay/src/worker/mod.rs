@@ -231,6 +231,7 @@ impl Worker {
             .thread
             .set(thread.unsigned_abs().into());
         while self.turn() == Flow::GoOn {}
+        self.switch.streams.close_all(self.now.instant);
     }
 
     /// Waits for something to do and does one round of it.

@@ -163,6 +163,15 @@ impl Streams {
         Some((stream.connection, stream.synthetic))
     }
 
+    /// Ends every connection, so that its client is told and need not wait for an answer.
+    pub(super) fn close_all(&mut self, now: Instant) {
+        self.by_client.clear();
+        self.last = None;
+        for stream in self.slots.drain() {
+            stream.connection.close(now);
+        }
+    }
+
     /// Queues one frame for a client. What the queue drops is counted when it is flushed.
     pub(super) fn queue(
         &mut self,
