@@ -22,6 +22,7 @@ mod hosts;
 mod icmp;
 mod journal;
 mod lab;
+mod metadata;
 mod mutations;
 mod namespace;
 mod overload;
