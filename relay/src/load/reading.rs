@@ -58,6 +58,10 @@ impl Reading {
         self.forwarded_bytes = totals.forwarded_bytes();
         self.kernel_drops = totals.sum(|counters| &counters.kernel_drops);
         self.allocations = totals.allocations();
+        self.ports_taken = Some(
+            totals.sum(|counters| &counters.ports_used)
+                + totals.sum(|counters| &counters.ports_resting),
+        );
         self.cpu = totals
             .workers()
             .iter()
