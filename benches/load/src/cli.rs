@@ -7,6 +7,7 @@ use crate::compare;
 use crate::credentials::Source;
 use crate::flow::{self, End, Framing, Target};
 use crate::link::{TlsTrust, Transport};
+use crate::overload;
 use crate::payload::HEADER_LEN;
 use crate::report::{AllocationsReport, TrafficReport};
 use crate::server_use::Server;
@@ -48,6 +49,8 @@ enum Mode {
     Pair(FloodOptions),
     /// Starts coturn and taciturn in turn on one core, runs the same rows against both, prints a table
     Compare(compare::Options),
+    /// Starts taciturn on one core under several times what it can carry: how long answers take, what a call beside it loses
+    Overload(overload::Options),
 }
 
 #[derive(Args, Debug)]
@@ -164,6 +167,7 @@ pub(crate) fn run() -> Result<Outcome> {
         Mode::Paced(options) => options.run(),
         Mode::Allocations(options) => options.run(),
         Mode::Compare(options) => compare::run(&options),
+        Mode::Overload(options) => overload::run(&options),
     }
 }
 

@@ -155,6 +155,12 @@ impl Client {
             .map(drop)
     }
 
+    /// Completes a request with what an earlier challenge has taught this client.
+    pub(crate) fn sign(&self, request: Message) -> Result<Vec<u8>> {
+        let proof = self.proof.as_ref().context("not challenged yet")?;
+        Ok(proof.sign(request))
+    }
+
     /// The way to the server.
     pub(crate) const fn link_mut(&mut self) -> &mut Link {
         &mut self.link

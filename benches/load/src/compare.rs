@@ -3,9 +3,9 @@
 //! Responsible for the order of the runs and for which core does what. Not responsible for how a server is started (see
 //! `servers`), what a row is (see `rows`), or how the result is shown (see `table`).
 
-mod machine;
+pub(crate) mod machine;
 mod rows;
-mod servers;
+pub(crate) mod servers;
 mod table;
 
 pub(crate) use machine::pin_to_core;
@@ -20,8 +20,10 @@ use std::path::PathBuf;
 use std::time::Duration;
 use table::{Comparison, Measured};
 
-const SERVER_CORE: usize = 0;
-const GENERATOR_CORE: usize = 1;
+/// Where the server runs.
+pub(crate) const SERVER_CORE: usize = 0;
+/// Where the generator runs.
+pub(crate) const GENERATOR_CORE: usize = 1;
 
 /// Options of the comparison.
 #[derive(Clone, Debug, clap::Args)]

@@ -16,6 +16,7 @@ mod flow;
 mod histogram;
 mod ledger;
 mod link;
+mod overload;
 mod payload;
 mod report;
 mod server_use;

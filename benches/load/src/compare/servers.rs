@@ -47,7 +47,12 @@ pub(crate) struct Workbench {
     coturn: PathBuf,
     taciturn: PathBuf,
     trust: TlsTrust,
+    /// Further sections of taciturn's configuration.
+    taciturn_keys: String,
 }
+
+/// A saturated relay would rightly turn the next row's clients away, and its own client would be part of the load.
+const STEADY: &str = "[overload]\nbusiest-core = 0\n[self-check]\ninterval = \"0s\"\n";
 
 /// A started server, killed when dropped.
 #[derive(Debug)]
@@ -79,7 +84,14 @@ impl Workbench {
             coturn: coturn.to_owned(),
             taciturn: taciturn.to_owned(),
             trust,
+            taciturn_keys: STEADY.to_owned(),
         })
+    }
+
+    /// The same, with other sections in taciturn's configuration than those that hold it steady.
+    pub(crate) fn with_taciturn_keys(mut self, keys: &str) -> Self {
+        keys.clone_into(&mut self.taciturn_keys);
+        self
     }
 
     /// The version that a server's binary states.
@@ -223,7 +235,9 @@ connections-per-source = 0
 
 [admin]
 address = "{admin}"
-"#
+
+{}"#,
+            self.taciturn_keys
         )
     }
 
