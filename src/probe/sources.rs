@@ -4,7 +4,6 @@
 
 use std::fs::File;
 use std::io::{self, Read};
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::Path as FilePath;
 use std::time::Duration;
 
@@ -15,7 +14,7 @@ use taciturn_protocol::credentials::{HmacHash, SharedSecret, mint};
 use taciturn_protocol::uri::ServerUri;
 use taciturn_relay::clock::Clock;
 use taciturn_relay::config::{Config, ListenerTransport};
-use taciturn_relay::probe::paths::Path;
+use taciturn_relay::probe::paths::{Path, from_inside};
 use taciturn_relay::probe::{Login, Trust};
 use zeroize::Zeroizing;
 
@@ -172,22 +171,12 @@ fn of_config(config: &Config, options: &ProbeOptions) -> anyhow::Result<Vec<Atte
             ListenerTransport::Auto => &[Transport::Tcp, Transport::Tls],
         };
         attempts.extend(transports.iter().map(|transport| Attempt {
-            path: Path::of_address(*transport, reached(listener.address)),
+            path: Path::of_address(*transport, from_inside(listener.address)),
             login: login.clone(),
             trust: trust.clone(),
         }));
     }
     Ok(attempts)
-}
-
-/// Where a listener is reached from its own host: one on every address over loopback.
-fn reached(address: SocketAddr) -> SocketAddr {
-    let ip = match address.ip() {
-        IpAddr::V4(v4) if v4.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
-        IpAddr::V6(v6) if v6.is_unspecified() => Ipv6Addr::LOCALHOST.into(),
-        other => other,
-    };
-    SocketAddr::new(ip, address.port())
 }
 
 fn read_ice_servers(file: &FilePath) -> anyhow::Result<Vec<(Path, Login)>> {
@@ -297,17 +286,6 @@ mod tests {
         ] {
             let error = format!("{:#}", ice_servers(text.as_bytes()).unwrap_err());
             assert!(error.contains(why), "{text}: {error}");
-        }
-    }
-
-    #[test]
-    fn a_listener_on_every_address_is_reached_over_loopback_of_its_family() {
-        for (bound, expected) in [
-            ("0.0.0.0:3478", "127.0.0.1:3478"),
-            ("[::]:3478", "[::1]:3478"),
-            ("192.0.2.1:3478", "192.0.2.1:3478"),
-        ] {
-            assert_eq!(reached(bound.parse().unwrap()), expected.parse().unwrap());
         }
     }
 }

@@ -111,14 +111,20 @@ async fn reach(
 
 fn tcp(error: &io::Error) -> Failure {
     use io::ErrorKind as Kind;
-    match error.kind() {
-        Kind::ConnectionRefused => Failure::Refused,
-        Kind::TimedOut => Failure::Silent,
-        Kind::ConnectionReset | Kind::ConnectionAborted => Failure::Closed,
-        Kind::NetworkUnreachable | Kind::HostUnreachable | Kind::NetworkDown => {
-            Failure::Unreachable(error.kind().to_string())
-        }
-        _ => Failure::Local(shown(&error.to_string())),
+    let kind = error.kind();
+    if kind == Kind::ConnectionRefused {
+        Failure::Refused
+    } else if kind == Kind::TimedOut {
+        Failure::Silent
+    } else if matches!(kind, Kind::ConnectionReset | Kind::ConnectionAborted) {
+        Failure::Closed
+    } else if matches!(
+        kind,
+        Kind::NetworkUnreachable | Kind::HostUnreachable | Kind::NetworkDown
+    ) {
+        Failure::Unreachable(kind.to_string())
+    } else {
+        Failure::Local(shown(&error.to_string()))
     }
 }
 

@@ -122,17 +122,11 @@ impl Notes {
     fn read_success(&self, framed: &Framed<'_>) {
         self.noted.send_modify(|noted| {
             noted.heard = true;
-            match framed.method() {
-                Method::Allocate => {
-                    noted.sealed = noted
-                        .realm
-                        .as_ref()
-                        .and_then(|realm| self.key(realm))
-                        .map(|key| framed.verify(key.as_bytes()).is_some());
-                }
-                Method::Refresh => noted.released = true,
-                _ => {}
+            if framed.method() == Method::Allocate {
+                let key = noted.realm.as_ref().and_then(|realm| self.key(realm));
+                noted.sealed = key.map(|key| framed.verify(key.as_bytes()).is_some());
             }
+            noted.released |= framed.method() == Method::Refresh;
         });
     }
 

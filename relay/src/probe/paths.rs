@@ -3,7 +3,7 @@
 //! Responsible for URIs, for what a bare host name stands for, and for the addresses behind a name. Not responsible for
 //! trying (`probe`).
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::str::FromStr;
 
 use taciturn_protocol::address::{Family, Transport};
@@ -73,9 +73,12 @@ impl FromStr for Named {
             let host: Host = text.parse().map_err(|_| PathError::Neither)?;
             return Ok(Self::usual(&host));
         }
-        let uri = ServerUri::from_str(text).map_err(|error| match error {
-            UriError::Scheme => PathError::Neither,
-            other => PathError::Uri(other),
+        let uri = ServerUri::from_str(text).map_err(|error| {
+            if error == UriError::Scheme {
+                PathError::Neither
+            } else {
+                PathError::Uri(error)
+            }
         })?;
         Ok(Self {
             paths: vec![Path::of_uri(&uri)?],
@@ -206,6 +209,16 @@ impl Path {
     }
 }
 
+/// Where a listener is reached from its own host: one on every address over loopback of its family.
+pub const fn from_inside(bound: SocketAddr) -> SocketAddr {
+    let ip = match bound.ip() {
+        IpAddr::V4(v4) if v4.is_unspecified() => IpAddr::V4(Ipv4Addr::LOCALHOST),
+        IpAddr::V6(v6) if v6.is_unspecified() => IpAddr::V6(Ipv6Addr::LOCALHOST),
+        ip @ (IpAddr::V4(_) | IpAddr::V6(_)) => ip,
+    };
+    SocketAddr::new(ip, bound.port())
+}
+
 /// The addresses of a name, as this machine resolves it.
 ///
 /// # Errors
@@ -274,6 +287,18 @@ mod tests {
             ("turn://a.example", PathError::Uri(UriError::Slashes)),
         ] {
             assert_eq!(text.parse::<Named>(), Err(error), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_listener_on_every_address_is_reached_over_loopback_of_its_family() {
+        for (bound, expected) in [
+            ("0.0.0.0:3478", "127.0.0.1:3478"),
+            ("[::]:3478", "[::1]:3478"),
+            ("192.0.2.1:3478", "192.0.2.1:3478"),
+        ] {
+            let bound = bound.parse().expect("an address");
+            assert_eq!(from_inside(bound).to_string(), expected);
         }
     }
 

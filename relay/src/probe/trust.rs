@@ -161,25 +161,37 @@ impl Verifier {
     }
 
     fn remember(&self, certificate: &CertificateDer<'_>, error: &Error) {
+        use CertificateError as Why;
         let issuer = issuer_name(certificate).map_or_else(
             || "an authority without a name".to_owned(),
             |name| format!("\"{}\"", shown(&name)),
         );
-        let failure = match error {
-            Error::InvalidCertificate(
-                CertificateError::Expired
-                | CertificateError::ExpiredContext { .. }
-                | CertificateError::NotValidYet
-                | CertificateError::NotValidYetContext { .. },
-            ) => Failure::TlsExpired { issuer },
-            Error::InvalidCertificate(
-                CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. },
-            ) => Failure::TlsName { issuer },
-            Error::InvalidCertificate(CertificateError::ApplicationVerificationFailure) => {
-                Failure::TlsOther { issuer }
-            }
-            _ => Failure::TlsUntrusted { issuer },
+        let Error::InvalidCertificate(why) = error else {
+            return self.keep(Failure::TlsUntrusted { issuer });
         };
+        self.keep(
+            if matches!(
+                why,
+                Why::Expired
+                    | Why::ExpiredContext { .. }
+                    | Why::NotValidYet
+                    | Why::NotValidYetContext { .. }
+            ) {
+                Failure::TlsExpired { issuer }
+            } else if matches!(
+                why,
+                Why::NotValidForName | Why::NotValidForNameContext { .. }
+            ) {
+                Failure::TlsName { issuer }
+            } else if *why == Why::ApplicationVerificationFailure {
+                Failure::TlsOther { issuer }
+            } else {
+                Failure::TlsUntrusted { issuer }
+            },
+        );
+    }
+
+    fn keep(&self, failure: Failure) {
         *self.refused.lock().unwrap_or_else(PoisonError::into_inner) = Some(failure);
     }
 }

@@ -2,7 +2,7 @@
 //!
 //! Responsible for what is tried next and for telling about changes, once each. Not responsible for judging (`findings`).
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -14,6 +14,7 @@ use super::sources::SelfCheckSources;
 use crate::clock::Clock;
 use crate::config::ListenerTransport;
 use crate::listener::tls::TlsSettings;
+use crate::probe::paths::from_inside;
 use crate::probe::{self, Announce, Effort, Failure, Login, Route, Target, Trust};
 use crate::readiness::SharedReadiness;
 use crate::relayed::AddressPair;
@@ -215,7 +216,7 @@ fn leads_to(proved: &Result<(), Failure>) -> Advertised {
 /// Every listener as it is reached from this host: one on every address over loopback.
 fn paths(listeners: &[BoundListener]) -> Vec<(Transport, SocketAddr)> {
     let each = listeners.iter().flat_map(|listener| {
-        let address = SocketAddr::new(from_inside(listener.address.ip()), listener.address.port());
+        let address = from_inside(listener.address);
         transports(listener.transport)
             .iter()
             .map(move |transport| (*transport, address))
@@ -229,14 +230,6 @@ const fn transports(listener: ListenerTransport) -> &'static [Transport] {
         ListenerTransport::Tcp => &[Transport::Tcp],
         ListenerTransport::Tls => &[Transport::Tls],
         ListenerTransport::Auto => &[Transport::Tcp, Transport::Tls],
-    }
-}
-
-fn from_inside(bound: IpAddr) -> IpAddr {
-    match bound {
-        IpAddr::V4(v4) if v4.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
-        IpAddr::V6(v6) if v6.is_unspecified() => Ipv6Addr::LOCALHOST.into(),
-        other => other,
     }
 }
 
