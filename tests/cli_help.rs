@@ -25,6 +25,7 @@ fn every_command_explains_itself_and_its_exit_codes() {
         vec!["relay"],
         vec!["check-config"],
         vec!["demo"],
+        vec!["probe"],
         vec!["credentials"],
         vec!["credentials", "mint"],
         vec!["credentials", "key"],
@@ -44,7 +45,7 @@ fn every_command_explains_itself_and_its_exit_codes() {
 #[test]
 fn the_first_page_names_every_command() {
     let (_, help, _) = run(&["--help"]);
-    for command in ["relay", "check-config", "demo", "credentials"] {
+    for command in ["relay", "check-config", "demo", "probe", "credentials"] {
         assert!(
             help.lines()
                 .any(|line| line.trim_start().starts_with(command)),
