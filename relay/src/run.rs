@@ -328,7 +328,7 @@ impl Relay {
         };
         let reload = Arc::new(Reload::new(Arc::clone(&config), own, parts));
         reload::tell_alternates(&outboxes, &config);
-        let metrics = Metrics::new(vec![
+        let mut sources: Vec<Box<dyn metrics::Source>> = vec![
             Box::new(metrics::Build),
             Box::new(totals.clone()),
             Box::new(Arc::clone(front.counters())),
@@ -343,7 +343,11 @@ impl Relay {
             Box::new(Arc::clone(reload.reloads())),
             Box::new(Arc::clone(&drain)),
             Box::new(findings),
-        ])?;
+        ];
+        if let Some(tls) = front.tls() {
+            sources.push(Box::new(Arc::clone(tls)));
+        }
+        let metrics = Metrics::new(sources)?;
         let admin = Arc::new(Admin {
             readiness,
             load,

@@ -18,6 +18,9 @@ use rustls::server::{ClientHello, NoServerSessionStorage, ParsedCertificate, Res
 use rustls::sign::CertifiedKey;
 use rustls::version::{TLS12, TLS13};
 use rustls::{ServerConfig, SupportedCipherSuite, SupportedProtocolVersion};
+use taciturn_protocol::time::UnixTime;
+
+use crate::metrics::{Family, Source};
 
 use super::certificate::Certificate;
 
@@ -151,6 +154,8 @@ struct InForce {
     config: Arc<ServerConfig>,
     /// The relay's own certificates, without their chains.
     leaves: Arc<[CertificateDer<'static>]>,
+    /// When the first of the certificates expires, where that is known.
+    expires: Option<UnixTime>,
 }
 
 impl TlsSettings {
@@ -206,8 +211,13 @@ impl PreparedTls {
             .iter()
             .filter_map(|certificate| certificate.certified.cert.first().cloned())
             .collect();
+        let expires = certificates.iter().filter_map(Certificate::expires).min();
         let config = server_config(profile, certificates)?;
-        Ok(Self(Arc::new(InForce { config, leaves })))
+        Ok(Self(Arc::new(InForce {
+            config,
+            leaves,
+            expires,
+        })))
     }
 }
 
@@ -216,6 +226,18 @@ impl From<PreparedTls> for TlsSettings {
         Self {
             current: ArcSwap::new(prepared.0),
         }
+    }
+}
+
+impl Source for Arc<TlsSettings> {
+    fn families(&self) -> Vec<Family> {
+        let expires = self.current.load().expires;
+        vec![Family::gauges(
+            "taciturn_relay_certificate_expiry_timestamp_seconds",
+            "When the first certificate of the chain that is offered expires, in seconds since 1970-01-01 UTC.",
+            [],
+            expires.map(|expires| ([""; 0], expires.as_secs())),
+        )]
     }
 }
 

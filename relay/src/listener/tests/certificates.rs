@@ -1,11 +1,15 @@
 //! Which certificates are taken.
 
+use std::sync::Arc;
+
 use rcgen::{CertificateParams, IsCa, KeyPair};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use taciturn_protocol::time::UnixTime;
 
 use super::super::certificate::{Certificate, CertificateError, CertificateWarning};
+use super::super::tls::{Profile, TlsSettings};
 use super::NAME;
+use crate::metrics::Metrics;
 
 fn params() -> CertificateParams {
     CertificateParams::new([NAME.to_owned()]).unwrap()
@@ -107,6 +111,26 @@ fn sha1_signatures_are_refused() {
         }
         ders[index] = good;
     }
+}
+
+#[test]
+fn the_metric_tells_when_the_certificate_in_force_expires() {
+    let expiring = |year| {
+        let key = KeyPair::generate().unwrap();
+        let mut params = params();
+        params.not_after = rcgen::date_time_ymd(year, 1, 1);
+        let der = params.self_signed(&key).unwrap().der().clone();
+        vec![Certificate::new(vec![der], &key_of(&key)).unwrap()]
+    };
+    let settings = Arc::new(TlsSettings::new(Profile::Modern, expiring(2040)).unwrap());
+    let metrics = Metrics::new(vec![Box::new(Arc::clone(&settings))]).unwrap();
+    let shown = |seconds: u64| {
+        let line = format!("taciturn_relay_certificate_expiry_timestamp_seconds {seconds}");
+        metrics.encode().unwrap().lines().any(|each| each == line)
+    };
+    assert!(shown(2_208_988_800));
+    settings.replace(Profile::Modern, expiring(2041)).unwrap();
+    assert!(shown(2_240_611_200));
 }
 
 #[test]
