@@ -137,10 +137,8 @@ pub(super) async fn end(State(admin): State<Arc<Admin>>, Path(id): Path<String>)
     };
     let question = |answer| Message::End(id.allocation, id.serial, answer);
     match worker::ask(std::slice::from_ref(outbox), question).await {
-        Some(ended) if ended.contains(&true) => {
-            tracing::info!(allocation = %id, "allocation ended by the admin API");
-            StatusCode::NO_CONTENT.into_response()
-        }
+        // The log says it with the allocation's end.
+        Some(ended) if ended.contains(&true) => StatusCode::NO_CONTENT.into_response(),
         Some(_) => no_such_allocation(),
         None => unanswered(),
     }
