@@ -317,7 +317,7 @@ fn what_contradicts_something_else_is_refused() {
     refused(
         "sovereignty.allowed-zone-ids = [\"apse2-az1\"]",
         "2: sovereignty.zone-id: is missing, so that allowed-zone-ids could not be enforced; write the zone that this \
-         relay runs in, e.g. zone-id = \"apse2-az1\"",
+         relay runs in, e.g. zone-id = \"apse2-az1\"; on EC2 metadata.provider = \"aws\" finds it",
     );
     refused(
         "relayed.advertise = [\"2001:db8::1\"]",

@@ -149,7 +149,13 @@ impl Reload {
             .load
             .replace(load_settings(&config, &parts.sockets.relayed));
         tell_alternates(&parts.outboxes, &config);
-        self.current.store(Arc::new(config));
+        let before = self.current.swap(Arc::new(config));
+        let now = self.current.load();
+        for range in &now.peers.allow {
+            if !before.peers.allow.contains(range) {
+                warn!(%range, "peers in a range that is denied by default are allowed");
+            }
+        }
         Ok(())
     }
 

@@ -1,7 +1,7 @@
 //! When to reload: the thread that waits for changed files, for SIGHUP and for changed interfaces.
 //!
 //! ```text
-//!  a directory has changed --> wait until the files are still --> other contents? --> reload
+//!  a directory has changed --> other contents? --> wait until the files are still --> reload
 //!  every 30 s (where changes are not reported)              ----> other contents? --> reload
 //!  SIGHUP                                                            -------------> reload
 //!  every 5 s                                              --> other own addresses? --> judge peers again
@@ -13,6 +13,7 @@
 use std::io;
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
@@ -33,10 +34,11 @@ use super::{Outcome, Reload};
 const INTERFACES_EVERY: Duration = Duration::from_secs(5);
 /// The files are looked at this often even when nothing says that they have changed: on some file systems nothing does.
 const FILES_EVERY: Duration = Duration::from_secs(30);
-/// Files that stay as they are for this long have been written to their end.
-const STILL: Duration = Duration::from_millis(200);
+/// Files that stay as they are for this long have been written to their end. In a directory where much else happens they
+/// are looked at no more often than this.
+const STILL: Duration = Duration::from_millis(100);
 /// Looks until files that never are still are read all the same.
-const LOOKS: u32 = 25;
+const LOOKS: u32 = 50;
 /// Lines for one refusal; a file that is no configuration at all would have as many as it has lines.
 const LINES: usize = 50;
 
@@ -65,10 +67,11 @@ impl Watching {
     /// The thread cannot be started.
     pub(crate) fn start(reload: Arc<Reload>, supervisor: Supervisor) -> io::Result<Self> {
         let (triggers, triggered) = mpsc::channel();
-        let watcher = watcher(triggers.clone());
+        let noticed = Arc::new(AtomicBool::new(false));
+        let watcher = watcher(triggers.clone(), Arc::clone(&noticed));
         let thread = thread::Builder::new().name("reload".to_owned());
         let thread = thread.spawn(move || {
-            if let Some(watch) = Watch::new(reload, supervisor, watcher) {
+            if let Some(watch) = Watch::new(reload, supervisor, watcher, noticed) {
                 watch.run(&triggered);
             }
         })?;
@@ -94,9 +97,10 @@ impl Drop for Watching {
 }
 
 /// Reports changes within directories; `None` where the system cannot, and only the slow look is left.
-fn watcher(triggers: Sender<Trigger>) -> Option<RecommendedWatcher> {
+fn watcher(triggers: Sender<Trigger>, noticed: Arc<AtomicBool>) -> Option<RecommendedWatcher> {
     let report = move |event: notify::Result<notify::Event>| {
-        if event.is_ok_and(|event| is_change(event.kind)) {
+        // One trigger waits at most, whatever happens in the directories.
+        if event.is_ok_and(|event| is_change(event.kind)) && !noticed.swap(true, Ordering::SeqCst) {
             // Fails only when the thread is gone.
             let _ = triggers.send(Trigger::Files);
         }
@@ -125,6 +129,8 @@ struct Watch {
     reload: Arc<Reload>,
     supervisor: Supervisor,
     watcher: Option<RecommendedWatcher>,
+    /// Whether a trigger about the files is on its way.
+    noticed: Arc<AtomicBool>,
     files: Files,
     limited: Limited,
     complained: bool,
@@ -143,6 +149,7 @@ impl Watch {
         reload: Arc<Reload>,
         supervisor: Supervisor,
         watcher: Option<RecommendedWatcher>,
+        noticed: Arc<AtomicBool>,
     ) -> Option<Self> {
         let files = Files::of(&reload.config())?;
         let limited = Limited::new(reload.parts.clock.instant());
@@ -150,6 +157,7 @@ impl Watch {
             reload,
             supervisor,
             watcher,
+            noticed,
             files,
             limited,
             complained: false,
@@ -184,7 +192,11 @@ impl Watch {
 
     fn follow(&mut self, trigger: Trigger, triggered: &Receiver<Trigger>) -> Flow {
         let trigger = match trigger {
-            Trigger::Files => self.settle(triggered),
+            Trigger::Files => {
+                // Before the look: what changes after it is another trigger.
+                self.noticed.store(false, Ordering::SeqCst);
+                self.settle(triggered)
+            }
             Trigger::Hangup | Trigger::Stop => Some(trigger),
         };
         match trigger {
@@ -197,21 +209,19 @@ impl Watch {
 
     /// Waits until files that have changed are still; `None` when they say what they said before.
     fn settle(&self, triggered: &Receiver<Trigger>) -> Option<Trigger> {
-        let mut picture = self.files.look();
+        let mut before = None;
         for _ in 0..LOOKS {
+            if let Some(trigger) = self.wait_still(triggered) {
+                return Some(trigger);
+            }
+            let picture = self.files.look();
             if self.files.changed(&picture).is_empty() {
                 return None;
             }
-            match self.wait_still(triggered) {
-                Some(trigger) => return Some(trigger),
-                None => {
-                    let again = self.files.look();
-                    if again == picture {
-                        break;
-                    }
-                    picture = again;
-                }
+            if before.as_ref() == Some(&picture) {
+                break;
             }
+            before = Some(picture);
         }
         Some(Trigger::Files)
     }
@@ -222,7 +232,7 @@ impl Watch {
         let until = clock.instant() + STILL;
         loop {
             match triggered.recv_timeout(until.saturating_since(clock.instant())) {
-                Ok(Trigger::Files) => {}
+                Ok(Trigger::Files) => self.noticed.store(false, Ordering::SeqCst),
                 Ok(trigger) => return Some(trigger),
                 Err(RecvTimeoutError::Timeout) => return None,
                 Err(RecvTimeoutError::Disconnected) => return Some(Trigger::Stop),
