@@ -258,6 +258,47 @@ fn a_secret_that_is_gone_ends_no_allocation() {
     assert_eq!(refused(&mut sim, &mut client, Method::Refresh), Some(401));
 }
 
+/// S-26: a name that is gone is answered as one that never was, by name and on the 5-tuple of its own allocation
+/// too: the same attributes, the same size, nothing but another nonce.
+#[test]
+fn a_name_that_is_gone_is_answered_as_one_that_never_was() {
+    let users = [("carol", "correct horse"), ("david", "battery staple")];
+    let mut sim = Sim::with(Choices {
+        static_user: Some(users[0]),
+        ..Choices::default()
+    });
+    let mut carol = Client::new(1, &(users[0].0.into(), users[0].1.into()));
+    sim.allocate(&mut carol);
+    // Somebody stored is left, so that USERHASH is offered as before.
+    sim.replace(|replacement| replacement.directory = directory(&[OTHER_SECRET], &users[1..]));
+    let (minted, password) = credentials("alice", Duration::from_secs(3600));
+    let tried = [
+        (1, "carol", "wrong", Method::Refresh),
+        (1, "nobody", "wrong", Method::Refresh),
+        (1, "carol", users[0].1, Method::Allocate),
+        (2, "carol", users[0].1, Method::Allocate),
+        (2, "nobody", "wrong", Method::Allocate),
+        (2, "david", "wrong", Method::Allocate),
+        (2, &minted, &password, Method::Allocate),
+    ];
+    let answers: Vec<Vec<u8>> = tried
+        .into_iter()
+        .map(|(number, name, password, method)| {
+            let mut client = Client::new(number, &(name.into(), password.into()));
+            let answer = sim.request(&mut client, method, |w| w.requested_transport(17));
+            assert_eq!(answer.code(), Some(401), "{name}");
+            assert_eq!(answer.framed().integrity(), crate::wire::Integrity::Absent);
+            let nonce = answer.attributes().nonce().unwrap().to_vec();
+            // Without the header, which repeats the request's, and the nonce.
+            let mut body = answer.0[20..].to_vec();
+            let at = body.windows(nonce.len()).position(|window| window == nonce);
+            body.drain(at.unwrap()..at.unwrap() + nonce.len());
+            body
+        })
+        .collect();
+    assert!(answers.windows(2).all(|pair| pair[0] == pair[1]));
+}
+
 /// H-03, S-33: a stored user that is gone keeps a live allocation until its greatest age, by name and by USERHASH; a new
 /// greatest age that is smaller is for allocations to come.
 #[test]
