@@ -2,12 +2,11 @@
 
 use std::fs;
 use std::net::UdpSocket;
-use std::thread;
 
 use crate::client::{Client, Over};
 use crate::lab::{Lab, PORT};
 use crate::namespace::{inside, ip};
-use crate::running::{Running, Setup, eventually};
+use crate::running::{Running, SECRET, Setup, eventually, write_certificate};
 
 const OFTEN: &str = "interval = \"100ms\"";
 
@@ -77,6 +76,31 @@ fn every_listener_is_checked_in_turn_and_no_figure_of_users_moves() {
     }
     let (code, text) = relay.http("GET", "/v1/allocations");
     assert!(code != 200 || !text.contains("\"id\""), "{text}");
+}
+
+/// The certificate that is expected is the one in force, so a change of certificates is no failure; and other secrets do not
+/// take away the user by whom the relay checks itself.
+#[test]
+fn a_reload_of_certificate_and_secrets_fails_no_check() {
+    let setup = Setup {
+        self_check: OFTEN.to_owned(),
+        ..Setup::on_loopback(1)
+    };
+    let relay = setup.start();
+    await_successes(&relay, 5);
+    write_certificate(relay.directory());
+    let text = fs::read_to_string(relay.directory().join("relay.toml")).unwrap();
+    let other = text.replace(SECRET, "fedcba9876543210fedcba9876543210");
+    relay.rewrite("relay.toml", &other);
+    relay.hang_up();
+    eventually("a reload", || {
+        relay.metric("taciturn_relay_config_reloads_total{outcome=\"applied\"}") > 0
+    });
+    await_successes(&relay, 10);
+    assert_eq!(checks(&relay, "failure"), 0, "{}", relay.log());
+    for transport in ["udp", "tcp", "tls"] {
+        assert_eq!(success(&relay, transport), 1, "{transport}");
+    }
 }
 
 #[test]

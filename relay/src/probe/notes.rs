@@ -3,6 +3,9 @@
 //! Responsible for telling a challenge from a refusal, an answer of the relay from one of somebody else, and for the DSCP of
 //! what comes back. Not responsible for answering.
 
+#[cfg(test)]
+mod tests;
+
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use taciturn_protocol::credentials::{LongTermKey, PasswordAlgorithm, Realm, time_limited_expiry};

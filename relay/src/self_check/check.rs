@@ -6,6 +6,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
+use rustls::pki_types::CertificateDer;
 use taciturn_protocol::address::{Family, Transport};
 use tracing::{info, warn};
 
@@ -134,9 +135,15 @@ impl SelfCheck {
         transport: Transport,
         address: SocketAddr,
     ) -> bool {
-        let target = self.target(transport, address, None);
         let began = self.parts.clock.instant();
-        let checked = probe::check(&target, &self.parts.login, EFFORT).await;
+        let pins = self.pins();
+        let target = self.target(transport, address, None);
+        let mut checked = probe::check(&target, &self.parts.login, EFFORT).await;
+        if matches!(checked, Err(Failure::TlsOther { .. })) && pins != self.pins() {
+            // The certificate was replaced between two looks at it.
+            let target = self.target(transport, address, None);
+            checked = probe::check(&target, &self.parts.login, EFFORT).await;
+        }
         let took = self.parts.clock.instant().saturating_since(began);
         let outcome = match &checked {
             Ok(_) => Outcome::Success,
@@ -187,13 +194,12 @@ impl SelfCheck {
     }
 
     fn target(&self, transport: Transport, address: SocketAddr, seen_as: Option<IpAddr>) -> Target {
-        let pins = self.parts.tls.as_ref().map(|tls| tls.leaves());
         Target {
             transport,
             route: Route::Direct(address),
             server_name: address.ip().to_string(),
             // The one in force: after a reload the new one.
-            trust: Trust::Pinned(pins.unwrap_or_default()),
+            trust: Trust::Pinned(self.pins()),
             announce: Some(Announce {
                 sources: self.parts.sources.clone(),
                 seen_as,
