@@ -162,6 +162,29 @@ fn refusal(status: StatusCode, error: &str) -> Response {
     (status, Json(json!({ "error": error }))).into_response()
 }
 
+/// The same, before it is written down.
+#[derive(Debug)]
+struct Refused {
+    status: StatusCode,
+    error: String,
+}
+
+impl Refused {
+    /// The request makes no sense.
+    fn bad(error: impl Into<String>) -> Self {
+        Self {
+            status: StatusCode::BAD_REQUEST,
+            error: error.into(),
+        }
+    }
+}
+
+impl IntoResponse for Refused {
+    fn into_response(self) -> Response {
+        refusal(self.status, &self.error)
+    }
+}
+
 /// A worker did not answer in time. What it holds is not known, and is not zero.
 fn unanswered() -> Response {
     refusal(
@@ -171,12 +194,12 @@ fn unanswered() -> Response {
 }
 
 /// The body, or why it is not taken.
-fn body(read: Result<Bytes, BytesRejection>) -> Result<Bytes, Response> {
+fn body(read: Result<Bytes, BytesRejection>) -> Result<Bytes, Refused> {
     read.map_err(|rejection| match rejection.status() {
-        StatusCode::PAYLOAD_TOO_LARGE => refusal(
-            StatusCode::PAYLOAD_TOO_LARGE,
-            &format!("the body is longer than {BODY_BYTES} bytes"),
-        ),
-        _ => refusal(StatusCode::BAD_REQUEST, "the body cannot be read"),
+        status @ StatusCode::PAYLOAD_TOO_LARGE => Refused {
+            status,
+            error: format!("the body is longer than {BODY_BYTES} bytes"),
+        },
+        _ => Refused::bad("the body cannot be read"),
     })
 }

@@ -12,12 +12,13 @@
 //! allocation is refused (`taciturn_protocol::server`), nor for ending the process (`run`).
 //!
 //! Each [`DrainSource`] has an order of its own, so that what one of them withdraws leaves the others' in force; the relay
-//! drains while there is any. The order that was begun last is the one that is shown. A drain ends no allocation: at its
-//! deadline the relay says so, and whoever ordered it ends the host. Only a drain by signal, which asks the process to end,
-//! ends it then.
+//! drains while there is any. Shown is the one that was begun last, or that of a signal: a drain ends no allocation, and at
+//! its deadline the relay says so, for whoever ordered it to end the host; only a drain by signal, which asks the process to
+//! end, ends it then.
 
 mod figures;
 mod order;
+mod state;
 mod store;
 #[cfg(test)]
 mod tests;
@@ -44,12 +45,16 @@ pub use watch::Ending;
 #[cfg(test)]
 pub(crate) use tests::fixture;
 
+use state::State;
 use store::{Kept, Store};
 
 /// The drain of one relay, shared by all that may order it and all that show it.
 #[derive(Debug)]
 pub struct DrainControl {
     state: Mutex<State>,
+    /// Held by whoever changes what is kept, from the change until it is on the disk, so that two orders cannot cross. A
+    /// disk that hangs keeps others waiting who change it, and nobody who looks.
+    store: Mutex<Option<Store>>,
     phase: Arc<SharedPhase>,
     totals: Totals,
     outboxes: Vec<Outbox>,
@@ -57,18 +62,6 @@ pub struct DrainControl {
     stop_after: Mutex<Duration>,
     begun: [AtomicU64; DrainSource::ALL.len()],
     changes: channel::Sender<u64>,
-}
-
-/// What has been ordered.
-#[derive(Debug, Default)]
-struct State {
-    /// The order of each source, in the order in which they began.
-    orders: Vec<CurrentDrain>,
-    /// The highest epoch of any order or cancellation.
-    epoch: u64,
-    store: Option<Store>,
-    /// Whether the file says what stands here.
-    kept: bool,
 }
 
 /// What a [`DrainControl`] is made of.
@@ -106,8 +99,8 @@ impl DrainControl {
                 orders: kept.orders,
                 epoch: kept.epoch,
                 kept: store.is_some(),
-                store,
             }),
+            store: Mutex::new(store),
             phase: parts.phase,
             totals: parts.totals,
             outboxes: parts.outboxes,
@@ -149,11 +142,15 @@ impl DrainControl {
     /// The epoch of an order counts for [`DrainSource::Operator`] alone: signals and instance metadata know none, and take
     /// the highest that has been seen.
     ///
+    /// Blocks until the order is on the disk, unless it is a signal's.
+    ///
     /// # Errors
     /// An order that is older than another one, that makes no sense, or that comes before the relay serves.
     pub fn begin(&self, mut order: DrainOrder, source: DrainSource) -> Result<(), DrainRefused> {
         let now = self.clock.unix().as_secs();
         order.check(source, now)?;
+        // A stop by signal need not survive a restart: what comes after it was asked for. Nor may it wait for a disk.
+        let store = (source != DrainSource::Signal).then(|| self.lock_store());
         let mut state = self.lock();
         self.must_serve()?;
         if source == DrainSource::Operator {
@@ -183,7 +180,7 @@ impl DrainControl {
             started: before.map_or(now, |before| before.started),
             order,
         });
-        self.apply(state);
+        self.apply(state, store);
         Ok(())
     }
 
@@ -202,11 +199,12 @@ impl DrainControl {
         self.begin(order, source)
     }
 
-    /// Ends the drain, whoever began it, a stop by signal included.
+    /// Ends the drain, whoever began it, a stop by signal included. Blocks until that is on the disk.
     ///
     /// # Errors
     /// An epoch that is older than that of another order, or a relay that does not serve.
     pub fn cancel(&self, epoch: Option<u64>) -> Result<(), DrainRefused> {
+        let store = self.lock_store();
         let mut state = self.lock();
         self.must_serve()?;
         if let Some(epoch) = epoch {
@@ -220,12 +218,14 @@ impl DrainControl {
             );
         }
         state.orders.clear();
-        self.apply(state);
+        self.apply(state, Some(store));
         Ok(())
     }
 
-    /// Ends the drain that this source has begun; others' go on. Nothing happens when there is none.
+    /// Ends the drain that this source has begun; others' go on. Nothing happens when there is none. Blocks
+    /// until that is on the disk.
     pub fn withdraw(&self, source: DrainSource) {
+        let store = self.lock_store();
         let mut state = self.lock();
         if self.must_serve().is_ok() && state.remove(source).is_some() {
             info!(
@@ -233,13 +233,13 @@ impl DrainControl {
                 allocations = self.totals.allocations(),
                 "drain withdrawn"
             );
-            self.apply(state);
+            self.apply(state, Some(store));
         }
     }
 
-    /// The order that is shown: the one that was begun last.
+    /// The order that is shown: that of a signal, or the one that was begun last.
     pub fn current(&self) -> Option<CurrentDrain> {
-        self.lock().orders.last().cloned()
+        self.lock().shown().cloned()
     }
 
     /// Where the relay is in its life.
@@ -255,7 +255,7 @@ impl DrainControl {
     /// The drain for the status of the relay; `None` when there is none.
     pub fn status(&self) -> Option<DrainStatus> {
         let state = self.lock();
-        let drain = state.orders.last()?.clone();
+        let drain = state.shown()?.clone();
         let allocations = self.totals.allocations();
         let active = self.totals.sum(|counters| &counters.active);
         Some(DrainStatus {
@@ -317,8 +317,12 @@ impl DrainControl {
         self.lock().of(DrainSource::Signal).is_some()
     }
 
-    /// Tells the workers, keeps it, and shows it. The lock is held throughout, so that two orders cannot cross.
-    fn apply(&self, mut state: MutexGuard<'_, State>) {
+    /// Tells the workers, shows it, and then keeps it where there is a `store` to be changed.
+    fn apply(
+        &self,
+        mut state: MutexGuard<'_, State>,
+        store: Option<MutexGuard<'_, Option<Store>>>,
+    ) {
         let drains = !state.orders.is_empty();
         self.tell(drains.then(Drain::default));
         let phase = state.phase();
@@ -326,9 +330,22 @@ impl DrainControl {
             info!(phase = phase.as_str(), "phase changed");
         }
         self.phase.set(phase);
-        state.keep();
+        let kept = state.to_keep();
+        if store.is_some() {
+            state.kept = false;
+        }
         drop(state);
         self.changed();
+        if let Some(Some(store)) = store.as_deref() {
+            let written = store.write(&kept);
+            if let Err(error) = &written {
+                warn!(
+                    file = %store.file().display(), %error,
+                    "the drain order cannot be kept: it is obeyed, and would not survive a restart"
+                );
+            }
+            self.lock().kept = written.is_ok();
+        }
     }
 
     /// The workers know the alternates already ([`Message::Alternates`]).
@@ -350,67 +367,11 @@ impl DrainControl {
         }
     }
 
+    fn lock_store(&self) -> MutexGuard<'_, Option<Store>> {
+        self.store.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-impl State {
-    const fn phase(&self) -> Phase {
-        if self.orders.is_empty() {
-            Phase::Ready
-        } else {
-            Phase::Draining
-        }
-    }
-
-    /// An epoch below the highest is refused; this one becomes the highest.
-    fn admit(&mut self, epoch: u64) -> Result<(), DrainRefused> {
-        if epoch < self.epoch {
-            return Err(DrainRefused::OlderEpoch {
-                given: epoch,
-                seen: self.epoch,
-            });
-        }
-        self.epoch = epoch;
-        Ok(())
-    }
-
-    fn of(&self, source: DrainSource) -> Option<&CurrentDrain> {
-        self.orders.iter().find(|order| order.source == source)
-    }
-
-    fn remove(&mut self, source: DrainSource) -> Option<CurrentDrain> {
-        let place = self
-            .orders
-            .iter()
-            .position(|order| order.source == source)?;
-        Some(self.orders.remove(place))
-    }
-
-    /// Writes what must survive a restart. A stop by signal need not: what comes after it was asked for.
-    fn keep(&mut self) {
-        let Some(store) = &self.store else {
-            return;
-        };
-        let kept = Kept {
-            epoch: self.epoch,
-            orders: self
-                .orders
-                .iter()
-                .filter(|order| order.source != DrainSource::Signal)
-                .cloned()
-                .collect(),
-        };
-        self.kept = match store.write(&kept) {
-            Ok(()) => true,
-            Err(error) => {
-                warn!(
-                    file = %store.file().display(), %error,
-                    "the drain order cannot be kept: it is obeyed, and would not survive a restart"
-                );
-                false
-            }
-        };
     }
 }

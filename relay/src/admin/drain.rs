@@ -14,7 +14,7 @@ use serde::Deserialize;
 use serde_json::json;
 
 use super::query::Query;
-use super::{Admin, body, refusal};
+use super::{Admin, Refused, body, refusal};
 use crate::drain::{DrainControl, DrainOrder, DrainRefused, DrainSource};
 
 pub(super) async fn begin(
@@ -23,7 +23,7 @@ pub(super) async fn begin(
 ) -> Response {
     let order: DrainOrder = match body(read).and_then(|body| json_of(&body)) {
         Ok(order) => order,
-        Err(refused) => return refused,
+        Err(refused) => return refused.into_response(),
     };
     ordered(admin, move |drain| {
         drain.begin(order, DrainSource::Operator)
@@ -47,33 +47,28 @@ pub(super) async fn end(
 ) -> Response {
     match epoch(query.as_deref(), read) {
         Ok(epoch) => ordered(admin, move |drain| drain.cancel(epoch)).await,
-        Err(refused) => refused,
+        Err(refused) => refused.into_response(),
     }
 }
 
-fn epoch(
-    query: Option<&str>,
-    read: Result<Bytes, BytesRejection>,
-) -> Result<Option<u64>, Response> {
-    let bad = |error: &str| refusal(StatusCode::BAD_REQUEST, error);
-    let query = Query::parse(query, &["epoch"]).map_err(|error| bad(&error))?;
-    let in_query = query.number("epoch").map_err(|error| bad(&error))?;
+fn epoch(query: Option<&str>, read: Result<Bytes, BytesRejection>) -> Result<Option<u64>, Refused> {
+    let query = Query::parse(query, &["epoch"]).map_err(Refused::bad)?;
+    let in_query = query.number("epoch").map_err(Refused::bad)?;
     let body = body(read)?;
     if body.is_empty() {
         return Ok(in_query);
     }
     let order: EndOrder = json_of(&body)?;
     if in_query.is_some_and(|epoch| epoch != order.epoch) {
-        return Err(bad(
+        return Err(Refused::bad(
             "epoch stands in the query and, with another value, in the body",
         ));
     }
     Ok(Some(order.epoch))
 }
 
-fn json_of<T: for<'b> Deserialize<'b>>(body: &[u8]) -> Result<T, Response> {
-    serde_json::from_slice(body)
-        .map_err(|error| refusal(StatusCode::BAD_REQUEST, &error.to_string()))
+fn json_of<T: for<'b> Deserialize<'b>>(body: &[u8]) -> Result<T, Refused> {
+    serde_json::from_slice(body).map_err(|error| Refused::bad(error.to_string()))
 }
 
 /// Carries out an order, which may write a file, where waiting for the disk keeps nobody else waiting.

@@ -170,6 +170,9 @@ fn what_one_source_withdraws_leaves_the_others_orders() {
     assert_eq!(control.current().unwrap().source, DrainSource::Operator);
     control.begin_now(DrainSource::Signal, "SIGTERM").unwrap();
     assert!(control.is_stopping());
+    // What ends the process is what counts, whatever is ordered after it.
+    control.begin(order(8), DrainSource::Operator).unwrap();
+    assert_eq!(control.current().unwrap().source, DrainSource::Signal);
     control.cancel(None).unwrap();
     assert!(!control.is_stopping());
     assert_eq!(control.phase(), Phase::Ready);

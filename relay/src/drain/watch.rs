@@ -75,9 +75,10 @@ impl DrainControl {
     fn look(&self, said: Option<Said>) -> Option<Said> {
         let drain = self.current()?;
         let now = self.clock.now();
+        let drained_before = said.as_ref().is_some_and(|said| said.drained);
         let mut said = said.filter(|said| said.drain == drain).unwrap_or(Said {
             drain,
-            drained: false,
+            drained: drained_before,
             deadline: false,
             next_progress: now.instant + PROGRESS,
         });
