@@ -193,6 +193,12 @@ impl SelfCheck {
         result == Advertised::Foreign && !before && !self.picture.advertised_is_foreign()
     }
 
+    /// The relay's own certificates, of which the next handshake shows one.
+    fn pins(&self) -> Arc<[CertificateDer<'static>]> {
+        let tls = self.parts.tls.as_ref();
+        tls.map(|tls| tls.leaves()).unwrap_or_default()
+    }
+
     fn target(&self, transport: Transport, address: SocketAddr, seen_as: Option<IpAddr>) -> Target {
         Target {
             transport,
