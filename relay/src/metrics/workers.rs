@@ -230,7 +230,7 @@ fn received(totals: &Totals) -> [Family; 3] {
     [
         Family::counters(
             "taciturn_relay_received_packets_total",
-            "Datagrams, and frames over TCP and TLS, that came in by each side of the relay.",
+            "Datagrams, and frames over TCP and TLS, that came in by each side of the relay, the self-check's included.",
             ["leg", "transport"],
             Leg::ALL.map(|leg| (leg.as_strs(), totals.received_by(leg)[0])),
         ),
@@ -259,7 +259,7 @@ fn streams(totals: &Totals) -> [Family; 2] {
         ),
         Family::histogram(
             "taciturn_relay_queue_age_seconds",
-            "How long payloads waited for a client over TCP or TLS to take them. What waited too long is not here but \
+            "How long payloads waited for a user over TCP or TLS to take them. What waited too long is not here but \
              among the dropped packets with reason queue_age.",
             &Waits::BOUNDS.map(|bound| bound.as_secs_f64()),
             &totals.queue_waits(),

@@ -227,7 +227,10 @@ impl Streams {
         };
         let sent = stream.connection.flush(now);
         let dropped = stream.connection.take_dropped();
-        counters.waited(&stream.connection.take_waits());
+        let waits = stream.connection.take_waits();
+        if !stream.synthetic {
+            counters.waited(&waits);
+        }
         if !dropped.is_empty() {
             let site = DropSite::to_client(&stream.connection.five_tuple());
             let (frames, bytes) = (dropped.overflow_frames, dropped.overflow_bytes);
