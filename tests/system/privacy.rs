@@ -3,12 +3,12 @@
 //! Responsible for planting them wherever a client, a peer or an operator can, and for knowing them again in whatever form.
 //! Not responsible for what the log is to say (`taciturn_relay::events`).
 
+use std::fs;
 use std::io::{Read, Write};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpStream, UdpSocket};
 use std::sync::Arc;
 use std::time::Duration;
 
-use rustix::process::{Pid, Signal, kill_process};
 use rustls::crypto::aws_lc_rs;
 use rustls::pki_types::ServerName;
 use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned};
@@ -29,6 +29,8 @@ const SERVER_NAME: &str = "xq7clinic.example";
 const STRANGER: &[u8] = b"Xq7stranger";
 const NONCE: &[u8] = b"obMatJos2AAAAXq7nonce";
 const NONCE_KEY: &str = "Xq7noncekey-0123456789abcdef0123";
+/// Too short for a secret, and no key.
+const SLIP: &str = "Xq7slipofthefinger";
 const PSEUDONYM_KEY: &str = "Xq7pseudonymkey-0123456789abcdef";
 
 /// What must not be said, with a word for it.
@@ -226,7 +228,25 @@ fn be_operated(relay: &Running) {
     let order = format!("{{\"deadline\":{deadline},\"reason\":\"a new kernel\",\"epoch\":1}}");
     assert_eq!(relay.http_with("POST", "/v1/drain", &order).0, 200);
     assert_eq!(relay.http("DELETE", "/v1/drain").0, 200);
-    kill_process(Pid::from_raw(relay.pid() as i32).unwrap(), Signal::HUP).unwrap();
+    // Slips of the finger in the lines that hold secrets, and the good file again.
+    let reloads = |outcome: &str| {
+        relay.metric(&format!(
+            "taciturn_relay_config_reloads_total{{outcome=\"{outcome}\"}}"
+        ))
+    };
+    let good = fs::read_to_string(relay.directory().join("relay.toml")).unwrap();
+    for (from, to) in [
+        (SECRET.to_owned(), SLIP.to_owned()),
+        (format!("\"{SECRET}\""), format!("\"{SLIP}")),
+    ] {
+        let before = reloads("refused");
+        relay.rewrite("relay.toml", &good.replace(&from, &to));
+        eventually("a refusal", || reloads("refused") > before);
+    }
+    let before = reloads("applied");
+    relay.rewrite("relay.toml", &format!("{good}# changed\n"));
+    relay.hang_up();
+    eventually("a reload", || reloads("applied") > before);
 }
 
 fn start(level: &'static str, format: &'static str, log: &str) -> Running {
@@ -259,6 +279,7 @@ fn nothing_is_told(level: &'static str, format: &'static str) {
         ("user", USER.as_bytes()),
         ("payload", PAYLOAD),
         ("server name", SERVER_NAME.as_bytes()),
+        ("slip of the finger", SLIP.as_bytes()),
         ("stranger", STRANGER),
         ("stranger's nonce", NONCE),
     ] {
@@ -279,7 +300,12 @@ fn nothing_is_told(level: &'static str, format: &'static str) {
         relay.metric("taciturn_relay_tls_handshake_failures_total") >= 1
     });
     be_operated(&relay);
-    let ended = |log: &str| log.matches("allocation ended").count();
+    let ended = |log: &str| {
+        let records = log.lines().filter(|line| line.contains("allocation ended"));
+        records
+            .filter(|line| line.contains("to_peer_bytes"))
+            .count()
+    };
     if ["info", "debug", "trace"].contains(&level) {
         // Released and ended over all three; disconnected over those that have a connection.
         eventually("a record of each end", || ended(&relay.log()) == 8);
@@ -479,4 +505,38 @@ fn records_of_one_client_can_be_put_together_and_no_more() {
     setup.log_level = "info";
     let own_key = setup.start();
     assert_ne!(of(&own_key, HOME, "alice")[0], first[0]);
+}
+
+/// A reload switches forensics on and off, and the log says so each time.
+#[test]
+fn forensics_follow_the_configuration() {
+    let relay = start("info", "json", "");
+    let text = fs::read_to_string(relay.directory().join("relay.toml")).unwrap();
+    assert_eq!(relay.metric("taciturn_relay_forensics"), 0);
+    let in_an_hour = datetime(Clock::start().unix().as_secs() + 3600);
+    let on = text.replace(
+        "[log]\n",
+        &format!("[log]\nforensics-until = {in_an_hour}\n"),
+    );
+    relay.rewrite("relay.toml", &on);
+    eventually("forensics", || {
+        relay.metric("taciturn_relay_forensics") == 1
+    });
+    let mut client = Client::new(link_from(HOME, &relay, Over::Udp), USER);
+    client.allocate();
+    relay.rewrite("relay.toml", &text);
+    eventually("no forensics", || {
+        relay.metric("taciturn_relay_forensics") == 0
+    });
+    client.release();
+    eventually("a record", || {
+        records(&relay, "allocation ended").len() == 1
+    });
+    assert!(!relay.log().contains(&HOME.to_string()));
+    for message in [
+        "forensics on: addresses and user names are logged in full",
+        "forensics off: addresses and user names are no longer logged",
+    ] {
+        assert_eq!(records(&relay, message).len(), 1, "{message}");
+    }
 }
