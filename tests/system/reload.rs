@@ -2,11 +2,14 @@
 //!
 //! Not responsible for what each key does, which the crates' own tests show.
 
+use std::env;
 use std::fs;
 use std::os::unix::fs::symlink;
+use std::process::Command;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
+use std::time::Duration;
 
 use rcgen::{CertifiedKey, KeyPair};
 use rustls::crypto::aws_lc_rs;
@@ -22,7 +25,7 @@ use crate::running::{REALM, Running, SECRET, Setup, eventually};
 
 const NEW_SECRET: &str = "fedcba9876543210fedcba9876543210";
 const FAILED: &str = "taciturn_relay_config_reload_failed";
-/// A client that is refused is told so with this.
+/// What an Allocate is answered with that proves no credentials.
 const UNAUTHENTICATED: u16 = 401;
 
 fn reloads(relay: &Running, outcome: &str) -> u64 {
@@ -478,4 +481,71 @@ fn sighup_reads_again_and_touching_changes_nothing() {
     eventually("the same refusal", || reloads(&relay, "refused") == 2);
     change(&relay, &text, "applied");
     assert_eq!(relay.metric(FAILED), 0);
+}
+
+/// The relay's own client comes in by a user that no configuration names, and trusts the certificate that is in force.
+#[test]
+fn the_relay_goes_on_checking_itself_after_reloads() {
+    let mut setup = Setup::on_loopback(1);
+    setup.self_check = "interval = \"100ms\"".to_owned();
+    let relay = setup.start();
+    let successes = || relay.metric("taciturn_relay_self_check_checks_total{outcome=\"success\"}");
+    let text = configuration(&relay);
+    let other = text
+        .replace(SECRET, NEW_SECRET)
+        .replace("[limits]\n", "[limits]\nallocations = 1\n");
+    for text in [&other, &text] {
+        let (_, chain, key) = certified();
+        relay.rewrite("cert.pem", &chain);
+        relay.rewrite("key.pem", &key);
+        change(&relay, text, "applied");
+        eventually("the new certificate", || relay.metric(FAILED) == 0);
+        // Each of the five ways in once more, and then again.
+        let before = successes();
+        eventually("self-checks", || successes() >= before + 10);
+    }
+    assert!(!relay.log().contains("self-check fails"));
+    assert_eq!(relay.http("GET", "/ready").0, 200);
+}
+
+/// Where the kernel reports no changes, the files are looked at now and then.
+#[test]
+fn files_that_nobody_reports_on_are_followed_too() {
+    let deaf = "echo 0 > /proc/sys/user/max_inotify_instances && exec \"$0\" \"$@\"";
+    let words = ["unshare", "-Ur", "sh", "-c", deaf];
+    let tried = Command::new(words[0])
+        .args(&words[1..])
+        .arg("true")
+        .status();
+    if !tried.is_ok_and(|status| status.success()) {
+        assert!(
+            env::var("CI").as_deref() != Ok("true"),
+            "user namespaces are needed"
+        );
+        eprintln!(
+            "not run for want of user namespaces: files_that_nobody_reports_on_are_followed_too"
+        );
+        return;
+    }
+    let mut setup = Setup::on_loopback(1);
+    setup.wrapper = words.map(Into::into).to_vec();
+    let relay = setup.start();
+    eventually("a word about it", || {
+        relay.log().contains("raise fs.inotify.max_user_instances")
+    });
+    // The first look is at once, and not the one that this is about.
+    thread::sleep(Duration::from_secs(1));
+    let text = configuration(&relay);
+    relay.rewrite(
+        "relay.toml",
+        &text.replace("[limits]\n", "[limits]\nhalf-open = 77\n"),
+    );
+    // Half a minute, and as much again for a busy machine.
+    for _ in 0..60 {
+        if reloads(&relay, "applied") > 0 {
+            return;
+        }
+        thread::sleep(Duration::from_secs(1));
+    }
+    panic!("the change was not noticed");
 }

@@ -169,7 +169,8 @@ impl Watch {
     fn run(mut self, triggered: &Receiver<Trigger>) {
         let clock = self.reload.parts.clock;
         let mut interfaces_at = clock.instant() + INTERFACES_EVERY;
-        let mut files_at = clock.instant() + FILES_EVERY;
+        // At once: the files may have changed since they were read, before anybody watched.
+        let mut files_at = clock.instant();
         let mut flow = Flow::GoOn;
         while flow == Flow::GoOn {
             let next = interfaces_at.min(files_at);
