@@ -33,7 +33,7 @@ use crate::listener::tls::TlsSettings;
 use crate::load::LoadSampler;
 use crate::own_addresses::OwnSockets;
 use crate::quota::SharedQuota;
-use crate::run::{build, load_settings};
+use crate::run::{build, load_settings, resources};
 use crate::worker::{Message, Outbox};
 
 pub use outcome::{Outcome, Reloads};
@@ -151,6 +151,9 @@ impl Reload {
         tell_alternates(&parts.outboxes, &config);
         let before = self.current.swap(Arc::new(config));
         let now = self.current.load();
+        if now.limits != before.limits {
+            resources::check(&now, &parts.sockets.relayed, None);
+        }
         for range in &now.peers.allow {
             if !before.peers.allow.contains(range) {
                 warn!(%range, "peers in a range that is denied by default are allowed");
@@ -185,9 +188,9 @@ impl Reload {
 
     fn replace_terms(&self, config: &Config, own: &OwnAddresses) {
         let policy = PeerPolicy::new(build::peer_rules(config), own.clone());
-        let terms = Arc::new(build::terms(config, &policy, &self.parts.nonce_key));
+        let terms = build::terms(config, &policy, &self.parts.nonce_key);
         for outbox in &self.parts.outboxes {
-            outbox.send(Message::Replace(Arc::clone(&terms)));
+            outbox.send(Message::Replace(Box::new(terms.clone())));
         }
     }
 }

@@ -15,7 +15,7 @@ pub(crate) mod bind;
 pub(crate) mod build;
 pub(crate) mod inherited;
 mod instance;
-mod resources;
+pub(crate) mod resources;
 mod signals;
 
 use std::io;
@@ -193,7 +193,7 @@ impl Surroundings {
 
 /// What control threads add to the process's niceness: packets go first, and then those who ask how the relay is.
 const FRONT_NICENESS: i32 = 10;
-const ADMIN_NICENESS: i32 = 5;
+pub(crate) const ADMIN_NICENESS: i32 = 5;
 
 /// How long the end of the handshakes is waited for at a stop. Each is a millisecond of arithmetic.
 const FRONT_TIME: Duration = Duration::from_secs(1);

@@ -24,6 +24,7 @@ use taciturn_protocol::time::Instant;
 use tracing::{error, info, warn};
 
 use crate::config::{ConfigError, ConfigWarning};
+use crate::run::ADMIN_NICENESS;
 use crate::supervisor::Supervisor;
 
 use super::files::{Files, Picture};
@@ -71,6 +72,8 @@ impl Watching {
         let watcher = watcher(triggers.clone(), Arc::clone(&noticed));
         let thread = thread::Builder::new().name("reload".to_owned());
         let thread = thread.spawn(move || {
+            // Of this thread alone; packets go first. Without the privilege all goes on.
+            let _ = rustix::process::nice(ADMIN_NICENESS);
             if let Some(watch) = Watch::new(reload, supervisor, watcher, noticed) {
                 watch.run(&triggered);
             }

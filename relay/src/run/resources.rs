@@ -1,6 +1,6 @@
 //! Whether this machine gives the relay what its limits promise to clients: descriptors, memory, socket buffers.
 //!
-//! Responsible for saying so at start, with the figures and the remedy. Not responsible for refusing anything: a machine
+//! Responsible for saying so, with the figures and the remedy. Not responsible for refusing anything: a machine
 //! that is too small for the worst case may be large enough for every day.
 
 use tracing::{info, warn};
@@ -14,7 +14,8 @@ use super::bind::Granted;
 /// Descriptors beside those of clients: listeners, workers, log, admin API, libraries.
 const OWN_DESCRIPTORS: u64 = 100;
 
-/// Raises the limit of descriptors as far as it goes, and warns where it, memory or buffers fall short.
+/// Raises the limit of descriptors as far as it goes, and warns where it, memory or buffers fall short. At start, and when
+/// limits have changed.
 pub(crate) fn check(config: &Config, addresses: &RelayedAddresses, buffers: Option<Granted>) {
     match net::raise_fd_limit() {
         Ok(limit) => {

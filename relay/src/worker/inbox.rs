@@ -54,8 +54,8 @@ pub enum Message {
     PortReturned(RelayedPort),
     /// Begin or change a drain, or end it.
     Drain(Option<Drain>),
-    /// From the next packet on, work on these terms.
-    Replace(Arc<Terms>),
+    /// From the next packet on, work on these terms. They are the worker's own: it copies nothing while packets wait.
+    Replace(Box<Terms>),
     /// Refuse new allocations because the relay is overloaded, or accept them again. All that exists goes on.
     Shed(bool),
     /// Where to send clients whose new allocations are refused, by a drain or by overload; best first.

@@ -407,7 +407,7 @@ impl Worker {
             }
             Message::Drain(drain) => self.switch.server.drain(drain),
             Message::Replace(terms) => {
-                self.switch.work_by(now, Arc::unwrap_or_clone(terms));
+                self.switch.work_by(now, *terms);
             }
             Message::Shed(shed) => self.switch.server.shed(shed),
             Message::Alternates(alternates) => self.switch.server.alternates(alternates.to_vec()),
