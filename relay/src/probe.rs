@@ -14,6 +14,7 @@ mod caller;
 mod connect;
 mod datagrams;
 mod failure;
+mod family;
 mod flow;
 mod framed;
 mod notes;

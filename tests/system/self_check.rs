@@ -78,6 +78,22 @@ fn every_listener_is_checked_in_turn_and_no_figure_of_users_moves() {
     assert!(code != 200 || !text.contains("\"id\""), "{text}");
 }
 
+/// The client that the relay uses asks for IPv4 by itself.
+#[test]
+fn a_relay_of_ipv6_alone_checks_itself() {
+    let mut setup = Setup::empty(1)
+        .listener("udp", "[::1]:0")
+        .listener("tcp", "[::1]:0");
+    setup.relayed = "addresses = [\"::1\"]\nports = \"20000-29999\"".to_owned();
+    setup.self_check = OFTEN.to_owned();
+    let relay = setup.start();
+    await_successes(&relay, 4);
+    assert_eq!(checks(&relay, "failure"), 0, "{}", relay.log());
+    for line in users_figures(&relay).lines() {
+        assert!(line.ends_with(" 0"), "{line}");
+    }
+}
+
 /// The certificate that is expected is the one in force, so a change of certificates is no failure; and other secrets do not
 /// take away the user by whom the relay checks itself.
 #[test]

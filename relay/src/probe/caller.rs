@@ -7,6 +7,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use taciturn_protocol::address::Family;
 use tokio::time::timeout;
 use turn::client::{Client, ClientConfig};
 use webrtc_util::Conn;
@@ -34,21 +35,31 @@ impl Caller {
         login: &Login,
         patience: Duration,
     ) -> Result<Self, Failure> {
-        match Self::attempt(target, login, patience).await {
-            // The nonce ended between two requests; webrtc-rs's client gives up there.
-            Err((_, notes)) if notes.is_stale_nonce() => Self::attempt(target, login, patience)
-                .await
-                .map_err(|(failure, _)| failure),
-            outcome => outcome.map_err(|(failure, _)| failure),
+        let mut family = Family::V4;
+        let mut outcome = Self::attempt(target, login, family, patience).await;
+        // Twice is enough for each reason.
+        for _ in 0..2 {
+            match &outcome {
+                // The nonce ended between two requests; webrtc-rs's client gives up there.
+                Err((_, notes)) if notes.is_stale_nonce() => {}
+                // A relay of IPv6 alone.
+                Err((_, notes)) if notes.is_wrong_family() && family == Family::V4 => {
+                    family = Family::V6;
+                }
+                Ok(_) | Err(_) => break,
+            }
+            outcome = Self::attempt(target, login, family, patience).await;
         }
+        outcome.map_err(|(failure, _)| failure)
     }
 
     async fn attempt(
         target: &Target,
         login: &Login,
+        family: Family,
         patience: Duration,
     ) -> Result<Self, (Failure, Arc<Notes>)> {
-        let notes = Arc::new(Notes::new(login.clone()));
+        let notes = Arc::new(Notes::new(login.clone(), family));
         let failed = |failure| (failure, Arc::clone(&notes));
         let conn = connect(target, &notes, patience).await.map_err(failed)?;
         let server = target.route.first_hop().to_string();

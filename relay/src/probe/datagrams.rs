@@ -149,14 +149,14 @@ impl Conn for DatagramConn {
     }
 
     async fn send(&self, message: &[u8]) -> Result<usize> {
-        if self.notes.holds(message) {
+        let Some(leaving) = self.notes.leaving(message) else {
             return Ok(message.len());
-        }
+        };
         let destination = Destination {
             traffic_class: TRAFFIC_CLASS,
             ..Destination::new(self.server)
         };
-        match self.socket.send_to(&destination, &[message]) {
+        match self.socket.send_to(&destination, &[&leaving]) {
             Ok(()) => Ok(message.len()),
             // What a full buffer costs is a loss like any other.
             Err(SendFailure::WouldBlock) => Ok(message.len()),

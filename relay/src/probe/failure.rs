@@ -164,12 +164,7 @@ impl Failure {
     pub const fn is_refusal(&self) -> bool {
         matches!(
             self,
-            Self::Credentials
-                | Self::Expired
-                | Self::Forbidden
-                | Self::Code(_)
-                | Self::Unproven
-                | Self::Elsewhere
+            Self::Credentials | Self::Expired | Self::Forbidden | Self::Code(_) | Self::Unproven
         )
     }
 

@@ -127,12 +127,12 @@ impl<S: AsyncRead + AsyncWrite + Send + Sync + 'static> Conn for FramedConn<S> {
     }
 
     async fn send(&self, message: &[u8]) -> Result<usize> {
-        if self.notes.holds(message) {
+        let Some(leaving) = self.notes.leaving(message) else {
             return Ok(message.len());
-        }
+        };
         let mut writer = self.writer.lock().await;
-        let padding = &[0; 3][..message.len().next_multiple_of(4) - message.len()];
-        let frame = [message, padding].concat();
+        let padding = &[0; 3][..leaving.len().next_multiple_of(4) - leaving.len()];
+        let frame = [&leaving, padding].concat();
         let written = async {
             writer.write_all(&frame).await?;
             writer.flush().await

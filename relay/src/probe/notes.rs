@@ -6,8 +6,10 @@
 #[cfg(test)]
 mod tests;
 
+use std::borrow::Cow;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use taciturn_protocol::address::Family;
 use taciturn_protocol::credentials::{LongTermKey, PasswordAlgorithm, Realm, time_limited_expiry};
 use taciturn_protocol::time::UnixTime;
 use taciturn_protocol::wire::{Class, Framed, Method, TransactionId};
@@ -15,6 +17,7 @@ use tokio::sync::watch;
 
 use super::Login;
 use super::failure::Failure;
+use super::family::asking_for_v6;
 
 /// 401 (RFC 8489 §9.2.4).
 const UNAUTHENTICATED: u16 = 401;
@@ -53,14 +56,17 @@ pub(super) struct Notes {
     noted: watch::Sender<Noted>,
     login: Login,
     holding: AtomicBool,
+    /// The family that is asked for; the client asks for none, which is IPv4.
+    family: Family,
 }
 
 impl Notes {
-    pub(super) fn new(login: Login) -> Self {
+    pub(super) fn new(login: Login, family: Family) -> Self {
         Self {
             noted: watch::Sender::new(Noted::default()),
             login,
             holding: AtomicBool::new(false),
+            family,
         }
     }
 
@@ -69,9 +75,21 @@ impl Notes {
         self.holding.store(holding, Ordering::Release);
     }
 
-    /// Whether this message is a payload that is not to leave now.
-    pub(super) fn holds(&self, message: &[u8]) -> bool {
-        self.holding.load(Ordering::Acquire) && is_payload(message, Method::Send)
+    /// What is to leave in the place of the client's message; `None` for a payload that is not to leave now.
+    pub(super) fn leaving<'m>(&self, message: &'m [u8]) -> Option<Cow<'m, [u8]>> {
+        if self.holding.load(Ordering::Acquire) && is_payload(message, Method::Send) {
+            return None;
+        }
+        if self.family == Family::V4 {
+            return Some(message.into());
+        }
+        let key = self
+            .noted
+            .borrow()
+            .realm
+            .as_ref()
+            .and_then(|realm| self.key(realm));
+        Some(asking_for_v6(message, key.as_ref()).map_or(message.into(), Cow::Owned))
     }
 
     /// A STUN message or ChannelData has come. `class` is the traffic class, where it can be told, and `sent` the one that
@@ -179,6 +197,11 @@ impl Notes {
     async fn wait(&self, holds: impl FnMut(&Noted) -> bool) {
         // Both ends of the channel are this value's, so it cannot close while somebody waits.
         let _ = self.noted.subscribe().wait_for(holds).await;
+    }
+
+    /// Whether the relay has no addresses of the family that was asked for.
+    pub(super) fn is_wrong_family(&self) -> bool {
+        self.noted.borrow().refusal == Some(440)
     }
 
     /// Whether the relay asked again for a fresh nonce, which is worth another attempt.

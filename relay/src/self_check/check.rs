@@ -171,7 +171,9 @@ impl SelfCheck {
     ) -> bool {
         let target = self.target(transport, address, Some(address.ip()));
         let proved = probe::prove(&target, &self.parts.login, EFFORT.patience).await;
-        let result = leads_to(&proved);
+        let Some(result) = leads_to(&proved) else {
+            return false;
+        };
         let before = self.picture.advertised_is_foreign();
         let news = self.picture.note_advertised(index, result);
         let transport = transport.as_str();
@@ -214,14 +216,13 @@ impl SelfCheck {
     }
 }
 
-/// What an attempt to prove an address says about it.
-fn leads_to(proved: &Result<(), Failure>) -> Advertised {
+/// What an attempt to prove an address says about it; a server without room says nothing.
+fn leads_to(proved: &Result<(), Failure>) -> Option<Advertised> {
     match proved {
-        Ok(()) => Advertised::Ok,
-        // The credentials were accepted, or else there would be another error.
-        Err(Failure::Quota | Failure::Full) => Advertised::Ok,
-        Err(failure) if failure.is_refusal() => Advertised::Foreign,
-        Err(_) => Advertised::Silent,
+        Ok(()) => Some(Advertised::Ok),
+        Err(failure) if failure.is_full() => None,
+        Err(failure) if failure.is_refusal() => Some(Advertised::Foreign),
+        Err(_) => Some(Advertised::Silent),
     }
 }
 
@@ -324,10 +325,10 @@ mod tests {
 
     #[test]
     fn only_a_refusal_by_a_turn_server_makes_an_address_foreign() {
-        assert_eq!(leads_to(&Ok(())), Advertised::Ok);
-        assert_eq!(leads_to(&Err(Failure::Full)), Advertised::Ok);
+        assert_eq!(leads_to(&Ok(())), Some(Advertised::Ok));
+        assert_eq!(leads_to(&Err(Failure::Full)), None);
         for failure in [Failure::Credentials, Failure::Unproven, Failure::Code(400)] {
-            assert_eq!(leads_to(&Err(failure)), Advertised::Foreign);
+            assert_eq!(leads_to(&Err(failure)), Some(Advertised::Foreign));
         }
         for failure in [
             Failure::Silent,
@@ -335,7 +336,7 @@ mod tests {
             Failure::Http,
             Failure::Closed,
         ] {
-            assert_eq!(leads_to(&Err(failure)), Advertised::Silent);
+            assert_eq!(leads_to(&Err(failure)), Some(Advertised::Silent));
         }
     }
 }

@@ -10,10 +10,11 @@ use super::*;
 const NOW: UnixTime = UnixTime::from_secs(1_800_000_000);
 
 fn notes(username: &str) -> Notes {
-    Notes::new(Login {
+    let login = Login {
         username: username.to_owned(),
         password: Zeroizing::new("password".to_owned()),
-    })
+    };
+    Notes::new(login, Family::V4)
 }
 
 /// An answer to the request `id`, finished by `write`.
@@ -137,10 +138,11 @@ fn payloads_are_held_and_requests_are_not() {
     let notes = notes("alice");
     let send = answer(Class::Indication, Method::Send, 1, |_| {});
     let request = answer(Class::Request, Method::ChannelBind, 1, |_| {});
-    assert!(!notes.holds(&send));
+    assert!(notes.leaving(&send).is_some());
     notes.hold_payloads(true);
-    assert!(notes.holds(&send) && notes.holds(&[0x40, 0, 0, 0]));
-    assert!(!notes.holds(&request));
+    assert_eq!(notes.leaving(&send), None);
+    assert_eq!(notes.leaving(&[0x40, 0, 0, 0]), None);
+    assert_eq!(notes.leaving(&request).as_deref(), Some(&request[..]));
     notes.hold_payloads(false);
-    assert!(!notes.holds(&send));
+    assert_eq!(notes.leaving(&send).as_deref(), Some(&send[..]));
 }
