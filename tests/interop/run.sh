@@ -31,6 +31,8 @@ needed=(
   "turnutils_peer:coturn:calls across address families"
   "chromium:chromium:browser calls and the demo page"
   "chromedriver:chromium-driver:browser calls and the demo page"
+  "prometheus:prometheus:the dashboard and the alert rules against a real scrape"
+  "promtool:prometheus:the alert rules' own cases"
   "certutil:libnss3-tools:a browser that trusts the test authority"
 )
 [[ "${SERVER_UNDER_TEST:-taciturn}" == coturn ]] && needed+=("turnserver:coturn:everything")
