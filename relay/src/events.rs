@@ -2,32 +2,32 @@
 //!
 //! Responsible for how events read, and for who is named in them: clients and users by keyed pseudonyms (`pseudonyms`),
 //! and in full only while `forensics` is on. Not responsible for per-packet facts, which are counters, nor for where the
-//! log goes, which the command decides. No secret, payload or nonce is ever logged.
+//! log goes, which the command decides, nor for writing lines about allocations (`lines`). No secret, payload or nonce is ever logged.
 //!
 //! The beginning of an allocation is logged at debug level and its end at info: the end says all that the beginning did,
 //! and how long it lasted, what it carried and why it ended. So an auditor finds one line a call without asking for more.
 
+mod lines;
 mod summary;
 #[cfg(test)]
 mod tests;
 
 use core::fmt;
-use std::net::SocketAddr;
 use std::sync::Arc;
 
-use taciturn_protocol::address::{FiveTuple, RelayedAddr};
-use taciturn_protocol::credentials::UserName;
-use taciturn_protocol::forward::{AllocationId, Traffic};
+use taciturn_protocol::forward::Traffic;
 use taciturn_protocol::server::{Event, Revoked};
 use taciturn_protocol::time::{Now, UnixTime};
-use tracing::{Level, debug, enabled, error, info, warn};
+use tracing::{Level, enabled, error, warn};
 
 use crate::clock::Clock;
 use crate::config::{Log, LogLevel};
-use crate::forensics::{Escaped, Forensics};
+use crate::forensics::Forensics;
 use crate::line_budget::LineBudget;
 use crate::metrics::{Family, Source};
 use crate::pseudonyms::{NoRandom, Pseudonyms, Rotation};
+
+use lines::{Lines, Queue, Recorded};
 
 pub(crate) use summary::{Figures, watch};
 
@@ -78,8 +78,9 @@ impl Source for Arc<EventLog> {
 pub struct EventLog {
     clock: Clock,
     level: LevelSwitch,
-    pseudonyms: Pseudonyms,
-    forensics: Forensics,
+    pseudonyms: Arc<Pseudonyms>,
+    forensics: Arc<Forensics>,
+    queue: Queue,
     created: LineBudget,
     ended: LineBudget,
 }
@@ -91,11 +92,19 @@ impl EventLog {
     /// The system has no random bytes for the first key of the pseudonyms.
     pub fn new(settings: &Log, level: LevelSwitch, clock: Clock) -> Result<Self, NoRandom> {
         let now = clock.now();
+        let pseudonyms = Arc::new(Pseudonyms::new(Rotation::of(settings), now)?);
+        let forensics = Arc::new(Forensics::default());
+        let lines = Lines {
+            pseudonyms: Arc::clone(&pseudonyms),
+            forensics: Arc::clone(&forensics),
+            clock,
+        };
         let log = Self {
             clock,
             level,
-            pseudonyms: Pseudonyms::new(Rotation::of(settings), now)?,
-            forensics: Forensics::default(),
+            pseudonyms,
+            forensics,
+            queue: Queue::new(lines),
             created: LineBudget::new(LINES_AT_ONCE, LINES_PER_SECOND),
             ended: LineBudget::new(LINES_AT_ONCE, LINES_PER_SECOND),
         };
@@ -116,7 +125,7 @@ impl EventLog {
     }
 
     /// What clients and users are called.
-    pub const fn pseudonyms(&self) -> &Pseudonyms {
+    pub fn pseudonyms(&self) -> &Pseudonyms {
         &self.pseudonyms
     }
 
@@ -148,63 +157,28 @@ impl EventLog {
         }
     }
 
-    /// Logs what a server reported; `traffic` is what the allocation has carried.
-    pub fn record(&self, worker: u8, event: &Event, traffic: &Traffic) {
-        match event {
-            Event::AllocationCreated {
-                allocation,
-                serial,
-                client,
-                user,
-                family,
-                dual,
-                relayed,
-                ..
-            } if enabled!(Level::DEBUG) && self.created.admit(self.clock.instant()) => {
-                let full = self.full(client, user, relayed);
-                debug!(
-                    allocation = %Name { worker, allocation: *allocation, serial: *serial },
-                    client = %self.pseudonyms.client(client.client.0.ip()),
-                    user = %self.pseudonyms.user(user),
-                    client_address = full.as_ref().map(|full| display(full.client)),
-                    relayed_address = full.as_ref().map(|full| display(&full.relayed)),
-                    user_name = full.as_ref().map(|full| display(full.user)),
-                    transport = client.transport.as_str(),
-                    family = family.as_str(),
-                    dual,
-                    "allocation created"
-                );
-            }
-            Event::AllocationEnded {
-                allocation,
-                serial,
-                client,
-                user,
-                cause,
-                age,
-                relayed,
-                ..
-            } if enabled!(Level::INFO) && self.ended.admit(self.clock.instant()) => {
-                let full = self.full(client, user, relayed);
-                info!(
-                    allocation = %Name { worker, allocation: *allocation, serial: *serial },
-                    client = %self.pseudonyms.client(client.client.0.ip()),
-                    user = %self.pseudonyms.user(user),
-                    client_address = full.as_ref().map(|full| display(full.client)),
-                    relayed_address = full.as_ref().map(|full| display(&full.relayed)),
-                    user_name = full.as_ref().map(|full| display(full.user)),
-                    transport = client.transport.as_str(),
-                    cause = cause.as_str(),
-                    seconds = age.as_secs(),
-                    to_peer_packets = traffic.to_peer_packets,
-                    to_peer_bytes = traffic.to_peer_bytes,
-                    to_client_packets = traffic.to_client_packets,
-                    to_client_bytes = traffic.to_client_bytes,
-                    "allocation ended"
-                );
-            }
-            Event::AllocationCreated { .. } | Event::AllocationEnded { .. } => {}
+    /// Logs what a server reported; `traffic` is what the allocation has carried. Costs the caller no more than a queue:
+    /// the line itself is written by another thread.
+    pub fn record(&self, worker: u8, event: Event, traffic: Traffic) {
+        let (is_wanted, budget) = match &event {
+            Event::AllocationCreated { .. } => (enabled!(Level::DEBUG), &self.created),
+            Event::AllocationEnded { .. } => (enabled!(Level::INFO), &self.ended),
+        };
+        if is_wanted
+            && budget.admit(self.clock.instant())
+            && !self.queue.push(Recorded {
+                worker,
+                event,
+                traffic,
+            })
+        {
+            budget.leave_out();
         }
+    }
+
+    /// Waits until what has been recorded so far is written; not for ever, as whoever reads the log may be stuck.
+    pub fn flush(&self) {
+        self.queue.flush();
     }
 
     /// Logs what a new peer policy has ended on a worker, if anything.
@@ -233,56 +207,5 @@ impl EventLog {
                 );
             }
         }
-    }
-
-    /// Who it was in full, while forensics are on.
-    fn full<'a>(
-        &self,
-        client: &FiveTuple,
-        user: &'a UserName,
-        relayed: &'a [Option<RelayedAddr>; 2],
-    ) -> Option<Full<'a>> {
-        self.forensics.is_on(self.clock.unix()).then(|| Full {
-            client: client.client.0,
-            relayed: Addresses(relayed),
-            user: Escaped(user.as_bytes()),
-        })
-    }
-}
-
-struct Full<'a> {
-    client: SocketAddr,
-    relayed: Addresses<'a>,
-    user: Escaped<'a>,
-}
-
-/// Addresses with a comma between them.
-struct Addresses<'a>(&'a [Option<RelayedAddr>; 2]);
-
-impl fmt::Display for Addresses<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for (index, address) in self.0.iter().flatten().enumerate() {
-            let comma = if index > 0 { "," } else { "" };
-            write!(f, "{comma}{}", address.0)?;
-        }
-        Ok(())
-    }
-}
-
-/// The name of an allocation as the admin API lists it.
-struct Name {
-    worker: u8,
-    allocation: AllocationId,
-    serial: u64,
-}
-
-impl fmt::Display for Name {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self {
-            worker,
-            allocation: AllocationId(allocation),
-            serial,
-        } = self;
-        write!(f, "{worker}-{allocation}-{serial}")
     }
 }

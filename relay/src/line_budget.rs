@@ -41,9 +41,14 @@ impl LineBudget {
             .try_update(Ordering::Relaxed, Ordering::Relaxed, spend)
             .is_ok();
         if !admitted {
-            self.left_out.fetch_add(1, Ordering::Relaxed);
+            self.leave_out();
         }
         admitted
+    }
+
+    /// A line that was admitted could not be written.
+    pub fn leave_out(&self) {
+        self.left_out.fetch_add(1, Ordering::Relaxed);
     }
 
     /// How many lines were left out since this was last asked.

@@ -521,6 +521,7 @@ impl Relay {
             // A worker that panicked has ended the process.
             let _ = worker.join();
         }
+        self.events.flush();
         // Nothing that still runs there owns anything that would be lost, but the listeners' addresses are only free once
         // their tasks are gone. Inside another runtime there is no waiting.
         if tokio::runtime::Handle::try_current().is_err() {

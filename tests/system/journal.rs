@@ -9,7 +9,10 @@ use std::fs;
 use std::os::unix::net::UnixDatagram;
 use std::path::Path;
 use std::process::{Command, Stdio};
+use std::thread;
 
+use crate::calls::Call;
+use crate::client::{Client, Over};
 use crate::running::{PATIENCE, Setup, loopback};
 
 /// What to write before a command that is to run with this script's mounts; `None`: mounts of one's own are not to be had.
@@ -78,6 +81,34 @@ fn a_journal_gets_each_event_with_its_fields() {
         );
         assert!(entry.contains("TACITURN_REALM\n") && entry.contains("relay.test"));
         assert_eq!(relay.log(), "", "nothing is written twice");
+    }
+    fs::remove_dir_all(&directory).unwrap();
+}
+
+/// A journal takes a few entries and then makes whoever writes wait, until somebody reads them.
+#[test]
+fn a_journal_that_is_stuck_silences_no_call() {
+    let directory = env::temp_dir().join(format!("taciturn-stuck-{}", std::process::id()));
+    let _ = fs::remove_dir_all(&directory);
+    fs::create_dir(&directory).unwrap();
+    let journal = UnixDatagram::bind(directory.join("socket")).unwrap();
+    journal.set_read_timeout(Some(PATIENCE)).unwrap();
+    if let Some(wrapper) = with_mounts(&mounts(&directory)) {
+        let mut setup = setup(wrapper);
+        setup.peers = "allow-loopback = true".to_owned();
+        setup.log_level = "debug";
+        let relay = setup.start();
+        entry_with(&journal, "phase changed");
+        let mut call = Call::open(&relay, Over::Udp, "alice");
+        for _ in 0..1000 {
+            let mut client = Client::of(&relay, Over::Udp, "bob");
+            client.allocate();
+            client.release();
+        }
+        call.exchange();
+        // So that the relay can say that it ends.
+        thread::spawn(move || while journal.recv(&mut [0; 65_536]).is_ok() {});
+        drop((call, relay));
     }
     fs::remove_dir_all(&directory).unwrap();
 }

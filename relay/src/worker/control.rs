@@ -147,7 +147,7 @@ impl Switch {
                         owner.send(Message::PortReturned(port));
                     }
                 }
-                Effect::Event(event) => self.record(&event),
+                Effect::Event(event) => self.record(event),
             }
         }
     }
@@ -171,9 +171,9 @@ impl Switch {
         self.events.revoked(self.worker, revoked);
     }
 
-    fn record(&self, event: &Event) {
+    fn record(&self, event: Event) {
         let counters = &self.counters;
-        let traffic = match event {
+        let traffic = match &event {
             // The relay's own self-check is nobody's call.
             Event::AllocationCreated {
                 synthetic: true, ..
@@ -198,7 +198,7 @@ impl Switch {
                 self.routes.traffic(*allocation).unwrap_or_default()
             }
         };
-        self.events.record(self.worker, event, &traffic);
+        self.events.record(self.worker, event, traffic);
     }
 
     fn bind(&mut self, relayed: RelayedId, bind: SocketAddr) -> Result<(), BindError> {
