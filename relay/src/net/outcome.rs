@@ -95,6 +95,7 @@ pub struct SendOutcome {
     pub trains: u64,
     /// System calls made.
     pub calls: u64,
+    has_failures: bool,
     failed: [u64; SendFailure::ALL.len()],
     failed_bytes: [u64; SendFailure::ALL.len()],
 }
@@ -103,6 +104,12 @@ impl SendOutcome {
     /// Datagrams dropped for this reason.
     pub const fn failed(&self, failure: SendFailure) -> u64 {
         self.failed[failure.index()]
+    }
+
+    /// Whether any datagram was dropped. Costs less than asking for all reasons.
+    #[inline]
+    pub const fn has_failures(&self) -> bool {
+        self.has_failures
     }
 
     /// Every reason for which datagrams were dropped, with how many, and how many bytes they had.
@@ -122,6 +129,7 @@ impl SendOutcome {
         self.bytes += other.bytes;
         self.trains += other.trains;
         self.calls += other.calls;
+        self.has_failures |= other.has_failures;
         for (mine, theirs) in self.failed.iter_mut().zip(other.failed) {
             *mine += theirs;
         }
@@ -131,6 +139,7 @@ impl SendOutcome {
     }
 
     pub(super) const fn fail(&mut self, failure: SendFailure, datagrams: u64, bytes: usize) {
+        self.has_failures = true;
         self.failed[failure.index()] += datagrams;
         self.failed_bytes[failure.index()] += bytes as u64;
     }
@@ -183,6 +192,7 @@ mod tests {
             calls: 1,
             ..SendOutcome::default()
         };
+        assert!(!one.has_failures());
         one.fail(SendFailure::TooLarge, 3, 90);
         total.add(&one);
         total.add(&one);
@@ -190,6 +200,7 @@ mod tests {
             (total.datagrams, total.bytes, total.trains, total.calls),
             (4, 600, 2, 2)
         );
+        assert!(total.has_failures());
         assert_eq!(
             total.failures().collect::<Vec<_>>(),
             [(SendFailure::TooLarge, 6, 180)]

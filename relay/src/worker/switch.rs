@@ -465,6 +465,9 @@ impl Switch {
                 batch,
                 |lane| sockets.lane(lane),
                 |lane, outcome| {
+                    if !outcome.has_failures() {
+                        return;
+                    }
                     for (failure, packets, bytes) in outcome.failures() {
                         let site = sockets.drop_site_of(lane);
                         counters.send_failed(failure, site, packets, bytes);
