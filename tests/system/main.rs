@@ -15,6 +15,7 @@ mod calls;
 mod cardinality;
 mod client;
 mod confined;
+mod container;
 mod descriptors;
 mod drain;
 mod floods;

@@ -120,6 +120,34 @@ fn a_reload_is_announced_and_readiness_follows_whatever_comes_of_it() {
 }
 
 #[test]
+fn the_supervisor_hears_of_a_reload_and_of_its_end_whatever_comes_of_it() {
+    let notified = Notified::new("reload");
+    let relay = notified.start(0);
+    eventually("readiness", || notified.count("READY=1\n") == 1);
+    for reloads in 1..=2 {
+        if reloads == 2 {
+            relay.rewrite("relay.toml", "this is no configuration");
+        }
+        let pid = Pid::from_raw(relay.pid().cast_signed()).unwrap();
+        kill_process(pid, Signal::HUP).unwrap();
+        let begun = || notified.count("RELOADING=1\nMONOTONIC_USEC=");
+        eventually("a reload", || begun() >= reloads);
+        eventually("its end", || notified.count("READY=1\n") == 1 + begun());
+    }
+    // What systemd demands: the end of each reload before the next begins.
+    let messages = notified.messages();
+    let turns: Vec<&str> = messages
+        .iter()
+        .filter(|message| message.starts_with("RE"))
+        .map(|message| message.split(['=', '\n']).next().unwrap())
+        .collect();
+    assert_eq!(turns[0], "READY");
+    for pair in turns[1..].chunks(2) {
+        assert_eq!(pair, ["RELOADING", "READY"], "{turns:?}");
+    }
+}
+
+#[test]
 fn a_drain_that_sigterm_begins_asks_the_supervisor_to_wait_as_long() {
     let notified = Notified::new("drain");
     let mut setup = Setup::on_loopback(1);
