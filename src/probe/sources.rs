@@ -199,14 +199,13 @@ fn read_ice_servers(file: &FilePath) -> anyhow::Result<Vec<(Path, Login)>> {
 /// The relays in a list of ICE servers as browsers take it: an object with `iceServers`, or the list alone.
 fn ice_servers(text: &[u8]) -> anyhow::Result<Vec<(Path, Login)>> {
     let value: Value = serde_json::from_slice(text).context("it is not JSON")?;
-    let list = match &value {
-        Value::Array(list) => list,
-        Value::Object(object) => object
-            .get("iceServers")
-            .and_then(Value::as_array)
-            .ok_or_else(|| anyhow!("it has no list named iceServers"))?,
-        _ => bail!("it is neither a list of ice servers nor an object with iceServers"),
-    };
+    let named = value.get("iceServers");
+    if value.is_object() && named.is_none() {
+        bail!("it has no list named iceServers");
+    }
+    let list = named.unwrap_or(&value).as_array().ok_or_else(|| {
+        anyhow!("it is neither a list of ice servers nor an object with iceServers")
+    })?;
     let mut found = Vec::new();
     for (number, server) in list.iter().enumerate() {
         let urls = match server.get("urls").or_else(|| server.get("url")) {

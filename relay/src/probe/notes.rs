@@ -89,7 +89,7 @@ impl Notes {
             .realm
             .as_ref()
             .and_then(|realm| self.key(realm));
-        Some(asking_for_v6(message, key.as_ref()).map_or(message.into(), Cow::Owned))
+        Some(asking_for_v6(message, key.as_ref()).map_or_else(|| message.into(), Cow::Owned))
     }
 
     /// A STUN message or ChannelData has come. `class` is the traffic class, where it can be told, and `sent` the one that
