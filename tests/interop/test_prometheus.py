@@ -22,6 +22,7 @@ from conftest import require
 from credentials import wrong
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
+RUNBOOK = ROOT / "docs" / "operations.md"
 RULES = ROOT / "alerts" / "relay.yml"
 DASHBOARD = ROOT / "dashboards" / "relay.json"
 # Scraped and evaluated so often that a test need not wait; in service ten seconds are enough.
@@ -209,6 +210,8 @@ def the_alert_rules_are_well_formed_and_each_fires_on_what_it_is_for():
     alerts = set(re.findall(r"- alert: (\w+)", RULES.read_text()))
     tried = set(re.findall(r'alertname="(\w+)"', RULES.with_name("relay_test.yml").read_text()))
     assert alerts == tried, "an alert without a case, or a case without an alert"
+    explained = set(re.findall(r"^### (TaciturnRelay\w+)$", RUNBOOK.read_text(), re.MULTILINE))
+    assert alerts == explained, "an alert that the runbook does not explain, or explains in vain"
 
 
 def the_scrape_is_whole_and_prometheus_takes_every_line(monitored):
