@@ -303,6 +303,10 @@ impl Watch {
             return;
         };
         for directory in self.files.directories() {
+            // One that a refused configuration names may not be there: the slow look finds it.
+            if !directory.is_dir() {
+                continue;
+            }
             if let Err(error) = watcher.watch(&directory, RecursiveMode::NonRecursive)
                 && !self.complained
             {
