@@ -335,6 +335,32 @@ fn a_good_configuration_is_summarised() {
     assert!(!printed.contains(SECRET));
 }
 
+#[test]
+fn what_a_relay_does_beside_calls_is_summarised() {
+    let directory = Directory::new("operated");
+    let secret = directory.file("secret.key", SECRET);
+    fs::set_permissions(&secret, fs::Permissions::from_mode(0o600)).unwrap();
+    let config = directory.file(
+        "relay.toml",
+        "realm = \"turn.example.org\"\nstate-directory = \"/var/lib/taciturn\"\n[[listener]]\ntransport = \"udp\"\n\
+         address = \"127.0.0.1:3478\"\n[[secret]]\nid = \"a\"\nfile = \"secret.key\"\n[drain]\nstop-after = \"10m\"\n\
+         alternates = [{ transport = \"udp\", address = \"203.0.113.8:3478\" }]\n[metadata]\nprovider = \"aws\"\n\
+         [self-check]\ninterval = \"0s\"\n[admin]\ntoken-file = \"secret.key\"\n[log]\nformat = \"json\"\n\
+         forensics-until = 2026-02-01T08:00:00Z\n",
+    );
+    let printed = succeeds(&["check-config", &config], "");
+    for line in [
+        "  admin      127.0.0.1:9641, with a token\n",
+        "  drain      SIGTERM within 600s; new clients go to udp 203.0.113.8:3478; kept in /var/lib/taciturn\n",
+        "  self-check none\n",
+        "  metadata   aws\n",
+        "  log        json, info, full addresses until 1769932800 (seconds since 1970)\n",
+    ] {
+        assert!(printed.contains(line), "{line:?} in {printed}");
+    }
+    assert!(!printed.contains(SECRET));
+}
+
 /// A-32: a typo is refused with the exact line, by the check and by the relay itself.
 #[test]
 fn a_bad_configuration_is_refused_with_every_error() {
