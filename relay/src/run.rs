@@ -11,130 +11,51 @@
 //! Responsible for order, and for errors that name the key to change. Not responsible for reading the configuration
 //! (`config`) nor for anything that happens once the relay is up.
 
+mod assemble;
 pub(crate) mod bind;
 pub(crate) mod build;
+mod error;
+mod ground;
 pub(crate) mod inherited;
 mod instance;
 pub(crate) mod resources;
+mod runtimes;
 mod signals;
 
-use std::io;
 use std::net::SocketAddr;
-use std::num::NonZeroU64;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread::JoinHandle;
-use std::time::Duration;
 
-use taciturn_protocol::server::PeerPolicy;
 use taciturn_protocol::status::Phase;
-use tokio::runtime::Runtime;
 use tracing::{info, warn};
 
-use crate::admin::{self, Access, AccessError, Admin, AdminListener, Bounded};
+use crate::admin::{self, Admin, AdminListener, Bounded};
 use crate::clock::Clock;
 use crate::config::{Config, ListenerTransport};
-use crate::counters::{Counters, Totals};
-use crate::drain::{DrainControl, DrainParts};
+use crate::counters::Totals;
 use crate::events::{self, EventLog, Figures, LevelSwitch};
-use crate::listener::certificate::CertificateError;
-use crate::listener::tls::{TlsError, TlsSettings};
-use crate::listener::{Established, Front, Listener, ServeError};
-use crate::load::{LoadSampler, LoadSettings, LoadSources};
-use crate::metadata::{self, MetadataClient, MetadataRequests};
-use crate::metrics::{self, Metrics};
-use crate::own_addresses::OwnSockets;
-use crate::phase::{SharedPhase, ShownPhase};
-use crate::pseudonyms::NoRandom;
-use crate::readiness::SharedReadiness;
-use crate::relayed::{self, RelayedAddresses, RelayedError};
-use crate::reload::{self, Reload, Trigger, Watching};
-use crate::self_check::{self, Findings, SelfCheck, SelfCheckSources};
+use crate::listener::{Front, Listener};
+use crate::load::Sampling;
+use crate::metadata::{self, MetadataClient};
+use crate::relayed::RelayedAddresses;
+use crate::reload::{Reload, Trigger, Watching};
+use crate::self_check::SelfCheck;
 use crate::supervisor::{Supervisor, Watch};
-use crate::worker::{Inbox, Message, Outbox, Worker};
+use crate::worker::{Message, Outbox, Worker};
 
-use bind::{AdminSocket, Granted, SocketFile, Sockets};
+use assemble::{Assembled, assemble};
+use bind::{AdminSocket, SocketFile};
+use ground::Ground;
 use inherited::Inherited;
-use instance::Place;
+use runtimes::Runtimes;
 use signals::Signals;
 
+pub use error::StartError;
+pub use inherited::InheritedError;
 pub use instance::InstanceError;
 
-pub use inherited::InheritedError;
-
-/// Why a relay could not start.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum StartError {
-    /// Relayed addresses or ports.
-    #[error(transparent)]
-    Relayed(#[from] RelayedError),
-    /// A listener's address cannot be bound.
-    #[error(
-        "[[listener]] {transport} {address} cannot be bound; is another program using it, or a privilege missing, as for a port \
-         below 1024 without its socket unit?"
-    )]
-    Listen {
-        /// What is spoken there.
-        transport: &'static str,
-        /// The configured address.
-        address: SocketAddr,
-        /// What the system said.
-        #[source]
-        source: io::Error,
-    },
-    /// A socket that the supervisor has handed over.
-    #[error(transparent)]
-    Inherited(#[from] InheritedError),
-    /// The admin address cannot be bound.
-    #[error("[admin] address {address} cannot be bound; is another relay using it?")]
-    Admin {
-        /// The configured address.
-        address: String,
-        /// What the system said.
-        #[source]
-        source: io::Error,
-    },
-    /// The certificate or its key.
-    #[error("[tls] certificate and key cannot be used")]
-    Certificate(#[from] CertificateError),
-    /// TLS as a whole.
-    #[error("[tls] cannot be set up")]
-    Tls(#[from] TlsError),
-    /// Who may ask the admin API.
-    #[error(transparent)]
-    Access(#[from] AccessError),
-    /// A TCP listener that the control runtime refused.
-    #[error(transparent)]
-    Serve(#[from] ServeError),
-    /// The system refused something that every program needs.
-    #[error("{what}")]
-    System {
-        /// What was to be done.
-        what: &'static str,
-        /// What the system said.
-        #[source]
-        source: io::Error,
-    },
-    /// The system has no randomness to give.
-    #[error("the system gives no random bytes")]
-    Random,
-    /// The same, for the pseudonyms in the log.
-    #[error(transparent)]
-    Pseudonyms(#[from] NoRandom),
-    /// The instance metadata says that the relay should not run here, or says nothing.
-    #[error(transparent)]
-    Instance(#[from] InstanceError),
-    /// The metrics contradict each other, which is a fault of this program.
-    #[error("metrics cannot be registered")]
-    Metrics(#[from] prometheus::Error),
-}
-
-impl StartError {
-    fn system(what: &'static str) -> impl FnOnce(io::Error) -> Self {
-        move |source| Self::System { what, source }
-    }
-}
+pub(crate) use assemble::load_settings;
+pub(crate) use runtimes::ADMIN_NICENESS;
 
 /// A listener as it is bound.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -162,15 +83,6 @@ pub struct Relay {
     watch: Option<Watch>,
 }
 
-/// Everything that is not packets.
-#[derive(Debug)]
-struct Runtimes {
-    /// Handshakes.
-    front: Runtime,
-    /// The admin API, which answers while handshakes flood.
-    admin: Runtime,
-}
-
 /// What a process gives the relay that it exists for.
 struct Surroundings {
     supervisor: Supervisor,
@@ -191,13 +103,6 @@ impl Surroundings {
     }
 }
 
-/// What control threads add to the process's niceness: packets go first, and then those who ask how the relay is.
-const FRONT_NICENESS: i32 = 10;
-pub(crate) const ADMIN_NICENESS: i32 = 5;
-
-/// How long the end of the handshakes is waited for at a stop. Each is a millisecond of arithmetic.
-const FRONT_TIME: Duration = Duration::from_secs(1);
-
 impl Relay {
     /// Starts a relay and returns once it serves.
     ///
@@ -216,175 +121,38 @@ impl Relay {
         } = surroundings;
         let clock = Clock::start();
         let events = Arc::new(EventLog::new(&config.log, level, clock)?);
-        let workers = worker_count(&config);
-        let requests = Arc::new(MetadataRequests::default());
-        let Place {
-            zone_id,
-            addresses,
-            metadata,
-        } = instance::find(
-            &config,
-            RelayedAddresses::resolve(&config.relayed.addresses)?,
-            &requests,
-        )?;
-        let slices = relayed::slices(&config.relayed.ports, workers)?;
-
-        let Sockets {
-            udp,
-            tcp,
-            listeners,
-            admin: admin_socket,
-        } = bind::all(&config, workers, inherited)?;
-        resources::check(&config, &addresses, Granted::of(&udp));
-        let sockets = listeners.iter().map(|listener| listener.address);
-        let sockets = OwnSockets {
-            relayed: addresses.clone(),
-            sockets: sockets.chain(admin_socket.tcp_address()).collect(),
-        };
-        let own = sockets
-            .collect()
-            .map_err(StartError::system("the interfaces cannot be read"))?;
-        let policy = PeerPolicy::new(build::peer_rules(&config), own.clone());
-
-        let counters: Vec<Arc<Counters>> = (0..workers).map(|_| Arc::default()).collect();
-        let (inboxes, outboxes) = inboxes(workers)?;
-        let self_check_sources = SelfCheckSources::default();
-        let phase = Arc::new(SharedPhase::launching());
-        let totals = Totals::new(counters.clone());
-        let drain = Arc::new(DrainControl::new(DrainParts {
-            phase: Arc::clone(&phase),
-            totals: totals.clone(),
-            outboxes: outboxes.clone(),
-            clock,
-            stop_after: config.drain.stop_after,
-            state_directory: config.state_directory.as_deref(),
-        }));
-        let (quota, nonce_key) = (build::quota(&config)?, build::nonce_key()?);
-        let own_client = build::own_client(&config)?;
-        let shared = build::Shared {
-            self_check_user: own_client.as_ref().map(|client| client.user.clone()),
-            config: &config,
-            addresses: &addresses,
-            policy: &policy,
-            outboxes: &outboxes,
-            counters: &counters,
-            events: &events,
-            drain: drain.at_start(),
-            clock,
-            quota: &quota,
-            nonce_key: &nonce_key,
-            self_check_sources: self_check_sources.clone(),
-        };
-        let prepared = build::workers(&shared).prepare(slices, udp, inboxes)?;
-        let tls = config.tls.as_ref().map(|tls| build::tls(tls, clock));
-        let tls = tls.transpose()?.map(|tls| Arc::new(TlsSettings::from(tls)));
-        let front_limits = build::front_limits(&config.limits);
-        let access = Arc::new(Access::new(build::access(&config)?));
-        let runtimes = Runtimes::start()?;
-        let front = Front::new(
-            front_limits,
-            tls,
-            self_check_sources.clone(),
-            deliver(outboxes.clone()),
-        );
-        let readiness = Arc::new(SharedReadiness::new(Arc::clone(&phase), totals.clone()));
-        let (load, sampling) = LoadSampler::new(
-            load_settings(&config, &addresses),
-            LoadSources {
-                clock,
-                totals: totals.clone(),
-                outboxes: outboxes.clone(),
-                readiness: Arc::clone(&readiness),
-            },
-        );
-        runtimes.admin.spawn(sampling.run());
-        let findings: Arc<Findings> = Arc::default();
-        let self_check = own_client.map(|client| {
-            SelfCheck::new(self_check::Parts {
-                listeners: listeners.clone(),
-                pairs: addresses.pairs().to_vec(),
-                login: client.login,
-                interval: client.interval,
-                sources: self_check_sources,
-                tls: front.tls().cloned(),
-                readiness: Arc::clone(&readiness),
-                findings: Arc::clone(&findings),
-                clock,
-            })
-        });
+        let mut ground = Ground::prepare(&config, inherited)?;
         let config = Arc::new(config);
-        let parts = reload::Parts {
-            clock,
-            sockets,
-            outboxes: outboxes.clone(),
-            quota,
-            front_limits: Arc::clone(front.limits()),
-            tls: front.tls().cloned(),
-            load: Arc::clone(&load),
-            drain: Arc::clone(&drain),
-            access: Arc::clone(&access),
-            events: Arc::clone(&events),
-            nonce_key,
-        };
-        let reload = Arc::new(Reload::new(Arc::clone(&config), own, parts));
-        reload::tell_alternates(&outboxes, &config);
-        let mut sources: Vec<Box<dyn metrics::Source>> = vec![
-            Box::new(metrics::Build),
-            Box::new(totals.clone()),
-            Box::new(Arc::clone(front.counters())),
-            Box::new(ShownPhase {
-                phase: Arc::clone(&phase),
-                totals: totals.clone(),
-            }),
-            Box::new(Arc::clone(&readiness)),
-            Box::new(Arc::clone(&load)),
-            Box::new(Arc::clone(&events)),
-            Box::new(requests),
-            Box::new(Arc::clone(reload.reloads())),
-            Box::new(Arc::clone(&drain)),
-            Box::new(findings),
-        ];
-        if let Some(tls) = front.tls() {
-            sources.push(Box::new(Arc::clone(tls)));
-        }
-        let metrics = Metrics::new(sources)?;
-        let admin = Arc::new(Admin {
-            readiness,
-            load,
-            totals,
-            metrics,
-            outboxes: outboxes.clone(),
-            reload: Arc::clone(&reload),
-            zone_id,
-            boot_id: build::boot_id()?,
-            clock,
-            drain: Arc::clone(&drain),
-            events: Arc::clone(&events),
-            access,
-        });
+        let Assembled {
+            workers,
+            front,
+            admin,
+            reload,
+            sampling,
+            self_check,
+        } = assemble(&config, &mut ground, &events, clock)?;
+        let drain = Arc::clone(&admin.drain);
         let mut relay = Self {
-            listeners,
-            admin_address: admin_socket.tcp_address(),
+            admin_address: ground.admin.tcp_address(),
             admin_file: None,
             admin,
             front,
             events,
             reload,
-            outboxes,
-            workers: Vec::with_capacity(workers),
-            runtimes: Some(runtimes),
+            workers: Vec::with_capacity(workers.len()),
+            runtimes: Some(Runtimes::start()?),
+            listeners: ground.listeners,
+            outboxes: ground.outboxes,
             supervisor,
             watch: None,
         };
         // From here on an error drops `relay`, which stops what has been started.
-        relay.spawn(prepared)?;
-        relay.serve(tcp, admin_socket)?;
-        if let (Some(runtimes), Some(self_check)) = (&relay.runtimes, self_check) {
-            runtimes.admin.spawn(self_check.run());
-        }
+        relay.spawn(workers)?;
+        relay.serve(ground.tcp, ground.admin)?;
+        relay.tend(sampling, self_check);
         let phase = drain.launched();
-        relay.follow(metadata);
-        relay.report(&config, &addresses, phase);
+        relay.follow(ground.metadata);
+        relay.report(&config, &ground.addresses, phase);
         relay.supervisor.status(&drain.status_line());
         relay.supervisor.ready();
         relay.watch = relay
@@ -442,6 +210,17 @@ impl Relay {
         let drain = Arc::clone(&self.admin.drain);
         runtimes.admin.spawn(drain.watch(self.supervisor.clone()));
         Ok(())
+    }
+
+    /// Looks at the relay from now on: at its load, and by its own client.
+    fn tend(&self, sampling: Sampling, self_check: Option<SelfCheck>) {
+        let Some(runtimes) = &self.runtimes else {
+            return;
+        };
+        runtimes.admin.spawn(sampling.run());
+        if let Some(self_check) = self_check {
+            runtimes.admin.spawn(self_check.run());
+        }
     }
 
     /// Follows what is to become of the instance, once a drain can begin.
@@ -522,14 +301,7 @@ impl Relay {
             let _ = worker.join();
         }
         self.events.flush();
-        // Nothing that still runs there owns anything that would be lost, but the listeners' addresses are only free once
-        // their tasks are gone. Inside another runtime there is no waiting.
-        if tokio::runtime::Handle::try_current().is_err() {
-            runtimes.front.shutdown_timeout(FRONT_TIME);
-        } else {
-            runtimes.front.shutdown_background();
-        }
-        runtimes.admin.shutdown_background();
+        runtimes.end();
         drop(self.admin_file.take());
     }
 }
@@ -572,70 +344,4 @@ pub fn run(config: Config, level: LevelSwitch) -> Result<(), StartError> {
     relay.stop();
     info!("stopped");
     Ok(())
-}
-
-pub(crate) fn load_settings(config: &Config, addresses: &RelayedAddresses) -> LoadSettings {
-    LoadSettings {
-        allocations: config.limits.allocations.into(),
-        ports: (config.relayed.ports.len() * addresses.pairs().len()) as u64,
-        packets_per_second: NonZeroU64::new(config.capacity.packets_per_second),
-        bits_per_second: NonZeroU64::new(config.capacity.bits_per_second),
-        busiest_core: config.overload.busiest_core,
-    }
-}
-
-/// Each new connection goes to the worker that has the fewest, ties in turn.
-fn deliver(outboxes: Vec<Outbox>) -> Arc<dyn Fn(Established) + Send + Sync> {
-    let turn = AtomicUsize::new(0);
-    Arc::new(move |established| {
-        let first = turn.fetch_add(1, Ordering::Relaxed);
-        let fewest = (0..outboxes.len())
-            .filter_map(|step| outboxes.get(first.wrapping_add(step) % outboxes.len()))
-            .min_by_key(|outbox| outbox.connections());
-        if let Some(outbox) = fewest {
-            outbox.adopt(established);
-        }
-    })
-}
-
-fn inboxes(workers: usize) -> Result<(Vec<Inbox>, Vec<Outbox>), StartError> {
-    let pairs = (0..workers)
-        .map(|_| Inbox::new())
-        .collect::<io::Result<Vec<_>>>();
-    Ok(pairs
-        .map_err(StartError::system("an event descriptor cannot be made"))?
-        .into_iter()
-        .unzip())
-}
-
-impl Runtimes {
-    /// Two threads for handshakes, each of which is a millisecond of arithmetic, and one for the admin API.
-    fn start() -> Result<Self, StartError> {
-        Ok(Self {
-            front: runtime("control", 2, FRONT_NICENESS)?,
-            admin: runtime("admin", 1, ADMIN_NICENESS)?,
-        })
-    }
-}
-
-fn runtime(name: &str, threads: usize, niceness: i32) -> Result<Runtime, StartError> {
-    tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(threads)
-        .thread_name(name)
-        .on_thread_start(move || {
-            // On Linux this is the calling thread's alone. Being nicer needs no privilege; without it, all goes on.
-            let _ = rustix::process::nice(niceness);
-        })
-        .enable_all()
-        .build()
-        .map_err(StartError::system("a control runtime cannot be started"))
-}
-
-/// One worker per core, unless the configuration says otherwise. A worker's number is a byte, 255 stands for nobody.
-fn worker_count(config: &Config) -> usize {
-    let cores = || std::thread::available_parallelism().map_or(1, std::num::NonZeroUsize::get);
-    config
-        .workers
-        .map_or_else(cores, std::num::NonZeroUsize::get)
-        .clamp(1, 255)
 }

@@ -7,11 +7,12 @@ use core::time::Duration;
 use std::sync::Arc;
 
 use serde::Deserialize;
+use tokio::task::spawn_blocking;
 use tokio::time::{MissedTickBehavior, interval};
 use tracing::{info, warn};
 
 use super::{MetadataClient, MetadataError, client};
-use crate::drain::{DrainControl, DrainSource};
+use crate::drain::{DrainControl, DrainRefused, DrainSource};
 
 /// Between two looks. An instance is ended minutes after it was decided.
 const INTERVAL: Duration = Duration::from_secs(5);
@@ -115,7 +116,13 @@ pub(crate) async fn watch(metadata: MetadataClient, drain: Arc<DrainControl>) {
                 }
                 failing = false;
                 if let Some(action) = lifecycle.observe(fate) {
-                    act(action, &drain, &mut lifecycle);
+                    let drain = Arc::clone(&drain);
+                    // An order is written to the disk, which may take its time.
+                    let done = spawn_blocking(move || act(action, &drain)).await;
+                    if done.is_ok_and(|done| done.is_err()) {
+                        // Tried again at the next look.
+                        lifecycle = Lifecycle::default();
+                    }
                 }
             }
             Err(error) => {
@@ -132,19 +139,20 @@ pub(crate) async fn watch(metadata: MetadataClient, drain: Arc<DrainControl>) {
     }
 }
 
-fn act(action: Action, drain: &DrainControl, lifecycle: &mut Lifecycle) {
+fn act(action: Action, drain: &DrainControl) -> Result<(), DrainRefused> {
     match action {
         Action::Withdraw => drain.withdraw(DrainSource::Metadata),
         // One that goes on after a restart keeps its deadline.
         Action::Begin(_) if drain.is_ordered_by(DrainSource::Metadata) => {}
         Action::Begin(reason) => {
-            if let Err(error) = drain.begin_now(DrainSource::Metadata, reason) {
-                warn!(%error, "a drain because of the instance metadata cannot begin yet");
-                // Tried again at the next look.
-                *lifecycle = Lifecycle::default();
-            }
+            drain
+                .begin_now(DrainSource::Metadata, reason)
+                .inspect_err(|error| {
+                    warn!(%error, "a drain because of the instance metadata cannot begin yet");
+                })?;
         }
     }
+    Ok(())
 }
 
 #[cfg(test)]
