@@ -22,7 +22,7 @@ use crate::forensics::{Escaped, Forensics};
 use crate::pseudonyms::Pseudonyms;
 
 /// Events that wait to be written; what is beyond them is left out.
-const WAITING: usize = 8192;
+const WAITING: usize = 4096;
 /// How long the end of the process waits for the last of them.
 const FLUSH: Duration = Duration::from_secs(1);
 
@@ -34,6 +34,10 @@ pub(super) struct Recorded {
     pub(super) traffic: Traffic,
 }
 
+#[expect(
+    clippy::large_enum_variant,
+    reason = "nearly all are lines, and a box for each would be allocated by a worker"
+)]
 enum Item {
     Line(Recorded),
     /// Everything before this has been written.
