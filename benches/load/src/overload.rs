@@ -18,13 +18,15 @@ use crate::traffic::{self, Directions, Pace, Plan};
 use anyhow::{Context, Result, bail};
 use asker::{Answers, Asker, Question};
 use neighbour::Neighbour;
-use pressure::Pressure;
+use pressure::{Brake, Pressure};
 use std::fmt::Write;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-/// The configuration that this is about: everything as it is by default.
-const SHEDDING: &str = "[overload]\nbusiest-core = 0.9\n[self-check]\ninterval = \"0s\"\n";
+/// The share of its core at which the relay sheds by default.
+const BUSY: f64 = 0.9;
+/// The least share that it can be told.
+const LEAST_BUSY: f64 = 0.15;
 /// A relay that has been overloaded takes new allocations again after five calm seconds.
 const CALM: Duration = Duration::from_secs(8);
 /// The relay needs two seconds to find out; then it counts.
@@ -49,6 +51,9 @@ pub(crate) struct Options {
     /// Bytes of each payload of the load
     #[arg(long, default_value_t = 172)]
     payload: usize,
+    /// Threads that take time on the relay's core, so that less can overload it; it sheds at its share of the core
+    #[arg(long, default_value_t = 0)]
+    brake: usize,
     /// Name of the result, after the date
     #[arg(long, default_value = "overload")]
     name: String,
@@ -86,8 +91,10 @@ pub(crate) fn run(options: &Options) -> Result<Outcome> {
     if options.flows == 0 || !(64..=1400).contains(&options.payload) {
         bail!("--flows must be at least 1 and --payload 64 to 1400");
     }
+    let busy = (BUSY / (options.brake + 1) as f64).max(LEAST_BUSY);
+    let keys = format!("[overload]\nbusiest-core = {busy}\n[self-check]\ninterval = \"0s\"\n");
     let bench = Workbench::new(std::path::Path::new("turnserver"), &options.taciturn)?
-        .with_taciturn_keys(SHEDDING);
+        .with_taciturn_keys(&keys);
     let mut measured = Vec::new();
     for shape in [Shape::Calm, Shape::Clients, Shape::Peers] {
         eprintln!("{}", shape.title());
@@ -132,6 +139,7 @@ impl Shape {
 fn measure(bench: &Workbench, options: &Options, shape: Shape) -> Result<Measured> {
     machine::pin_if_possible(SERVER_CORE)?;
     let running = bench.start(Kind::Taciturn);
+    let _brake = Brake::begin(options.brake);
     machine::pin_if_possible(GENERATOR_CORE)?;
     let running = running.context("cannot start the relay")?;
     let server = Server::new(running.pid())?;
@@ -227,7 +235,7 @@ fn measure(bench: &Workbench, options: &Options, shape: Shape) -> Result<Measure
     })
 }
 
-/// Payloads that the relay delivers in a second when as many are sent as come back.
+/// Payloads that the relay can deliver in a second, from what each costs when as many are sent as come back.
 fn capacity(running: &Running, options: &Options, shape: Shape) -> Result<f64> {
     let target = running.target(Transport::Udp);
     let flows = (0..options.flows)
@@ -247,12 +255,14 @@ fn capacity(running: &Running, options: &Options, shape: Shape) -> Result<f64> {
     };
     let server = Server::new(running.pid())?;
     let report = traffic::run(flows, plan, Some(&server))?;
-    // A relay that waits for the one-core generator could carry more: as much more as it was idle.
-    let busy = report
+    // What its share of the core allows, as the one-core generator may be too slow to fill it.
+    let cost = report
         .server
         .as_ref()
-        .map_or(1.0, |share| share.utilisation);
-    Ok(report.packets_per_second / busy.clamp(0.1, 1.0))
+        .map(|server| server.cpu_ns_per_packet)
+        .filter(|nanos| *nanos > 0.0)
+        .context("the relay's processor time is not known")?;
+    Ok(1e9 / cost / (options.brake + 1) as f64)
 }
 
 fn page(provenance: &Provenance, options: &Options, measured: &[Measured]) -> String {
@@ -261,7 +271,8 @@ fn page(provenance: &Provenance, options: &Options, measured: &[Measured]) -> St
     let _ = write!(
         page,
         "# taciturn under more than it can carry\n\n- date: {}\n- commit: {}\n- machine: {}, Linux {}\n- command: `{}`\n- {} s \
-         each after {} s of load, {} flows of {} B; one worker on core 0, generator and clients on core 1, loopback\n\n",
+         each after {} s of load, {} flows of {} B; one worker on core 0, beside {} threads that take time there; generator and \
+         clients on core 1; loopback\n\n",
         provenance.date,
         provenance.commit,
         provenance.processor,
@@ -271,8 +282,9 @@ fn page(provenance: &Provenance, options: &Options, measured: &[Measured]) -> St
         FOUND_OUT.as_secs(),
         options.flows,
         options.payload,
+        options.brake,
     );
-    page += "| load | capacity kpps | offered kpps | times | worker's core busy % | call beside it: lost % to peer / to client \
+    page += "| load | capacity kpps | offered kpps | times | relay's share of its core % | call beside it: lost % to peer / to client \
              | p99 ms |\n|---|---|---|---|---|---|---|\n";
     for each in measured {
         let [to_peer, to_client] = each.neighbour.lost().map(|share| share * 100.0);

@@ -86,3 +86,38 @@ impl Pressure {
         }
     }
 }
+
+/// Threads that do nothing but take time on the relay's core: with three of them the relay has a quarter of it, and one other
+/// core can offer several times what it can carry.
+#[derive(Debug)]
+pub(crate) struct Brake {
+    stop: Arc<AtomicBool>,
+    threads: Vec<JoinHandle<()>>,
+}
+
+impl Brake {
+    /// Begins to take time on the core that the calling thread is pinned to.
+    pub(crate) fn begin(threads: usize) -> Self {
+        let stop = Arc::new(AtomicBool::new(false));
+        let spin = |_| {
+            let seen = Arc::clone(&stop);
+            thread::spawn(move || {
+                while !seen.load(Ordering::Relaxed) {
+                    std::hint::spin_loop();
+                }
+            })
+        };
+        let threads = (0..threads).map(spin).collect();
+        Self { stop, threads }
+    }
+}
+
+impl Drop for Brake {
+    fn drop(&mut self) {
+        self.stop.store(true, Ordering::Relaxed);
+        for thread in self.threads.drain(..) {
+            // It does nothing that could fail.
+            let _ = thread.join();
+        }
+    }
+}
