@@ -25,7 +25,7 @@ fn assert_none(rule: &str, check: impl Fn(&SourceFile) -> Vec<Fault>, endings: &
 }
 
 /// Everything that people write here.
-const TEXT: [&str; 14] = [
+const TEXT: [&str; 20] = [
     ".rs",
     ".py",
     ".sh",
@@ -35,10 +35,16 @@ const TEXT: [&str; 14] = [
     ".js",
     ".css",
     ".service",
+    ".socket",
+    ".conf",
     ".ini",
     ".txt",
     ".yml",
     ".ci/run",
+    "Containerfile",
+    "packaging/check-deb",
+    "packaging/container-root",
+    "scripts/install-test-tools",
     "scripts/test",
 ];
 
