@@ -94,7 +94,7 @@ fn the_supervisor_hears_of_readiness_of_a_living_relay_and_of_its_end() {
 
 #[test]
 fn a_reload_is_announced_and_readiness_follows_whatever_comes_of_it() {
-    let notified = Notified::new("reload");
+    let notified = Notified::new("announced");
     let relay = notified.start(10_000_000);
     eventually("readiness", || notified.count("READY=1\n") == 1);
     relay.hang_up();
