@@ -52,16 +52,20 @@ impl Files {
     }
 
     /// Reads and judges the configuration. What is read is what later looks are compared with, good or not: a broken
-    /// file is refused once, and looked at again when it changes.
-    pub(super) fn load(&mut self) -> Result<Config, ConfigErrors> {
-        let mut seen = Picture::default();
+    /// file is refused once, and looked at again when it changes. `None` when the files are not what they were in
+    /// `before`: somebody is writing, and half a file may well be a good configuration.
+    pub(super) fn load(&mut self, before: &Picture) -> Option<Result<Config, ConfigErrors>> {
+        let mut read = Picture::default();
         let outcome = config::load_with(&self.path, &mut |path| {
-            let read = config::read_file(path);
-            seen.add(path, &read);
-            read
+            let file = config::read_file(path);
+            read.add(path, &file);
+            file
         });
-        self.seen = seen;
-        outcome
+        if !read.agrees(before) {
+            return None;
+        }
+        self.seen = read;
+        Some(outcome)
     }
 
     /// The directories in which a change of these files shows: those that they are named in, where a symlink is
@@ -87,6 +91,12 @@ impl Files {
 }
 
 impl Picture {
+    /// Whether the files that are in both are the same.
+    fn agrees(&self, other: &Self) -> bool {
+        let both = |(path, digest): (&PathBuf, _)| other.0.get(path).is_none_or(|of| of == digest);
+        self.0.iter().all(both)
+    }
+
     fn add(&mut self, path: &Path, read: &io::Result<FileRead>) {
         let digest = read
             .as_ref()
@@ -143,7 +153,7 @@ mod tests {
         assert_eq!(files.changed(&now), [key.as_path()]);
 
         fs::remove_file(&key).unwrap();
-        assert!(files.load().is_err());
+        assert!(files.load(&files.look()).unwrap().is_err());
         assert_eq!(
             files.look(),
             files.seen,
@@ -151,7 +161,11 @@ mod tests {
         );
         fs::write(&key, "another-secret-of-at-least-32-bytes").unwrap();
         assert_eq!(files.changed(&files.look()), [key.as_path()]);
-        assert!(files.load().is_ok());
+        let before = files.look();
+        fs::write(&path, "").unwrap();
+        assert!(files.load(&before).is_none(), "somebody is writing");
+        fs::write(&path, CONFIG).unwrap();
+        assert!(files.load(&before).unwrap().is_ok());
         fs::remove_dir_all(directory).unwrap();
     }
 

@@ -23,7 +23,7 @@ use notify::{EventKind, RecommendedWatcher, RecursiveMode, Watcher};
 use taciturn_protocol::time::Instant;
 use tracing::{error, info, warn};
 
-use crate::config::{ConfigError, ConfigWarning};
+use crate::config::{Config, ConfigError, ConfigWarning};
 use crate::run::ADMIN_NICENESS;
 use crate::supervisor::Supervisor;
 
@@ -40,6 +40,8 @@ const FILES_EVERY: Duration = Duration::from_secs(30);
 const STILL: Duration = Duration::from_millis(100);
 /// Looks until files that never are still are read all the same.
 const LOOKS: u32 = 50;
+/// Readings of files that somebody is writing to before they are given up until the next change.
+const READINGS: u32 = 20;
 /// Lines for one refusal; a file that is no configuration at all would have as many as it has lines.
 const LINES: usize = 50;
 
@@ -135,6 +137,8 @@ struct Watch {
     /// Whether a trigger about the files is on its way.
     noticed: Arc<AtomicBool>,
     files: Files,
+    /// The files as they were when they had been still.
+    settled: Option<Picture>,
     limited: Limited,
     complained: bool,
 }
@@ -162,6 +166,7 @@ impl Watch {
             watcher,
             noticed,
             files,
+            settled: None,
             limited,
             complained: false,
         };
@@ -212,7 +217,7 @@ impl Watch {
     }
 
     /// Waits until files that have changed are still; `None` when they say what they said before.
-    fn settle(&self, triggered: &Receiver<Trigger>) -> Option<Trigger> {
+    fn settle(&mut self, triggered: &Receiver<Trigger>) -> Option<Trigger> {
         let mut before = None;
         for _ in 0..LOOKS {
             if let Some(trigger) = self.wait_still(triggered) {
@@ -223,6 +228,7 @@ impl Watch {
                 return None;
             }
             if before.as_ref() == Some(&picture) {
+                self.settled = before;
                 break;
             }
             before = Some(picture);
@@ -258,16 +264,28 @@ impl Watch {
     }
 
     fn attempt(&mut self, cause: &str) -> Outcome {
-        let picture = self.files.look();
+        // What was still must be what is read.
+        let picture = self.settled.take();
+        let picture = picture.unwrap_or_else(|| self.files.look());
         let changed = names(&self.files, &picture);
         if changed.is_empty() && !self.reload.reloads.failed() {
             self.reload.follow_interfaces();
             info!(cause, "the configuration says what it said before");
             return Outcome::Unchanged;
         }
-        let config = match self.files.load() {
-            Ok(config) => config,
-            Err(errors) => return self.refuse(cause, errors.as_slice()),
+        let mut loaded = self.files.load(&picture);
+        for _ in 0..READINGS {
+            if loaded.is_some() {
+                break;
+            }
+            let picture = self.files.look();
+            thread::sleep(STILL);
+            loaded = self.files.load(&picture);
+        }
+        let config = match loaded {
+            Some(Ok(config)) => config,
+            Some(Err(errors)) => return self.refuse(cause, errors.as_slice()),
+            None => return self.refuse(cause, &[unsteady(&self.reload.config())]),
         };
         let warnings = config.warnings.clone();
         if let Err(errors) = self.reload.apply(config) {
@@ -314,6 +332,19 @@ impl Watch {
                 warn_of_slow_looks(&error);
             }
         }
+    }
+}
+
+/// What is said of files that do not stay as they are for long enough to be read.
+fn unsteady(config: &Config) -> ConfigError {
+    ConfigError {
+        file: config.files.first().cloned().unwrap_or_default(),
+        line: 0,
+        column: 0,
+        key: String::new(),
+        value: None,
+        problem: "changes while it is read, or a file that it names does".to_owned(),
+        remedy: "put whole files in the place of old ones, as mv does".to_owned(),
     }
 }
 
