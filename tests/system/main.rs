@@ -26,6 +26,7 @@ mod lab;
 mod metadata;
 mod mutations;
 mod namespace;
+mod operations_page;
 mod overload;
 mod peer_policy;
 mod privacy;
