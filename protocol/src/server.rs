@@ -34,6 +34,7 @@ use crate::wire::{Class, Framed, Method};
 
 use allocation::Allocation;
 use budget::AnswerBudget;
+use census::Census;
 use expiry::{Deadlines, Expiring};
 use pending::{Pending, SocketUse};
 use port_pool::PortPool;
@@ -59,6 +60,7 @@ mod allocation;
 mod authenticate;
 mod binding;
 mod budget;
+mod census;
 mod channel_bind;
 mod create_permission;
 mod drain;
@@ -97,6 +99,7 @@ pub struct Server {
     // The next allocation's serial.
     next_serial: u64,
     allocations: Slab<Allocation>,
+    census: Census,
     by_client: HashMap<FiveTuple, AllocationId, RandomState>,
     // How many allocations each source prefix holds. Behind one address there may be a whole hospital, so such a source
     // is not counted; whoever forges it can make the relay answer it, at less than four times the bytes.
@@ -152,6 +155,7 @@ impl Server {
             tallies: Tallies::default(),
             next_serial: 1,
             allocations: Slab::new(),
+            census: Census::default(),
             by_client,
             sources,
             pending: Slab::new(),
@@ -273,23 +277,18 @@ impl Server {
         &self.tallies
     }
 
-    /// What this server holds.
+    /// What this server holds. Costs the same however much that is.
     pub fn load(&self) -> Load {
         let mut load = Load {
+            allocations: self.census.allocations(),
+            synthetic: self.census.synthetic,
+            by_transport: self.census.by_transport,
             pending: self.pending.len(),
             reserved: self.reservations.len(),
+            permissions: self.census.permissions,
+            channels: self.census.channels,
             ..Load::default()
         };
-        for (_, allocation) in &self.allocations {
-            if allocation.synthetic {
-                load.synthetic += 1;
-                continue;
-            }
-            load.allocations += 1;
-            load.permissions += allocation.permissions.len();
-            load.channels += allocation.channels.len();
-            load.by_transport[allocation.client.transport.index()] += 1;
-        }
         for pool in &self.pools {
             let [free, used, quarantined] = pool.counts();
             load.ports_free += free as usize;
@@ -297,6 +296,11 @@ impl Server {
             load.ports_quarantined += quarantined as usize;
         }
         load
+    }
+
+    /// When the oldest live allocation of a user began. Costs next to nothing, however many there are.
+    pub fn oldest(&self) -> Option<Instant> {
+        self.census.oldest()
     }
 
     /// How many deadlines, sockets and half-made allocations there are: all zero when nothing is held. For tests of leaks.

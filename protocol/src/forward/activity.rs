@@ -17,8 +17,14 @@ pub struct Activity {
 impl RouteTable {
     /// Says how many allocations have carried a payload since the last sweep, and begins the next.
     pub fn sweep_activity(&mut self) -> Activity {
+        self.sweep_activity_of(0, 1)
+    }
+
+    /// The same for one of so many equal parts of the allocations, for whoever must not pause for all of them at once.
+    pub fn sweep_activity_of(&mut self, part: usize, parts: usize) -> Activity {
         let mut activity = Activity::default();
-        for routes in self.allocations.iter_mut().flatten() {
+        let swept = self.allocations.iter_mut().skip(part).step_by(parts.max(1));
+        for routes in swept.flatten() {
             let carried = routes.traffic.to_peer_packets + routes.traffic.to_client_packets;
             let is_active = carried != routes.swept;
             routes.swept = carried;

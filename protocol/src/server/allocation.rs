@@ -122,6 +122,7 @@ impl Server {
         };
         if let Some(at) = allocation.permissions.iter().position(|p| p.peer == peer) {
             let gone = allocation.permissions.swap_remove(at);
+            self.census.permissions_gone(allocation.synthetic, 1);
             let route = Route::Permission {
                 allocation: id,
                 peer,
@@ -137,6 +138,7 @@ impl Server {
         };
         if let Some(at) = allocation.channels.iter().position(|c| c.number == number) {
             let gone = allocation.channels.swap_remove(at);
+            self.census.channels_gone(allocation.synthetic, 1);
             self.effects.push_back(Effect::RemoveRoute(Route::Channel {
                 allocation: id,
                 number,
@@ -168,6 +170,7 @@ impl Server {
         let Some(allocation) = self.allocations.try_remove(id.0 as usize) else {
             return;
         };
+        self.census.ended(id, &allocation);
         self.by_client.remove(&client);
         let source = budget::prefix(client.client.0.ip());
         if let Some(count) = self.sources.get_mut(&source) {
@@ -197,6 +200,7 @@ impl Server {
             ..
         } = *allocation;
         let (deadlines, effects) = (&mut self.deadlines, &mut self.effects);
+        let before = (allocation.channels.len(), allocation.permissions.len());
         allocation.channels.retain(|channel| {
             let stays = Family::of(&channel.peer.0) != family;
             if !stays {
@@ -228,6 +232,11 @@ impl Server {
             }
             stays
         });
+        let (channels, permissions) = before;
+        self.census
+            .channels_gone(synthetic, channels - allocation.channels.len());
+        self.census
+            .permissions_gone(synthetic, permissions - allocation.permissions.len());
         deadlines.stop(gone.expires_at, Expiring::Relayed(id, family));
         effects.push_back(Effect::RemoveRoute(
             gone.route(id, client, meter, synthetic),

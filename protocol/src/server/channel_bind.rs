@@ -115,6 +115,7 @@ impl Server {
             peer,
             expires_at,
         });
+        self.census.channel_added(allocation.synthetic);
         self.deadlines.set(expires_at, what);
         self.effects.push_back(Effect::AddRoute(Route::Channel {
             allocation: id,

@@ -98,6 +98,7 @@ impl Server {
                 destination,
                 expires_at,
             });
+            self.census.permission_added(allocation.synthetic);
             self.deadlines.set(expires_at, what);
         }
         self.effects.push_back(Effect::AddRoute(Route::Permission {

@@ -360,6 +360,7 @@ impl Server {
                 allocation.synthetic,
             )));
         }
+        self.census.begun(id, &allocation);
         entry.insert(allocation);
         id
     }

@@ -82,8 +82,8 @@ impl Server {
 
     /// Judges all that was permitted by the policy that is in force now.
     fn judge_again(&mut self) -> Revoked {
-        let (policy, effects, deadlines) =
-            (&self.settings.peers, &mut self.effects, &mut self.deadlines);
+        let (policy, effects) = (&self.settings.peers, &mut self.effects);
+        let (deadlines, census) = (&mut self.deadlines, &mut self.census);
         let mut revoked = Revoked::default();
         for (key, held) in &mut self.allocations {
             #[expect(
@@ -91,6 +91,7 @@ impl Server {
                 reason = "allocations are bounded by ports, far below 2^32"
             )]
             let id = AllocationId(key as u32);
+            let before = (held.channels.len(), held.permissions.len());
             held.channels.retain(|channel| {
                 let stays = policy.judge_with_port(channel.peer).is_ok();
                 if !stays {
@@ -130,6 +131,9 @@ impl Server {
                 }
                 judged.is_ok()
             });
+            let (channels, permissions) = before;
+            census.channels_gone(held.synthetic, channels - held.channels.len());
+            census.permissions_gone(held.synthetic, permissions - held.permissions.len());
         }
         revoked
     }

@@ -324,6 +324,7 @@ impl Server {
                     peer,
                     expires_at,
                 });
+            self.census.channel_added(state.synthetic);
             self.deadlines
                 .set(expires_at, Expiring::Channel(id, number));
             self.effects.push_back(Effect::AddRoute(Route::Channel {

@@ -6,14 +6,14 @@
 use std::time::Duration;
 
 use rustix::time::{ClockId, clock_gettime};
-use taciturn_protocol::time::{Instant, Now};
+use taciturn_protocol::time::Now;
 
 use super::Worker;
 
 /// Relayed sockets whose drops are read in a sweep, one system call each.
 const SOCKETS_PER_SWEEP: usize = 512;
-/// An allocation that carries nothing for this long is idle.
-const ACTIVITY: Duration = Duration::from_secs(30);
+/// An allocation that carries nothing for so many sweeps, half a minute, is idle: each sweep looks at one of as many parts.
+const ACTIVITY_PARTS: usize = 30;
 
 /// Where the sweeps have come to.
 #[derive(Debug)]
@@ -21,7 +21,9 @@ pub(super) struct Sweeping {
     // What the kernel had dropped on each listener at the last look.
     listener_drops: Vec<u64>,
     next_slot: usize,
-    next_activity: Instant,
+    // How many of each part were active at the last look.
+    active: [usize; ACTIVITY_PARTS],
+    next_part: usize,
 }
 
 impl Sweeping {
@@ -29,7 +31,8 @@ impl Sweeping {
         Self {
             listener_drops: vec![0; listeners],
             next_slot: 0,
-            next_activity: Instant::ZERO,
+            active: [0; ACTIVITY_PARTS],
+            next_part: 0,
         }
     }
 }
@@ -42,11 +45,16 @@ impl Worker {
         self.show_load(now);
         self.switch.tally(false);
         self.switch.counters.cpu_nanos.set(thread_cpu_nanos());
-        if self.sweeping.next_activity <= now.instant {
-            self.sweeping.next_activity = now.instant + ACTIVITY;
-            let activity = self.switch.routes.sweep_activity();
-            self.switch.counters.active.set(activity.active as u64);
-        }
+        self.show_activity();
+    }
+
+    fn show_activity(&mut self) {
+        let part = self.sweeping.next_part;
+        let activity = self.switch.routes.sweep_activity_of(part, ACTIVITY_PARTS);
+        self.sweeping.active[part] = activity.active;
+        self.sweeping.next_part = (part + 1) % ACTIVITY_PARTS;
+        let active: usize = self.sweeping.active.iter().sum();
+        self.switch.counters.active.set(active as u64);
     }
 
     fn sweep_streams(&mut self, now: Now) {
@@ -93,16 +101,13 @@ impl Worker {
         ] {
             gauge.set(value as u64);
         }
-        let oldest = self
+        let age = self
             .switch
             .server
-            .allocations()
-            .filter(|held| !held.synthetic)
-            .map(|held| held.created)
-            .min();
-        let age = oldest.map_or(Duration::ZERO, |created| {
-            now.instant.saturating_since(created)
-        });
+            .oldest()
+            .map_or(Duration::ZERO, |created| {
+                now.instant.saturating_since(created)
+            });
         counters.oldest_allocation_seconds.set(age.as_secs());
     }
 }

@@ -504,6 +504,11 @@ impl Both {
     /// What must hold after every step.
     fn check(&self) {
         let load = self.sim.server.load();
+        assert_eq!(load, self.sim.counted_load());
+        assert_eq!(
+            self.sim.server.oldest(),
+            self.sim.server.allocations().map(|held| held.created).min()
+        );
         let expected = |count: fn(&ReferenceAllocation) -> usize| -> usize {
             self.reference.allocations.values().map(count).sum()
         };

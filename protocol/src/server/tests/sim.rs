@@ -18,6 +18,7 @@ use crate::server::{
     BindError, Effect, EndCause, Event, Limits, LocalQuota, OwnAddresses, PeerPolicy, PeerRules,
     RelayedIp, RelayedPort, Replacement, Reply, Revoked, Server, Settings, Verdict,
 };
+use crate::status::Load;
 use crate::time::{Instant, Now, UnixTime};
 use crate::wire::{Attributes, Class, Framed, Method, TransactionId, Writer, channel_data};
 
@@ -385,11 +386,35 @@ impl Sim {
         self.deliver(client.five_tuple, &channel_message(number, payload))
     }
 
+    /// The load, with what allocations hold counted one by one.
+    pub(super) fn counted_load(&self) -> Load {
+        let mut load = Load {
+            allocations: 0,
+            synthetic: 0,
+            by_transport: [0; 3],
+            permissions: 0,
+            channels: 0,
+            ..self.server.load()
+        };
+        for held in self.server.allocations() {
+            if held.synthetic {
+                load.synthetic += 1;
+                continue;
+            }
+            load.allocations += 1;
+            load.by_transport[held.client.transport.index()] += 1;
+            load.permissions += held.permissions;
+            load.channels += held.channels;
+        }
+        load
+    }
+
     /// Everything that is held, when nothing should be.
     pub(super) fn assert_nothing_left(&self) {
         assert_eq!(self.server.residue(), [0; 5]);
         assert!(self.sockets.is_empty() && self.table.is_empty());
         let load = self.server.load();
+        assert_eq!(load, self.counted_load());
         assert_eq!(
             (load.allocations, load.ports_used, load.ports_quarantined),
             (0, 0, 0)
