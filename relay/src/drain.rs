@@ -31,6 +31,7 @@ use std::time::Duration;
 
 use taciturn_protocol::server::Drain;
 use taciturn_protocol::status::Phase;
+use taciturn_protocol::time::Now;
 use tokio::sync::watch as channel;
 use tracing::{info, warn};
 
@@ -99,6 +100,7 @@ impl DrainControl {
                 orders: kept.orders,
                 epoch: kept.epoch,
                 kept: store.is_some(),
+                ..State::default()
             }),
             store: Mutex::new(store),
             phase: parts.phase,
@@ -147,12 +149,16 @@ impl DrainControl {
     /// # Errors
     /// An order that is older than another one, that makes no sense, or that comes before the relay serves.
     pub fn begin(&self, mut order: DrainOrder, source: DrainSource) -> Result<(), DrainRefused> {
-        let now = self.clock.unix().as_secs();
+        let Now { instant, unix } = self.clock.now();
+        let now = unix.as_secs();
         order.check(source, now)?;
         // A stop by signal need not survive a restart: what comes after it was asked for. Nor may it wait for a disk.
         let store = (source != DrainSource::Signal).then(|| self.lock_store());
         let mut state = self.lock();
-        self.must_serve()?;
+        self.must_serve(&state)?;
+        if source == DrainSource::Signal {
+            state.stop_at = instant + Duration::from_secs(order.deadline.saturating_sub(now));
+        }
         if source == DrainSource::Operator {
             state.admit(order.epoch)?;
         } else {
@@ -202,11 +208,11 @@ impl DrainControl {
     /// Ends the drain, whoever began it, a stop by signal included. Blocks until that is on the disk.
     ///
     /// # Errors
-    /// An epoch that is older than that of another order, or a relay that does not serve.
+    /// An epoch that is older than that of another order, or a relay that does not serve yet or any more.
     pub fn cancel(&self, epoch: Option<u64>) -> Result<(), DrainRefused> {
         let store = self.lock_store();
         let mut state = self.lock();
-        self.must_serve()?;
+        self.must_serve(&state)?;
         if let Some(epoch) = epoch {
             state.admit(epoch)?;
         }
@@ -227,7 +233,7 @@ impl DrainControl {
     pub fn withdraw(&self, source: DrainSource) {
         let store = self.lock_store();
         let mut state = self.lock();
-        if self.must_serve().is_ok() && state.remove(source).is_some() {
+        if self.must_serve(&state).is_ok() && state.remove(source).is_some() {
             info!(
                 source = source.as_str(),
                 allocations = self.totals.allocations(),
@@ -324,6 +330,7 @@ impl DrainControl {
         store: Option<MutexGuard<'_, Option<Store>>>,
     ) {
         let drains = !state.orders.is_empty();
+        state.turn = state.turn.wrapping_add(1);
         self.tell(drains.then(Drain::default));
         let phase = state.phase();
         if (self.phase.read(&self.totals) == Phase::Ready) == drains {
@@ -360,7 +367,10 @@ impl DrainControl {
             .send_modify(|changes| *changes = changes.wrapping_add(1));
     }
 
-    fn must_serve(&self) -> Result<(), DrainRefused> {
+    fn must_serve(&self, state: &State) -> Result<(), DrainRefused> {
+        if state.ended {
+            return Err(DrainRefused::Ending);
+        }
         match self.phase() {
             Phase::Ready | Phase::Draining | Phase::Drained => Ok(()),
             Phase::Launching | Phase::Lost => Err(DrainRefused::NotServing),

@@ -94,7 +94,7 @@ async fn ordered(
 const fn status_of(why: DrainRefused) -> StatusCode {
     match why {
         DrainRefused::OlderEpoch { .. } => StatusCode::CONFLICT,
-        DrainRefused::NotServing => StatusCode::SERVICE_UNAVAILABLE,
+        DrainRefused::NotServing | DrainRefused::Ending => StatusCode::SERVICE_UNAVAILABLE,
         DrainRefused::LongReason
         | DrainRefused::ControlCharacters
         | DrainRefused::DeadlineInPast

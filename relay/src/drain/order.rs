@@ -75,6 +75,9 @@ pub enum DrainRefused {
         /// The highest one so far.
         seen: u64,
     },
+    /// The process ends.
+    #[error("the relay is ending: its last allocation has ended, or its deadline has come")]
+    Ending,
     /// The relay has not started.
     #[error("the relay is not serving yet")]
     NotServing,

@@ -3,6 +3,7 @@
 //! Not responsible for acting on it.
 
 use taciturn_protocol::status::Phase;
+use taciturn_protocol::time::Instant;
 
 use super::store::Kept;
 use super::{CurrentDrain, DrainRefused, DrainSource};
@@ -16,6 +17,12 @@ pub(super) struct State {
     pub(super) epoch: u64,
     /// Whether the file says what stands here.
     pub(super) kept: bool,
+    /// When the drain by signal is over, by the clock that nobody sets: a wall clock that is put right must not cut calls.
+    pub(super) stop_at: Instant,
+    /// Counts changes of the orders.
+    pub(super) turn: u64,
+    /// The drain by signal is over: nothing can be undone any more.
+    pub(super) ended: bool,
 }
 
 impl State {

@@ -17,12 +17,24 @@ pub(crate) fn fixture(allocations: u64) -> (Arc<DrainControl>, Arc<Counters>) {
 }
 
 fn launching(allocations: u64, directory: Option<&Path>) -> (Arc<DrainControl>, Arc<Counters>) {
+    made(allocations, directory, Vec::new())
+}
+
+fn with_workers(outboxes: Vec<Outbox>) -> (Arc<DrainControl>, Arc<Counters>) {
+    made(0, None, outboxes)
+}
+
+fn made(
+    allocations: u64,
+    directory: Option<&Path>,
+    outboxes: Vec<Outbox>,
+) -> (Arc<DrainControl>, Arc<Counters>) {
     let counters = Arc::new(Counters::default());
     counters.allocations.set(allocations);
     let control = DrainControl::new(DrainParts {
         phase: Arc::new(SharedPhase::launching()),
         totals: Totals::new(vec![Arc::clone(&counters)]),
-        outboxes: Vec::new(),
+        outboxes,
         clock: Clock::start(),
         stop_after: Duration::from_millis(5_400_500),
         state_directory: directory,
@@ -289,4 +301,83 @@ fn an_order_that_cannot_be_kept_is_obeyed_all_the_same() {
     control.begin(order(1), DrainSource::Operator).unwrap();
     assert_eq!(control.phase(), Phase::Draining);
     assert!(!control.status().unwrap().survives_restart);
+}
+
+/// What `ended` does within the time in which it looks several times.
+async fn looks(control: &DrainControl) -> Option<Ending> {
+    tokio::time::timeout(Duration::from_millis(350), control.ended())
+        .await
+        .ok()
+}
+
+#[tokio::test]
+async fn an_end_that_is_reached_cannot_be_undone_any_more() {
+    let (control, _) = fixture(0);
+    control.begin_now(DrainSource::Signal, "SIGTERM").unwrap();
+    assert_eq!(control.ended().await, Ending::Drained);
+    assert_eq!(control.cancel(None), Err(DrainRefused::Ending));
+    let late = control.begin(order(1), DrainSource::Operator);
+    assert_eq!(late, Err(DrainRefused::Ending));
+}
+
+/// A call that began because the drain was undone in time is not cut by the end that was just about to come.
+#[tokio::test]
+async fn a_stop_that_is_undone_while_workers_are_asked_does_not_end() {
+    let (inbox, outbox) = crate::worker::Inbox::new().unwrap();
+    let (control, _) = with_workers(vec![outbox]);
+    control.launched();
+    control.begin_now(DrainSource::Signal, "SIGTERM").unwrap();
+    let asked = Arc::clone(&control);
+    let ended = tokio::spawn(async move { asked.ended().await });
+    let answer = loop {
+        match inbox.message() {
+            Some(Message::Load(answer)) => break answer,
+            Some(_) => {}
+            None => tokio::task::yield_now().await,
+        }
+    };
+    control.cancel(None).unwrap();
+    answer
+        .send(taciturn_protocol::status::Load::default())
+        .unwrap();
+    let waited = tokio::time::timeout(Duration::from_millis(350), ended).await;
+    assert!(waited.is_err(), "{waited:?}");
+    assert_eq!(control.phase(), Phase::Ready);
+}
+
+/// An Allocate that was granted before the drain, and waits for its relayed socket, is a call that begins.
+#[tokio::test]
+async fn a_stop_waits_for_what_is_about_to_be_allocated() {
+    let (inbox, outbox) = crate::worker::Inbox::new().unwrap();
+    let (control, _) = with_workers(vec![outbox]);
+    control.launched();
+    control.begin_now(DrainSource::Signal, "SIGTERM").unwrap();
+    let worker = tokio::spawn(async move {
+        loop {
+            if let Some(Message::Load(answer)) = inbox.message() {
+                let load = taciturn_protocol::status::Load {
+                    pending: 1,
+                    ..Default::default()
+                };
+                let _ = answer.send(load);
+            }
+            tokio::task::yield_now().await;
+        }
+    });
+    assert_eq!(looks(&control).await, None);
+    worker.abort();
+}
+
+/// A machine whose wall clock is put right while it stops: calls keep the time that they were given.
+#[tokio::test]
+async fn a_wall_clock_that_is_set_ends_no_stop() {
+    let (control, _) = fixture(1);
+    control.begin_now(DrainSource::Signal, "SIGTERM").unwrap();
+    // As if the clock had been set past the deadline.
+    control.lock().orders[0].order.deadline = 1;
+    assert_eq!(looks(&control).await, None);
+    control.set_stop_after(Duration::ZERO);
+    control.cancel(None).unwrap();
+    control.begin_now(DrainSource::Signal, "SIGTERM").unwrap();
+    assert_eq!(control.ended().await, Ending::Deadline);
 }

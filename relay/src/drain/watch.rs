@@ -11,6 +11,7 @@ use taciturn_protocol::time::Instant;
 use tokio::time::sleep;
 use tracing::{info, warn};
 
+use super::state::State;
 use super::{CurrentDrain, DrainControl, DrainSource};
 use crate::supervisor::Supervisor;
 use crate::worker::{self, Message};
@@ -111,28 +112,43 @@ impl DrainControl {
     pub async fn ended(&self) -> Ending {
         let mut changes = self.changes();
         loop {
-            let stop = self.lock().of(DrainSource::Signal).cloned();
-            if let Some(stop) = &stop {
-                if self.is_empty().await {
+            let turn = self.lock().turn;
+            let stops = self.is_stopping();
+            if stops {
+                if self.is_empty().await && self.seal(|state| state.turn == turn) {
                     return Ending::Drained;
                 }
-                if stop.order.deadline <= self.clock.unix().as_secs() && self.is_stopping() {
+                let now = self.clock.instant();
+                if self.seal(|state| state.stop_at <= now) {
                     return Ending::Deadline;
                 }
             }
             tokio::select! {
                 _ = changes.changed() => {}
-                () = sleep(LOOK), if stop.is_some() => {}
+                () = sleep(LOOK), if stops => {}
             }
         }
     }
 
-    /// Whether no worker has an allocation, and none can come. The counters alone could be read before a worker hears of
+    /// Makes the end final when it is still ordered and `holds`: from then on nobody is told that it was undone. Before,
+    /// whoever has undone it has a relay that goes on, with the allocations that have come since.
+    fn seal(&self, holds: impl Fn(&State) -> bool) -> bool {
+        let mut state = self.lock();
+        let ends = state.of(DrainSource::Signal).is_some() && holds(&state);
+        state.ended |= ends;
+        ends
+    }
+
+    /// Whether no worker has an allocation or is about to have one, and none can come. The counters alone could be read before a worker hears of
     /// the drain; its answer comes after it has.
     async fn is_empty(&self) -> bool {
         self.totals.allocations() == 0
             && worker::ask(&self.outboxes, Message::Load)
                 .await
-                .is_some_and(|loads| loads.iter().all(|load| load.allocations == 0))
+                .is_some_and(|loads| {
+                    loads
+                        .iter()
+                        .all(|load| load.allocations + load.pending == 0)
+                })
     }
 }
