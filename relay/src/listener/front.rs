@@ -259,6 +259,9 @@ fn admit(
         .ok_or(Refusal::ConnectionCap)?;
     let slot = match limits.connections_per_source {
         0 => slot,
+        // The self-check is more than one connection from one address. No stranger has that address and port while it
+        // has them.
+        _ if shared.own_sources.contains(&client) => slot,
         most => slot.counted_for(
             shared
                 .sources

@@ -341,3 +341,33 @@ fn the_self_check_is_served_and_is_in_no_figure_of_users() {
     assert_eq!(relay.counters().accepted(), 1);
     assert_eq!(relay.counters().established(Transport::Tcp), 1);
 }
+
+/// A share of one connection, which other programs on this host may have taken, must not make the relay find itself dead.
+#[test]
+fn the_self_check_is_let_in_beyond_the_share_of_its_source() {
+    let relay = limited(FrontLimits {
+        connections_per_source: 1,
+        ..FrontLimits::default()
+    });
+    let config = relay.client_config();
+    let (_client, _first) = relay.serves(&config);
+    let own: Vec<_> = (0..2)
+        .map(|_| {
+            let socket =
+                socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
+            socket
+                .bind(&SocketAddr::from(([127, 0, 0, 1], 0)).into())
+                .unwrap();
+            let source = socket.local_addr().unwrap().as_socket().unwrap();
+            let entry = relay.own.enter(source);
+            socket.connect(&relay.address.into()).unwrap();
+            let mut stream = TcpStream::from(socket);
+            stream.write_all(&BINDING).unwrap();
+            let delivered = relay.delivered();
+            assert_eq!(delivered.client, source);
+            (stream, entry, delivered)
+        })
+        .collect();
+    assert_eq!(read_to_end(relay.connect()), b"", "a stranger is not");
+    drop(own);
+}
