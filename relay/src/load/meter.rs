@@ -36,7 +36,7 @@ impl Meter {
             .previous
             .as_ref()
             .map(|previous| reading.at.saturating_since(previous.at));
-        self.smooth(&now, elapsed.unwrap_or_default());
+        self.smooth(&now, &limits, elapsed.unwrap_or_default());
         if self.lost_datagrams(&reading) {
             self.full_until = Some(reading.at + FULL);
         }
@@ -110,8 +110,14 @@ impl Meter {
             .map(|share| share.min(1.0))
     }
 
-    /// A part that becomes known begins with its first value; one that goes missing keeps what it had.
-    fn smooth(&mut self, now: &Parts, elapsed: Duration) {
+    /// A part that becomes known begins with its first value; one that goes missing keeps what it had, unless there is
+    /// nothing any more that it would be a share of.
+    fn smooth(&mut self, now: &Parts, limits: &Parts, elapsed: Duration) {
+        for part in Part::ALL {
+            if limits.part(part).is_none_or(|limit| limit <= 0.0) {
+                self.smoothed.set(part, None);
+            }
+        }
         let weight = 1.0 - (-elapsed.as_secs_f64() / SMOOTHING.as_secs_f64()).exp();
         for (part, value) in now.known() {
             let smoothed = self
@@ -236,6 +242,30 @@ mod tests {
             None,
             "without a known capacity there is no share of it"
         );
+    }
+
+    /// A reload may take a capacity away; the share of it must not stand for ever.
+    #[test]
+    fn a_share_of_a_limit_that_is_gone_is_gone() {
+        let mut meter = Meter::default();
+        meter.observe(at(1), &settings());
+        let busy = Reading {
+            received: 3000,
+            ..at(2)
+        };
+        let sample = meter.observe(busy.clone(), &settings());
+        assert!(close(sample.smoothed.part(Part::Packets), 3.0));
+        let unknown = LoadSettings {
+            packets_per_second: None,
+            ..settings()
+        };
+        let later = Reading {
+            at: instant(3),
+            ..busy
+        };
+        let sample = meter.observe(later, &unknown);
+        assert_eq!(sample.smoothed.part(Part::Packets), None);
+        assert!(sample.utilisation() < 0.1);
     }
 
     #[test]
