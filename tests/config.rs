@@ -527,12 +527,12 @@ fn what_a_relay_is_told_about_its_operation_has_its_limits() {
         "self-check.interval = \"99ms\"",
         "2: self-check.interval = \"99ms\": must be within 100ms to 1h, or 0s; write e.g. \"5s\", or \"0s\" for none",
     );
-    let share = "write a fraction without quotes, 0.15 to 1.0, e.g. 0.9, or 0 for never";
+    let share = "write a fraction without quotes, 0.05 to 1.0, e.g. 0.9, or 0 for never";
     for (written, said) in [
-        ("0.1", "must be within 0.15 to 1.0, or 0"),
-        ("1.01", "must be within 0.15 to 1.0, or 0"),
-        ("nan", "must be within 0.15 to 1.0, or 0"),
-        ("90", "must be within 0.15 to 1.0, or 0"),
+        ("0.04", "must be within 0.05 to 1.0, or 0"),
+        ("1.01", "must be within 0.05 to 1.0, or 0"),
+        ("nan", "must be within 0.05 to 1.0, or 0"),
+        ("90", "must be within 0.05 to 1.0, or 0"),
         ("\"0.9\"", "must be a fraction, found a string"),
     ] {
         let shown = if written == "nan" { "nan" } else { written };

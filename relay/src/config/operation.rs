@@ -57,7 +57,7 @@ pub struct SelfCheck {
 /// When new allocations are shed.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Overload {
-    /// The share of its core, above 0.1 and up to 1, that the busiest worker needs for it; `None`: they
+    /// The share of its core, 0.05 to 1, that the busiest worker needs for it; `None`: they
     /// never are, whatever else fills up.
     pub busiest_core: Option<f64>,
 }
@@ -198,7 +198,7 @@ pub(super) fn overload(top: &Section<'_>) -> Overload {
 
 /// A share of a core, or 0. New allocations come back a tenth below it, which must be above nothing.
 fn busy_share(value: &DeValue<'_>) -> Result<f64, Wrong> {
-    let remedy = "write a fraction without quotes, 0.15 to 1.0, e.g. 0.9, or 0 for never";
+    let remedy = "write a fraction without quotes, 0.05 to 1.0, e.g. 0.9, or 0 for never";
     let share = match value {
         DeValue::Float(number) => number.as_str().parse().ok(),
         DeValue::Integer(_) => integer(0..=1u8)(value).ok().map(f64::from),
@@ -212,8 +212,8 @@ fn busy_share(value: &DeValue<'_>) -> Result<f64, Wrong> {
         }
     };
     share
-        .filter(|share| *share == 0.0 || (0.15..=1.0).contains(share))
-        .ok_or_else(|| Wrong::new("must be within 0.15 to 1.0, or 0", remedy))
+        .filter(|share| *share == 0.0 || (0.05..=1.0).contains(share))
+        .ok_or_else(|| Wrong::new("must be within 0.05 to 1.0, or 0", remedy))
 }
 
 /// The `[capacity]` section.

@@ -7,7 +7,7 @@
 //!            share >= threshold (a core: twice in a row)
 //!   calm  ------------------------------------------------>  shedding
 //!         <------------------------------------------------
-//!            share < threshold - 0.1 for 5 seconds
+//!            share < threshold - 0.1, or half the threshold where that is more, for 5 seconds
 //! ```
 
 use std::time::Duration;
@@ -18,7 +18,7 @@ use super::sample::{Part, Parts};
 
 /// The share of descriptors, ports and allocations at which new ones are shed: a few are left for those who are here.
 const NEARLY_FULL: f64 = 0.98;
-/// How far below the threshold it must fall.
+/// How far below the threshold it must fall; of a low threshold half as far as there is.
 const RELIEF: f64 = 0.1;
 /// For how long.
 const CALM: Duration = Duration::from_secs(5);
@@ -93,7 +93,7 @@ impl Latch {
         if self.above >= samples {
             self.shedding = true;
         }
-        if share >= threshold - RELIEF {
+        if share >= threshold - RELIEF.min(threshold / 2.0) {
             self.calm_since = None;
             return;
         }
@@ -152,6 +152,22 @@ mod tests {
             shed(&mut overload, 6, core, &calm),
             [true, true, true, true, true, false]
         );
+    }
+
+    #[test]
+    fn shedding_for_a_low_threshold_ends_too() {
+        let mut overload = Overload::default();
+        let mut busy = |second, share| {
+            let mut parts = Parts::default();
+            parts.set(Part::BusiestCore, Some(share));
+            overload.observe(instant(second), &parts, Some(0.05));
+            overload.is_shedding()
+        };
+        assert!(!busy(0, 0.05));
+        assert!(busy(1, 0.05));
+        assert!((2..60).all(|second| busy(second, 0.03)), "not calm yet");
+        assert!((60..65).all(|second| busy(second, 0.02)));
+        assert!(!busy(65, 0.02));
     }
 
     #[test]
