@@ -210,7 +210,7 @@ def the_alert_rules_are_well_formed_and_each_fires_on_what_it_is_for():
     alerts = set(re.findall(r"- alert: (\w+)", RULES.read_text()))
     tried = set(re.findall(r'alertname="(\w+)"', RULES.with_name("relay_test.yml").read_text()))
     assert alerts == tried, "an alert without a case, or a case without an alert"
-    explained = set(re.findall(r"^### (TaciturnRelay\w+)$", RUNBOOK.read_text(), re.MULTILINE))
+    explained = set(re.findall(r"^#+ (TaciturnRelay\w+)$", RUNBOOK.read_text(), re.MULTILINE))
     assert alerts == explained, "an alert that the runbook does not explain, or explains in vain"
 
 
