@@ -298,6 +298,17 @@ impl Server {
         load
     }
 
+    /// Relayed ports that nobody can be given, used or at rest, by [`Family::index`]. Ports of one family are no help to
+    /// who asks for the other.
+    pub fn ports_taken(&self) -> [usize; 2] {
+        let mut taken = [0; 2];
+        for (ip, pool) in self.settings.relayed.iter().zip(&self.pools) {
+            let [_, used, resting] = pool.counts();
+            taken[ip.family().index()] += (used + resting) as usize;
+        }
+        taken
+    }
+
     /// When the oldest live allocation of a user began. Costs next to nothing, however many there are.
     pub fn oldest(&self) -> Option<Instant> {
         self.census.oldest()

@@ -109,6 +109,8 @@ pub struct Counters {
     pub ports_used: Tally,
     /// Relayed ports that are kept back after use.
     pub ports_resting: Tally,
+    /// Relayed ports that nobody can be given, used or resting, by [`taciturn_protocol::address::Family::index`].
+    pub ports_taken: [Tally; 2],
     /// Age of the oldest of users' live allocations in seconds; 0 without any.
     pub oldest_allocation_seconds: Tally,
     /// Users' live client connections over TCP and TLS.
@@ -161,6 +163,7 @@ impl Default for Counters {
             ports_free: Tally::default(),
             ports_used: Tally::default(),
             ports_resting: Tally::default(),
+            ports_taken: zeros(),
             oldest_allocation_seconds: Tally::default(),
             connections: Tally::default(),
             synthetic_connections: Tally::default(),

@@ -78,6 +78,24 @@ fn every_listener_is_checked_in_turn_and_no_figure_of_users_moves() {
     assert!(code != 200 || !text.contains("\"id\""), "{text}");
 }
 
+/// What an operator or a crowd of clients leaves of a limit is for users to feel, not a reason to send them away.
+#[test]
+fn limits_as_low_as_they_go_fail_no_check() {
+    let setup = Setup {
+        limits: "unauthenticated-per-second = 1\nconnections-per-source = 1\nallocations = 1\nallocations-per-user = \
+                 1\npermissions-per-allocation = 1\nchannels-per-allocation = 1\nbits-per-second-per-user = \
+                 1\nbits-per-second-per-allocation = 1"
+            .to_owned(),
+        self_check: OFTEN.to_owned(),
+        ..Setup::on_loopback(2)
+    };
+    let relay = setup.start();
+    // One user takes all that users may have.
+    Client::of(&relay, Over::Tcp, "user").allocate();
+    await_successes(&relay, 10);
+    assert_eq!(checks(&relay, "failure"), 0, "{}", relay.log());
+}
+
 /// The client that the relay uses asks for IPv4 by itself.
 #[test]
 fn a_relay_of_ipv6_alone_checks_itself() {

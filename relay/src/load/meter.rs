@@ -31,7 +31,7 @@ impl Meter {
     /// Takes a reading into account. Rates are known from the second on.
     pub(crate) fn observe(&mut self, reading: Reading, settings: &LoadSettings) -> LoadSample {
         let limits = limits(&reading, settings);
-        let now = self.shares(&reading, &limits);
+        let now = self.shares(&reading, settings, &limits);
         let elapsed = self
             .previous
             .as_ref()
@@ -63,7 +63,7 @@ impl Meter {
         self.overload.causes()
     }
 
-    fn shares(&self, reading: &Reading, limits: &Parts) -> Parts {
+    fn shares(&self, reading: &Reading, settings: &LoadSettings, limits: &Parts) -> Parts {
         let share = |part, value: Option<f64>| {
             let limit = limits.part(part).filter(|limit| *limit > 0.0)?;
             Some(value? / limit)
@@ -83,7 +83,10 @@ impl Meter {
                 rate(|reading| reading.forwarded_bytes.saturating_mul(8)),
             ),
             (Part::Allocations, Some(reading.allocations as f64)),
-            (Part::Ports, reading.ports_taken.map(|ports| ports as f64)),
+            (
+                Part::Ports,
+                fuller_ports(reading, settings).map(|[taken, _]| taken),
+            ),
             (Part::Fds, reading.process.open_fds.map(|fds| fds as f64)),
         ] {
             shares.set(part, share(part, value));
@@ -143,6 +146,16 @@ impl Meter {
     }
 }
 
+/// Relayed ports taken, and all there are, of the family of which the greater share is taken: with the ports of one gone,
+/// whoever asks for that family is refused, however many the other has.
+fn fuller_ports(reading: &Reading, settings: &LoadSettings) -> Option<[f64; 2]> {
+    let families = reading.ports_taken?.into_iter().zip(settings.ports);
+    families
+        .filter(|(_, all)| *all > 0)
+        .map(|(taken, all)| [taken as f64, all as f64])
+        .max_by(|a, b| (a[0] / a[1]).total_cmp(&(b[0] / b[1])))
+}
+
 /// What the parts are shares of.
 fn limits(reading: &Reading, settings: &LoadSettings) -> Parts {
     let mut limits = Parts::default();
@@ -156,7 +169,9 @@ fn limits(reading: &Reading, settings: &LoadSettings) -> Parts {
         settings.bits_per_second.map(|limit| limit.get() as f64),
     );
     limits.set(Part::Allocations, Some(settings.allocations as f64));
-    limits.set(Part::Ports, Some(settings.ports as f64));
+    let ports = fuller_ports(reading, settings);
+    let all = settings.ports.iter().max().map(|all| *all as f64);
+    limits.set(Part::Ports, ports.map(|[_, all]| all).or(all));
     limits.set(Part::Fds, reading.process.max_fds.map(|fds| fds as f64));
     limits
 }
@@ -171,7 +186,7 @@ mod tests {
     fn settings() -> LoadSettings {
         LoadSettings {
             allocations: 100,
-            ports: 1000,
+            ports: [1000, 0],
             packets_per_second: NonZeroU64::new(1000),
             bits_per_second: None,
             busiest_core: Some(0.9),
@@ -204,7 +219,7 @@ mod tests {
         let mut meter = Meter::default();
         let reading = Reading {
             allocations: 25,
-            ports_taken: Some(100),
+            ports_taken: Some([100, 0]),
             received: 1_000_000,
             kernel_drops: 7,
             ..at(5)
@@ -242,6 +257,30 @@ mod tests {
             None,
             "without a known capacity there is no share of it"
         );
+    }
+
+    /// Most clients ask for IPv4; that IPv6 has ports left is no use to them.
+    #[test]
+    fn the_ports_of_one_family_run_out_whatever_the_other_has() {
+        let settings = LoadSettings {
+            ports: [1000, 4000],
+            ..settings()
+        };
+        for (taken, share) in [([990, 0], 0.99), ([0, 3000], 0.75), ([0, 0], 0.0)] {
+            let reading = Reading {
+                ports_taken: Some(taken),
+                ..at(1)
+            };
+            let sample = Meter::default().observe(reading, &settings);
+            assert!(close(sample.now.part(Part::Ports), share), "{taken:?}");
+        }
+        let reading = Reading {
+            ports_taken: Some([990, 0]),
+            ..at(1)
+        };
+        let sample = Meter::default().observe(reading, &settings);
+        assert!(close(sample.limits.part(Part::Ports), 1000.0));
+        assert!(sample.overloaded);
     }
 
     /// A reload may take a capacity away; the share of it must not stand for ever.
@@ -343,7 +382,7 @@ mod tests {
         let mut meter = Meter::default();
         meter.observe(
             Reading {
-                ports_taken: Some(0),
+                ports_taken: Some([0; 2]),
                 ..at(0)
             },
             &settings(),
@@ -351,7 +390,7 @@ mod tests {
         let mut last = 0.0;
         for second in 1..=30 {
             let full = Reading {
-                ports_taken: Some(1000),
+                ports_taken: Some([1000, 0]),
                 ..at(second)
             };
             let sample = meter.observe(full, &settings());

@@ -51,8 +51,8 @@ const INTERVAL: Duration = Duration::from_secs(1);
 pub struct LoadSettings {
     /// Live allocations by configuration.
     pub allocations: u64,
-    /// Relayed ports on all relayed addresses.
-    pub ports: u64,
+    /// Relayed ports on all relayed addresses of a family, by [`taciturn_protocol::address::Family::index`].
+    pub ports: [u64; 2],
     /// Datagrams that this host can receive in a second, where that has been measured.
     pub packets_per_second: Option<NonZeroU64>,
     /// Payload bits that this host can pass on in a second, where that has been measured.

@@ -46,8 +46,8 @@ pub(crate) struct Reading {
     pub(crate) kernel_drops: u64,
     pub(crate) allowance_exceeded: Option<[u64; ALLOWANCES.len()]>,
     pub(crate) allocations: u64,
-    /// Relayed ports that nobody can be given.
-    pub(crate) ports_taken: Option<u64>,
+    /// Relayed ports that nobody can be given, by [`taciturn_protocol::address::Family::index`].
+    pub(crate) ports_taken: Option<[u64; 2]>,
     pub(crate) process: Process,
 }
 
@@ -58,10 +58,8 @@ impl Reading {
         self.forwarded_bytes = totals.forwarded_bytes();
         self.kernel_drops = totals.sum(|counters| &counters.kernel_drops);
         self.allocations = totals.allocations();
-        self.ports_taken = Some(
-            totals.sum(|counters| &counters.ports_used)
-                + totals.sum(|counters| &counters.ports_resting),
-        );
+        self.ports_taken =
+            Some([0, 1].map(|family| totals.sum(|counters| &counters.ports_taken[family])));
         self.cpu = totals
             .workers()
             .iter()

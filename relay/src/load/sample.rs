@@ -17,7 +17,7 @@ pub enum Part {
     Bits,
     /// Live allocations, of `[limits] allocations`.
     Allocations,
-    /// Relayed ports that are used or kept back after use, of all.
+    /// Relayed ports that are used or kept back after use, of all of their family; of two families the fuller one.
     Ports,
     /// Open descriptors, of those that the process may open.
     Fds,

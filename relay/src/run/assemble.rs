@@ -7,6 +7,7 @@ use std::num::NonZeroU64;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use taciturn_protocol::address::Family;
 use taciturn_protocol::server::PeerPolicy;
 
 use crate::admin::{Access, Admin};
@@ -199,7 +200,11 @@ impl Life {
 pub(crate) fn load_settings(config: &Config, addresses: &RelayedAddresses) -> LoadSettings {
     LoadSettings {
         allocations: config.limits.allocations.into(),
-        ports: (config.relayed.ports.len() * addresses.pairs().len()) as u64,
+        ports: [Family::V4, Family::V6].map(|family| {
+            let pairs = addresses.pairs().iter();
+            let of_family = pairs.filter(|pair| Family::of_ip(&pair.bind) == family);
+            (config.relayed.ports.len() * of_family.count()) as u64
+        }),
         packets_per_second: NonZeroU64::new(config.capacity.packets_per_second),
         bits_per_second: NonZeroU64::new(config.capacity.bits_per_second),
         busiest_core: config.overload.busiest_core,

@@ -101,6 +101,10 @@ impl Worker {
         ] {
             gauge.set(value as u64);
         }
+        let taken = self.switch.server.ports_taken();
+        for (gauge, value) in counters.ports_taken.iter().zip(taken) {
+            gauge.set(value as u64);
+        }
         let age = self
             .switch
             .server
