@@ -82,12 +82,13 @@ pub struct LoadSources {
 }
 
 impl LoadSampler {
-    /// Takes the first sample, which knows everything but rates.
+    /// Takes the first sample, which knows everything but rates, and tells what follows from it.
     pub fn new(settings: LoadSettings, sources: LoadSources) -> (Arc<Self>, Sampling) {
         let started = sources.clock.unix();
         let mut meter = Meter::default();
         let mut cards = Cards::default();
         let sample = meter.observe(sources.read(started, &mut cards), &settings);
+        let overloaded = sample.overloaded;
         let sampler = Arc::new(Self {
             latest: ArcSwap::from_pointee(sample),
             settings: ArcSwap::from_pointee(settings),
@@ -99,6 +100,10 @@ impl LoadSampler {
             meter,
             started,
         };
+        // A relay can be full from the start, of descriptors for instance. Later only changes are told.
+        if overloaded {
+            sampling.tell(&sampler.latest());
+        }
         (sampler, sampling)
     }
 
@@ -180,5 +185,43 @@ impl Sampling {
         } else {
             info!("no longer overloaded: new allocations are taken again");
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::counters::Counters;
+    use crate::phase::SharedPhase;
+    use crate::worker::Inbox;
+
+    #[test]
+    fn what_the_first_sample_finds_is_told_as_well() {
+        let counters = Arc::new(Counters::default());
+        counters.allocations.set(100);
+        let totals = Totals::new(vec![Arc::clone(&counters)]);
+        let (inbox, outbox) = Inbox::new().expect("an event descriptor");
+        let phase = SharedPhase::launching();
+        phase.set(taciturn_protocol::status::Phase::Ready);
+        let readiness = Arc::new(SharedReadiness::new(Arc::new(phase), totals.clone()));
+        let settings = LoadSettings {
+            allocations: 100,
+            ports: [1000, 0],
+            packets_per_second: None,
+            bits_per_second: None,
+            busiest_core: Some(0.9),
+        };
+        let sources = LoadSources {
+            clock: Clock::start(),
+            totals,
+            outboxes: vec![outbox],
+            readiness: Arc::clone(&readiness),
+        };
+        let (sampler, mut sampling) = LoadSampler::new(settings, sources);
+        assert!(sampler.latest().overloaded);
+        assert!(matches!(inbox.message(), Some(Message::Shed(true))));
+        assert!(!readiness.read().ready);
+        sampling.sample();
+        assert!(inbox.message().is_none(), "once");
     }
 }

@@ -325,5 +325,6 @@ impl Switch {
             self.answer(now, &to);
         }
         self.carry_out(now);
+        self.tally(false);
     }
 }
