@@ -157,6 +157,7 @@ impl DrainControl {
         let mut state = self.lock();
         self.must_serve(&state)?;
         if source == DrainSource::Signal {
+            state.stop_asked = true;
             state.stop_at = instant + Duration::from_secs(order.deadline.saturating_sub(now));
         }
         if source == DrainSource::Operator {

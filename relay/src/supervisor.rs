@@ -64,6 +64,15 @@ impl Supervisor {
         }
     }
 
+    /// One that listens on the abstract socket of this name.
+    #[cfg(test)]
+    pub(crate) fn at(name: &str) -> Self {
+        Self {
+            socket: Some(format!("@{name}").into()),
+            complained: Arc::default(),
+        }
+    }
+
     /// None: nothing that is said is sent.
     pub fn absent() -> Self {
         Self {
@@ -255,11 +264,7 @@ mod tests {
     fn listening(name: &str) -> (UnixDatagram, Supervisor) {
         let address = SocketAddr::from_abstract_name(name).unwrap();
         let socket = UnixDatagram::bind_addr(&address).unwrap();
-        let supervisor = Supervisor {
-            socket: Some(format!("@{name}").into()),
-            complained: Arc::default(),
-        };
-        (socket, supervisor)
+        (socket, Supervisor::at(name))
     }
 
     #[test]

@@ -19,6 +19,9 @@ pub(super) struct State {
     pub(super) kept: bool,
     /// When the drain by signal is over, by the clock that nobody sets: a wall clock that is put right must not cut calls.
     pub(super) stop_at: Instant,
+    /// Whether a signal has ever asked for the end: whoever sent it may be waiting, and kill the process when it is not gone
+    /// in time.
+    pub(super) stop_asked: bool,
     /// Counts changes of the orders.
     pub(super) turn: u64,
     /// The drain by signal is over: nothing can be undone any more.
@@ -59,6 +62,11 @@ impl State {
             .iter()
             .position(|order| order.source == source)?;
         Some(self.orders.remove(place))
+    }
+
+    /// Whether a signal's order has been undone, so that the process goes on.
+    pub(super) fn stop_is_undone(&self) -> bool {
+        self.stop_asked && self.of(DrainSource::Signal).is_none()
     }
 
     /// The order of a signal, which ends the process, or the one that was begun last.

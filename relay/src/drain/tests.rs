@@ -381,3 +381,42 @@ async fn a_wall_clock_that_is_set_ends_no_stop() {
     control.begin_now(DrainSource::Signal, "SIGTERM").unwrap();
     assert_eq!(control.ended().await, Ending::Deadline);
 }
+
+/// A supervisor cannot take its stop back: when its time for that is over it kills the process, calls or no calls.
+#[tokio::test]
+async fn after_a_stop_that_was_undone_the_supervisor_is_asked_for_time() {
+    use std::os::linux::net::SocketAddrExt;
+    use std::os::unix::net::{SocketAddr, UnixDatagram};
+
+    let name = format!("taciturn-drain-undone-{}", std::process::id());
+    let address = SocketAddr::from_abstract_name(&name).unwrap();
+    let socket = UnixDatagram::bind_addr(&address).unwrap();
+    let (control, _) = fixture(1);
+    control.begin_now(DrainSource::Signal, "SIGTERM").unwrap();
+    let supervisor = crate::supervisor::Supervisor::at(&name);
+    let watching = tokio::spawn(Arc::clone(&control).watch(supervisor));
+    let told = |what: &'static str| {
+        let socket = socket.try_clone().unwrap();
+        socket
+            .set_read_timeout(Some(Duration::from_secs(20)))
+            .unwrap();
+        tokio::task::spawn_blocking(move || {
+            let mut buffer = [0; 1024];
+            loop {
+                let length = socket.recv(&mut buffer).unwrap();
+                let text = String::from_utf8_lossy(&buffer[..length]).into_owned();
+                if text.starts_with(what) {
+                    return text;
+                }
+                assert!(!text.starts_with("EXTEND"), "{text}");
+            }
+        })
+    };
+    assert!(told("STATUS=").await.unwrap().contains("draining"));
+    control.cancel(None).unwrap();
+    assert_eq!(
+        told("EXTEND").await.unwrap(),
+        "EXTEND_TIMEOUT_USEC=600000000\n"
+    );
+    watching.abort();
+}

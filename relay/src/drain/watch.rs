@@ -18,6 +18,11 @@ use crate::worker::{self, Message};
 
 /// How often a drain is looked at.
 const LOOK: Duration = Duration::from_millis(100);
+/// After a stop that was undone the supervisor is asked for this much time, again and again: its stop cannot be undone, and
+/// it would kill the process with all calls that have come since.
+const RESPITE: Duration = Duration::from_secs(600);
+/// As often as this, so that several may be lost.
+const PLEA: Duration = Duration::from_secs(120);
 /// A line on progress comes no more often than this.
 const PROGRESS: Duration = Duration::from_secs(60);
 
@@ -58,7 +63,14 @@ impl DrainControl {
         let mut changes = self.changes();
         let mut said: Option<Said> = None;
         let mut shown = String::new();
+        let mut next_plea = Instant::ZERO;
         loop {
+            let undone = self.lock().stop_is_undone();
+            let now = self.clock.instant();
+            if undone && next_plea <= now {
+                supervisor.extend_stop(RESPITE);
+                next_plea = now + PLEA;
+            }
             said = self.look(said);
             let line = self.status_line();
             if line != shown {
@@ -69,6 +81,7 @@ impl DrainControl {
                 // An error means that the control is gone, which this task keeps from happening.
                 _ = changes.changed() => {}
                 () = sleep(LOOK), if said.is_some() => {}
+                () = sleep(PLEA), if undone => {}
             }
         }
     }
