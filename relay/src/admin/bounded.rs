@@ -192,7 +192,8 @@ trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
 
 impl<S: AsyncRead + AsyncWrite + Send + Unpin> Stream for S {}
 
-/// A connection that fails all reads and writes once its time is over.
+/// A connection that fails whatever is asked of it once its time is over: TLS takes what is written into a buffer of its
+/// own, so that with a peer that does not read it is the flush, or the farewell, that never comes to an end.
 pub struct Timed {
     stream: Box<dyn Stream>,
     deadline: Pin<Box<Sleep>>,
@@ -246,17 +247,83 @@ impl AsyncWrite for Timed {
     }
 
     fn poll_flush(self: Pin<&mut Self>, task: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.get_mut().stream).poll_flush(task)
+        let this = self.get_mut();
+        this.in_time(task)?;
+        Pin::new(&mut this.stream).poll_flush(task)
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, task: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.get_mut().stream).poll_shutdown(task)
+        let this = self.get_mut();
+        this.in_time(task)?;
+        Pin::new(&mut this.stream).poll_shutdown(task)
     }
 }
 
 #[cfg(test)]
+#[expect(clippy::unwrap_used, reason = "tests")]
 mod tests {
+    use std::future::poll_fn;
+    use std::task::Waker;
+
     use super::*;
+
+    /// As TLS is to a peer that asks and never reads: bytes are taken, and never leave.
+    struct Clogged;
+
+    impl AsyncRead for Clogged {
+        fn poll_read(
+            self: Pin<&mut Self>,
+            _task: &mut Context<'_>,
+            _into: &mut ReadBuf<'_>,
+        ) -> Poll<io::Result<()>> {
+            Poll::Pending
+        }
+    }
+
+    impl AsyncWrite for Clogged {
+        fn poll_write(
+            self: Pin<&mut Self>,
+            _task: &mut Context<'_>,
+            bytes: &[u8],
+        ) -> Poll<io::Result<usize>> {
+            Poll::Ready(Ok(bytes.len()))
+        }
+
+        fn poll_flush(self: Pin<&mut Self>, _task: &mut Context<'_>) -> Poll<io::Result<()>> {
+            Poll::Pending
+        }
+
+        fn poll_shutdown(self: Pin<&mut Self>, _task: &mut Context<'_>) -> Poll<io::Result<()>> {
+            Poll::Pending
+        }
+    }
+
+    /// whoever asks and never reads the answers keeps a seat for as long as anybody else, and no longer.
+    #[tokio::test]
+    async fn a_peer_that_never_reads_gives_its_seat_back() {
+        let seat = Seat {
+            _slot: Arc::new(Semaphore::new(1)).acquire_owned().await.unwrap(),
+            _source: None,
+        };
+        let mut connection = Timed::new(Box::new(Clogged), seat);
+        let mut task = Context::from_waker(Waker::noop());
+        assert!(Pin::new(&mut connection).poll_flush(&mut task).is_pending());
+        connection.deadline = Box::pin(sleep_until(Instant::now()));
+        let flushed = poll_fn(|task| Pin::new(&mut connection).poll_flush(task)).await;
+        assert_eq!(flushed.unwrap_err().kind(), io::ErrorKind::TimedOut);
+    }
+
+    #[tokio::test]
+    async fn a_farewell_that_nobody_takes_has_an_end() {
+        let seat = Seat {
+            _slot: Arc::new(Semaphore::new(1)).acquire_owned().await.unwrap(),
+            _source: None,
+        };
+        let mut connection = Timed::new(Box::new(Clogged), seat);
+        connection.deadline = Box::pin(sleep_until(Instant::now()));
+        let closed = poll_fn(|task| Pin::new(&mut connection).poll_shutdown(task)).await;
+        assert_eq!(closed.unwrap_err().kind(), io::ErrorKind::TimedOut);
+    }
 
     #[test]
     fn one_address_beyond_this_host_cannot_take_every_connection() {
