@@ -56,6 +56,15 @@ impl Forensics {
 #[derive(Clone, Copy)]
 pub struct Escaped<'a>(pub &'a [u8]);
 
+/// Whether this character, though no control character, breaks a line or turns the direction of writing (Unicode TR 9, UAX 14):
+/// a line of a log or of a terminal with it in reads as something that it does not say.
+pub(crate) const fn turns_or_breaks_lines(c: char) -> bool {
+    matches!(
+        c,
+        '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}'
+    )
+}
+
 impl fmt::Display for Escaped<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         use fmt::Write as _;

@@ -4,6 +4,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::forensics::turns_or_breaks_lines;
+
 /// Longest reason of a drain.
 const REASON_BYTES: usize = 256;
 /// The last second of the year 9999. A deadline beyond it was written in another unit.
@@ -84,8 +86,8 @@ pub enum DrainRefused {
     /// The reason is too long for a status and a log.
     #[error("reason is longer than 256 bytes")]
     LongReason,
-    /// The reason would break lines of a log.
-    #[error("reason has control characters")]
+    /// The reason would break lines of a log, or turn them around.
+    #[error("reason has control characters, or ones that turn the direction of writing")]
     ControlCharacters,
     /// There would be no time left.
     #[error("deadline is not in the future: it is the unix time in seconds")]
@@ -121,14 +123,26 @@ impl DrainSource {
 impl DrainOrder {
     /// Whether the order makes sense at `now`. A signal's deadline may be now: then there is nothing to wait for.
     pub(super) fn check(&self, source: DrainSource, now: u64) -> Result<(), DrainRefused> {
+        self.check_form()?;
+        if source == DrainSource::Operator && self.deadline <= now {
+            Err(DrainRefused::DeadlineInPast)
+        } else {
+            Ok(())
+        }
+    }
+
+    /// Whether it can be shown and written down, whenever it was given.
+    pub(super) fn check_form(&self) -> Result<(), DrainRefused> {
         if self.reason.len() > REASON_BYTES {
             Err(DrainRefused::LongReason)
-        } else if self.reason.chars().any(char::is_control) {
+        } else if self
+            .reason
+            .chars()
+            .any(|c| c.is_control() || turns_or_breaks_lines(c))
+        {
             Err(DrainRefused::ControlCharacters)
         } else if self.deadline > LAST_SECOND {
             Err(DrainRefused::DeadlineFar)
-        } else if source == DrainSource::Operator && self.deadline <= now {
-            Err(DrainRefused::DeadlineInPast)
         } else {
             Ok(())
         }

@@ -91,10 +91,15 @@ impl Store {
         };
         let text = serde_json::to_vec(&written).map_err(io::Error::other)?;
         let unfinished = self.directory.join(UNFINISHED);
+        // What a crash has left there, or somebody else has put there: a symlink would lead the relay to write elsewhere, and
+        // a pipe would have it wait for ever.
+        match fs::remove_file(&unfinished) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+            Ok(()) | Err(_) => {}
+        }
         let mut file = OpenOptions::new()
             .write(true)
-            .create(true)
-            .truncate(true)
+            .create_new(true)
             .mode(0o600)
             .open(&unfinished)?;
         file.write_all(&text)?;
@@ -128,6 +133,9 @@ impl Store {
         });
         if !each_once {
             return Err(invalid("a source has more than one order in it"));
+        }
+        for order in &written.orders {
+            order.order.check_form().map_err(io::Error::other)?;
         }
         Ok(Kept {
             epoch: written.epoch,

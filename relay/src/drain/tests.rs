@@ -150,13 +150,23 @@ fn an_order_that_makes_no_sense_is_refused() {
         }),
         DrainRefused::LongReason
     );
-    assert_eq!(
-        refused(DrainOrder {
-            reason: "two\nlines".to_owned(),
+    for hostile in [
+        "two\nlines",
+        "\x1b[2J",
+        "\u{9b}2J",
+        "\u{202e}desrever",
+        "two\u{2028}lines",
+    ] {
+        let order = DrainOrder {
+            reason: hostile.to_owned(),
             ..order(1)
-        }),
-        DrainRefused::ControlCharacters
-    );
+        };
+        assert_eq!(
+            refused(order),
+            DrainRefused::ControlCharacters,
+            "{hostile:?}"
+        );
+    }
     assert_eq!(control.phase(), Phase::Ready);
     let (launching, _) = launching(0, None);
     assert_eq!(
@@ -254,6 +264,8 @@ fn a_file_that_makes_no_sense_is_put_aside() {
         "{\"version\":1,\"epoch\":-7,\"orders\":[]}",
         "{\"version\":1,\"epoch\":7,\"orders\":[{}]}",
         &format!("{valid}{}", " ".repeat(20_000)),
+        "{\"version\":1,\"epoch\":7,\"orders\":[{\"source\":\"operator\",\"started\":1,\"deadline\":4102444800,\"epoch\":7,\
+         \"reason\":\"\\u001b[2J\"}]}",
     ] {
         let directory = Directory::new();
         fs::write(directory.file(), text).unwrap();
@@ -291,6 +303,29 @@ fn a_name_that_is_no_file_is_not_followed() {
     fs::create_dir(directory.file()).unwrap();
     let (control, _) = launching(0, Some(&directory.0));
     assert_eq!(control.launched(), Phase::Ready);
+}
+
+#[test]
+fn an_order_is_written_to_no_file_but_its_own() {
+    let directory = Directory::new();
+    let (other, unfinished) = (
+        directory.0.join("other"),
+        directory.0.join("drain.json.new"),
+    );
+    fs::write(&other, "somebody's").unwrap();
+    std::os::unix::fs::symlink(&other, &unfinished).unwrap();
+    let (control, _) = launching(1, Some(&directory.0));
+    control.launched();
+    control.begin(order(1), DrainSource::Operator).unwrap();
+    assert_eq!(fs::read_to_string(other).unwrap(), "somebody's");
+    assert!(directory.file().symlink_metadata().unwrap().is_file());
+    assert!(control.status().unwrap().survives_restart);
+
+    // What a crash has left behind is in nobody's way.
+    fs::write(&unfinished, "half an or").unwrap();
+    control.begin(order(2), DrainSource::Operator).unwrap();
+    assert!(control.status().unwrap().survives_restart);
+    assert!(!unfinished.exists());
 }
 
 #[test]

@@ -4,6 +4,8 @@
 
 use taciturn_protocol::address::Transport;
 
+use crate::forensics::turns_or_breaks_lines;
+
 /// Longest text from the other side that is shown, in characters.
 const FOREIGN_TEXT: usize = 80;
 
@@ -250,12 +252,17 @@ impl Failure {
     }
 }
 
+/// Whether a character of the other side's moves no cursor, breaks no line and leaves the direction of writing alone.
+fn is_harmless(c: char) -> bool {
+    !(c.is_control() || turns_or_breaks_lines(c))
+}
+
 /// Text of the other side as it may be shown: one line of printable characters, and not too long.
 pub(super) fn shown(text: &str) -> String {
     let mut shown: String = text
         .chars()
         .take(FOREIGN_TEXT)
-        .map(|c| if c.is_control() { ' ' } else { c })
+        .map(|c| if is_harmless(c) { c } else { ' ' })
         .collect();
     if text.chars().nth(FOREIGN_TEXT).is_some() {
         shown.push_str("...");
@@ -270,6 +277,8 @@ mod tests {
     #[test]
     fn text_of_the_other_side_is_one_bounded_line_without_control_characters() {
         assert_eq!(shown("Example CA\r\n\x1b[2J"), "Example CA   [2J");
+        assert_eq!(shown("A\u{9b}B\u{202e}C\u{2028}D\u{2067}"), "A B C D ");
+        assert_eq!(shown("Müller & Søn AC"), "Müller & Søn AC");
         let long = shown(&"x".repeat(1000));
         assert_eq!(long.len(), FOREIGN_TEXT + 3);
         assert!(long.ends_with("..."));
