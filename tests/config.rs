@@ -787,8 +787,8 @@ fn a_secret_that_everybody_can_read_is_warned_about() {
             .map(ToString::to_string)
             .collect::<Vec<_>>(),
         [
-            "relay.toml:4: secret.file = \"open.key\": can be read or written by everybody on this machine; run chmod 600 on \
-          it, as its owner or for the relay's user"
+            "relay.toml:4: secret.file = \"open.key\": can be read or written by everybody on this machine; run chmod o-rwx on \
+          it; its group may be one that the relay is in"
         ]
     );
 }

@@ -48,7 +48,7 @@ impl Files<'_> {
         match (self.read)(&path) {
             Ok(file) => {
                 if file.open_to_others && matches!(sensitivity, Sensitivity::Secret) {
-                    let remedy = "run chmod 600 on it, as its owner or for the relay's user";
+                    let remedy = "run chmod o-rwx on it; its group may be one that the relay is in";
                     field.warn(Wrong::new(
                         "can be read or written by everybody on this machine",
                         remedy,
@@ -229,7 +229,7 @@ fn secret_bytes<'t>(
         (None, Some(value)) => {
             let bytes = Zeroizing::new(value.read(text)?.as_bytes().to_vec());
             if files.origin_open_to_others {
-                let remedy = "run chmod 600 on this configuration, or move the secret to a file";
+                let remedy = "run chmod o-rwx on this configuration, or move the secret to a file";
                 value.warn(Wrong::new(
                     "is in a configuration that everybody on this machine can read",
                     remedy,
