@@ -31,6 +31,8 @@ const PASSWORD: &str = "TACITURN_PASSWORD";
 /// The most that is read of a list of ICE servers, and the most paths that are tried.
 const MAX_LIST_BYTES: u64 = 1024 * 1024;
 const MAX_ATTEMPTS: usize = 64;
+/// The longest USERNAME that may be sent (RFC 8489 §14.3).
+const MAX_USERNAME_BYTES: usize = 508;
 
 /// One path, and how to get in there.
 #[derive(Debug)]
@@ -100,10 +102,24 @@ fn login(options: &ProbeOptions) -> anyhow::Result<Login> {
     let Some(username) = &options.username else {
         bail!("credentials are needed: --username with a password, or --secret-file");
     };
+    check_username(username)?;
     Ok(Login {
         username: username.clone(),
         password: password(options)?,
     })
+}
+
+/// No relay would answer another name, and the network would be blamed for it.
+fn check_username(username: &str) -> anyhow::Result<()> {
+    match username.len() {
+        1..=MAX_USERNAME_BYTES => Ok(()),
+        0 => bail!("the user name is empty"),
+        long => {
+            bail!(
+                "the user name has {long} bytes, and {MAX_USERNAME_BYTES} are the most that can be sent"
+            )
+        }
+    }
 }
 
 fn password(options: &ProbeOptions) -> anyhow::Result<Zeroizing<String>> {
@@ -216,16 +232,17 @@ fn ice_servers(text: &[u8]) -> anyhow::Result<Vec<(Path, Login)>> {
         for url in urls {
             let uri: ServerUri = url
                 .parse()
-                .map_err(|error| anyhow!("ice server {number}: {url:?} {error}"))?;
+                .map_err(|error| anyhow!("ice server {number}: {} {error}", shown(url)))?;
             if !uri.scheme.is_relay() {
                 continue;
             }
             let path = Path::of_uri(&uri)
-                .map_err(|error| anyhow!("ice server {number}: {url:?} {error}"))?;
+                .map_err(|error| anyhow!("ice server {number}: {} {error}", shown(url)))?;
             let word = |key: &str| server.get(key).and_then(Value::as_str);
             let (Some(username), Some(password)) = (word("username"), word("credential")) else {
                 bail!("ice server {number} has a relay and no username and credential for it");
             };
+            check_username(username).with_context(|| format!("ice server {number}"))?;
             let login = Login {
                 username: username.to_owned(),
                 password: Zeroizing::new(password.to_owned()),
@@ -234,6 +251,16 @@ fn ice_servers(text: &[u8]) -> anyhow::Result<Vec<(Path, Login)>> {
         }
     }
     Ok(found)
+}
+
+/// A URI as an error may quote it: escaped, cut, and without what stands before an `@`, which may be a password.
+fn shown(url: &str) -> String {
+    const LONGEST: usize = 80;
+    let place = url.rsplit_once('@').map_or(url, |(_, place)| place);
+    let cut: String = place.chars().take(LONGEST).collect();
+    let more = if cut.len() < place.len() { "..." } else { "" };
+    let hidden = if place.len() < url.len() { "...@" } else { "" };
+    format!("{:?}", format!("{hidden}{cut}{more}"))
 }
 
 #[cfg(test)]
@@ -275,6 +302,17 @@ mod tests {
                 "no username",
             ),
             (
+                r#"[{"urls": "turn:a.example", "username": "", "credential": "p"}]"#,
+                "user name is empty",
+            ),
+            (
+                &format!(
+                    r#"[{{"urls": "turn:a.example", "username": "{}", "credential": "p"}}]"#,
+                    "u".repeat(509)
+                ),
+                "ice server 0: the user name has 509 bytes",
+            ),
+            (
                 r#"[{"urls": "stun:a.example"}, {"urls": "turn://a.example"}]"#,
                 "ice server 1",
             ),
@@ -286,5 +324,21 @@ mod tests {
             let error = format!("{:#}", ice_servers(text.as_bytes()).unwrap_err());
             assert!(error.contains(why), "{text}: {error}");
         }
+    }
+
+    #[test]
+    fn an_error_quotes_neither_passwords_nor_whatever_a_server_makes_up() {
+        let refusal = |url: &str| {
+            let list = serde_json::json!([{ "urls": url }]).to_string();
+            format!("{:#}", ice_servers(list.as_bytes()).unwrap_err())
+        };
+        let error = refusal("turn:anna:canary@a.example");
+        assert!(
+            error.contains("has an @") && !error.contains("canary"),
+            "{error}"
+        );
+        let error = refusal(&format!("turn:{}", "\u{1b}[2J\u{202e}".repeat(10_000)));
+        assert!(error.len() < 1000, "{} bytes", error.len());
+        assert!(!error.chars().any(|c| c.is_control() || c == '\u{202e}'));
     }
 }
