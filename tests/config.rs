@@ -404,7 +404,7 @@ fn a_token_or_a_certificate_of_the_admin_api_that_could_not_protect_it_is_refuse
         warned("admin.token-file = \"open.key\""),
         [
             "relay.toml:2: admin.token-file = \"open.key\": can be read or written by everybody on this machine; run chmod \
-             600 on it, as its owner or for the relay's user"
+          o-rwx on it; its group may be one that the relay is in"
         ]
     );
     let both = "write certificate and key, or take it away";

@@ -3,9 +3,9 @@
 //! Responsible for bounds and for noticing careless file modes. Not for what the files mean.
 
 use core::fmt;
-use std::fs::File;
+use std::fs::OpenOptions;
 use std::io::{self, Read};
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::Path;
 
 use zeroize::Zeroizing;
@@ -57,10 +57,21 @@ impl fmt::Debug for SecretBytes {
 /// Reads a file of at most one mebibyte.
 ///
 /// # Errors
-/// What the system says, or that the file is longer.
+/// What the system says, or that the file is longer, or none.
 pub fn read_file(path: &Path) -> io::Result<FileRead> {
-    let file = File::open(path)?;
-    let mode = file.metadata()?.permissions().mode();
+    // Without waiting: a pipe that nobody writes to would be waited on for ever, at a start and at each reload.
+    let file = OpenOptions::new()
+        .read(true)
+        .custom_flags(libc::O_NONBLOCK)
+        .open(path)?;
+    let metadata = file.metadata()?;
+    if !metadata.is_file() && !metadata.is_dir() {
+        return Err(io::Error::new(
+            io::ErrorKind::InvalidInput,
+            "a pipe or a device, which cannot be read again when it changes",
+        ));
+    }
+    let mode = metadata.permissions().mode();
     let mut bytes = Zeroizing::new(Vec::new());
     file.take(MAX_FILE_BYTES.saturating_add(1))
         .read_to_end(&mut bytes)?;
@@ -92,4 +103,34 @@ pub(super) fn read_config(
             remedy: "name a configuration file that the relay's user may read".to_owned(),
         }])
     })
+}
+
+#[cfg(test)]
+#[expect(clippy::unwrap_used, reason = "tests")]
+mod tests {
+    use std::process::Command;
+
+    use super::*;
+
+    #[test]
+    fn a_pipe_is_refused_and_not_waited_on() {
+        let directory = std::env::temp_dir().join(format!("taciturn-files-{}", std::process::id()));
+        let _ = std::fs::remove_dir_all(&directory);
+        std::fs::create_dir(&directory).unwrap();
+        let pipe = directory.join("pipe");
+        assert!(
+            Command::new("mkfifo")
+                .arg(&pipe)
+                .status()
+                .unwrap()
+                .success()
+        );
+        let error = read_file(&pipe).unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::InvalidInput);
+        let error = read_file(Path::new("/dev/zero")).unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::InvalidInput);
+        std::fs::write(directory.join("file"), "x").unwrap();
+        assert_eq!(*read_file(&directory.join("file")).unwrap().bytes, b"x");
+        std::fs::remove_dir_all(directory).unwrap();
+    }
 }
