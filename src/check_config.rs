@@ -84,6 +84,7 @@ fn summary(config: &Config) -> Vec<(&'static str, String)> {
         ("self-check", self_check(config)),
         ("metadata", config.metadata.as_str().to_owned()),
         ("log", log(&config.log)),
+        ("files", files(config)),
     ]
 }
 
@@ -148,6 +149,16 @@ fn log(log: &Log) -> String {
         )
     });
     format!("{format}, {}{forensics}", log.level.as_str())
+}
+
+/// What is read, and followed for a reload.
+fn files(config: &Config) -> String {
+    let files: Vec<String> = config
+        .files
+        .iter()
+        .map(|file| file.display().to_string())
+        .collect();
+    files.join(", ")
 }
 
 fn or_none(names: &[&str]) -> String {
