@@ -137,23 +137,25 @@ impl EventLog {
     /// Ends what has had its time: forensics, and the key of the pseudonyms. Called every second (`summary`).
     pub fn tick(&self, now: Now) {
         if self.forensics.expire(now.unix) {
-            warn!("forensics off: its time is over");
+            // As it was said when they began.
+            error!("forensics off: its time is over");
         }
         if let Err(error) = self.pseudonyms.rotate(now) {
             error!(%error, "the key of the pseudonyms stays in force");
         }
     }
 
+    /// Says it as an error is said, so that no `log.level` leaves it out: a reload may raise the level again while they are on.
     fn switch_forensics(&self, until: Option<UnixTime>, now: UnixTime) {
         let before = self.forensics.until(now);
         self.forensics.set(until);
         match self.forensics.until(now) {
             after if after == before => {}
-            Some(until) => warn!(
+            Some(until) => error!(
                 until = until.as_secs(),
                 "forensics on: addresses and user names are logged in full"
             ),
-            None => warn!("forensics off: addresses and user names are no longer logged"),
+            None => error!("forensics off: addresses and user names are no longer logged"),
         }
     }
 

@@ -407,7 +407,7 @@ fn forensics_tell_who_it_was_and_end_by_themselves() {
     );
     assert_eq!(relay.metric("taciturn_relay_forensics"), 1);
     let on = "forensics on: addresses and user names are logged in full";
-    assert_eq!(records(&relay, on)[0]["level"], "WARN");
+    assert_eq!(records(&relay, on)[0]["level"], "ERROR");
     let names: [(&[u8], &str); 6] = [
         (
             b"Xq7\r\n{\"message\":\"forged\"}",
@@ -443,7 +443,7 @@ fn forensics_tell_who_it_was_and_end_by_themselves() {
     assert!(!relay.log().contains("\"message\":\"forged\""));
 
     let over = records_eventually(&relay, "forensics off: its time is over");
-    assert_eq!(over["level"], "WARN");
+    assert_eq!(over["level"], "ERROR");
     assert_eq!(relay.metric("taciturn_relay_forensics"), 0);
     assert!(Clock::start().unix().as_secs() >= until);
     let before = relay.log().len();
@@ -541,4 +541,25 @@ fn forensics_follow_the_configuration() {
     ] {
         assert_eq!(records(&relay, message).len(), 1, "{message}");
     }
+}
+
+/// Whoever turns the log up and forensics on in one go is no exception, nor is whoever has a log of errors alone.
+#[test]
+fn no_level_hides_that_forensics_are_on() {
+    let relay = start("error", "json", "");
+    let text = fs::read_to_string(relay.directory().join("relay.toml")).unwrap();
+    let in_an_hour = datetime(Clock::start().unix().as_secs() + 3600);
+    let on = text
+        .replace(
+            "[log]\n",
+            &format!("[log]\nforensics-until = {in_an_hour}\n"),
+        )
+        .replace("level = \"error\"", "level = \"info\"");
+    assert!(on.contains("level = \"info\""));
+    relay.rewrite("relay.toml", &on);
+    eventually("forensics", || {
+        relay.metric("taciturn_relay_forensics") == 1
+    });
+    let said = "forensics on: addresses and user names are logged in full";
+    eventually("a record of that", || records(&relay, said).len() == 1);
 }

@@ -158,7 +158,7 @@ fn forensics_add_the_names_and_are_announced_both_ways() {
     let mut log_on = None;
     let lines = lines_of(|| log_on = Some(log(Some(until))));
     let log = log_on.expect("made");
-    assert_eq!(field(&lines[0], "level"), Some("WARN"));
+    assert_eq!(field(&lines[0], "level"), Some("ERROR"));
     assert_eq!(
         field(&lines[0], "until"),
         Some(&*until.as_secs().to_string())
@@ -180,7 +180,7 @@ fn forensics_add_the_names_and_are_announced_both_ways() {
     assert_eq!(lines_of(|| log.apply(&again).expect("randomness")), []);
     let lines = lines_of(|| log.apply(&Log::default()).expect("randomness"));
     assert_eq!(lines.len(), 1);
-    assert_eq!(field(&lines[0], "level"), Some("WARN"));
+    assert_eq!(field(&lines[0], "level"), Some("ERROR"));
     let lines = lines_of(|| write(&log, 0, Traffic::default()));
     assert_eq!(field(&lines[0], "client_address"), None);
     assert_eq!(field(&lines[0], "user_name"), None);
