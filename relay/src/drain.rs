@@ -53,8 +53,8 @@ use store::{Kept, Store};
 #[derive(Debug)]
 pub struct DrainControl {
     state: Mutex<State>,
-    /// Held by whoever changes what is kept, from the change until it is on the disk, so that two orders cannot cross. A
-    /// disk that hangs keeps others waiting who change it, and nobody who looks.
+    /// Held while what is ordered at that time is written down. A disk that hangs keeps those waiting who want to hear that
+    /// their order is on it, and no order from being carried out.
     store: Mutex<Option<Store>>,
     phase: Arc<SharedPhase>,
     totals: Totals,
@@ -152,8 +152,6 @@ impl DrainControl {
         let Now { instant, unix } = self.clock.now();
         let now = unix.as_secs();
         order.check(source, now)?;
-        // A stop by signal need not survive a restart: what comes after it was asked for. Nor may it wait for a disk.
-        let store = (source != DrainSource::Signal).then(|| self.lock_store());
         let mut state = self.lock();
         self.must_serve(&state)?;
         if source == DrainSource::Signal {
@@ -187,7 +185,8 @@ impl DrainControl {
             started: before.map_or(now, |before| before.started),
             order,
         });
-        self.apply(state, store);
+        // A stop by signal need not survive a restart: what comes after it was asked for.
+        self.apply(state, source != DrainSource::Signal);
         Ok(())
     }
 
@@ -211,7 +210,6 @@ impl DrainControl {
     /// # Errors
     /// An epoch that is older than that of another order, or a relay that does not serve yet or any more.
     pub fn cancel(&self, epoch: Option<u64>) -> Result<(), DrainRefused> {
-        let store = self.lock_store();
         let mut state = self.lock();
         self.must_serve(&state)?;
         if let Some(epoch) = epoch {
@@ -225,14 +223,13 @@ impl DrainControl {
             );
         }
         state.orders.clear();
-        self.apply(state, Some(store));
+        self.apply(state, true);
         Ok(())
     }
 
     /// Ends the drain that this source has begun; others' go on. Nothing happens when there is none. Blocks
     /// until that is on the disk.
     pub fn withdraw(&self, source: DrainSource) {
-        let store = self.lock_store();
         let mut state = self.lock();
         if self.must_serve(&state).is_ok() && state.remove(source).is_some() {
             info!(
@@ -240,7 +237,7 @@ impl DrainControl {
                 allocations = self.totals.allocations(),
                 "drain withdrawn"
             );
-            self.apply(state, Some(store));
+            self.apply(state, true);
         }
     }
 
@@ -324,12 +321,8 @@ impl DrainControl {
         self.lock().of(DrainSource::Signal).is_some()
     }
 
-    /// Tells the workers, shows it, and then keeps it where there is a `store` to be changed.
-    fn apply(
-        &self,
-        mut state: MutexGuard<'_, State>,
-        store: Option<MutexGuard<'_, Option<Store>>>,
-    ) {
+    /// Tells the workers, shows it, and then keeps it where it is to be kept.
+    fn apply(&self, mut state: MutexGuard<'_, State>, keep: bool) {
         let drains = !state.orders.is_empty();
         state.turn = state.turn.wrapping_add(1);
         self.tell(drains.then(Drain::default));
@@ -338,21 +331,32 @@ impl DrainControl {
             info!(phase = phase.as_str(), "phase changed");
         }
         self.phase.set(phase);
-        let kept = state.to_keep();
-        if store.is_some() {
+        if keep {
             state.kept = false;
         }
         drop(state);
         self.changed();
-        if let Some(Some(store)) = store.as_deref() {
-            let written = store.write(&kept);
-            if let Err(error) = &written {
-                warn!(
-                    file = %store.file().display(), %error,
-                    "the drain order cannot be kept: it is obeyed, and would not survive a restart"
-                );
-            }
-            self.lock().kept = written.is_ok();
+        if keep {
+            self.keep();
+        }
+    }
+
+    /// Writes down what is ordered now, which may be newer than what the caller has ordered.
+    fn keep(&self) {
+        let store = self.lock_store();
+        let Some(store) = &*store else { return };
+        let kept = self.lock().to_keep();
+        let written = store.write(&kept);
+        if let Err(error) = &written {
+            warn!(
+                file = %store.file().display(), %error,
+                "the drain order cannot be kept: it is obeyed, and would not survive a restart"
+            );
+        }
+        let mut state = self.lock();
+        // Otherwise whoever has changed it since is waiting to write.
+        if state.to_keep() == kept {
+            state.kept = written.is_ok();
         }
     }
 

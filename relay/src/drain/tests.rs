@@ -455,3 +455,34 @@ async fn after_a_stop_that_was_undone_the_supervisor_is_asked_for_time() {
     );
     watching.abort();
 }
+
+/// A stop that is undone in time cuts nobody, whatever the disk does.
+#[test]
+fn a_disk_that_hangs_holds_up_no_order() {
+    let directory = Directory::new();
+    let (control, _) = launching(1, Some(&directory.0));
+    control.launched();
+    control.begin_now(DrainSource::Signal, "SIGTERM").unwrap();
+    let hangs = control.lock_store();
+    let undoing = std::thread::spawn({
+        let control = Arc::clone(&control);
+        move || control.cancel(None)
+    });
+    let mut turns = 0;
+    while control.is_stopping() {
+        turns += 1;
+        assert!(turns < 2000, "still stopping");
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    assert!(
+        !undoing.is_finished(),
+        "nobody is told that it is on the disk"
+    );
+    drop(hangs);
+    undoing.join().unwrap().unwrap();
+    // What is on the disk is what was ordered last.
+    control.begin(order(3), DrainSource::Operator).unwrap();
+    assert!(control.status().unwrap().survives_restart);
+    let (control, _) = launching(1, Some(&directory.0));
+    assert_eq!(control.current().unwrap().order, order(3));
+}
