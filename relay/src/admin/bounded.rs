@@ -8,7 +8,7 @@
 use std::collections::HashMap;
 use std::future::Future;
 use std::io;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv6Addr};
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
@@ -25,7 +25,7 @@ use super::Access;
 
 /// Connections at a time: a scraper, a controller, an operator, and room to spare.
 const CONNECTIONS: usize = 32;
-/// Connections at a time from one address beyond this host.
+/// Connections at a time from one address beyond this host, or from one /64: an IPv6 host picks its addresses from that.
 const CONNECTIONS_OF_ONE: usize = 8;
 /// How long a connection may last. Longer than any scrape, and clients that keep connections open make new ones.
 const LIFETIME: Duration = Duration::from_secs(60);
@@ -158,6 +158,7 @@ impl Sources {
         if address.is_loopback() {
             return Ok(None);
         }
+        let address = source_of(address);
         let mut counts = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let count = counts.entry(address).or_default();
         if *count >= CONNECTIONS_OF_ONE {
@@ -168,6 +169,14 @@ impl Sources {
             sources: self.clone(),
             address,
         }))
+    }
+}
+
+/// The address, or the first of its /64.
+fn source_of(address: IpAddr) -> IpAddr {
+    match address {
+        IpAddr::V4(_) => address,
+        IpAddr::V6(v6) => Ipv6Addr::from_bits(v6.to_bits() & !u128::from(u64::MAX)).into(),
     }
 }
 
@@ -341,6 +350,22 @@ mod tests {
         ));
         drop(seats.pop());
         assert!(sources.admit(stranger).is_ok());
+
+        // Nor can one that has many addresses.
+        let host =
+            |number: u16| IpAddr::from([0x2001, 0xdb8, 1, 2, number, number, number, number]);
+        seats.extend(
+            (0..)
+                .take(CONNECTIONS_OF_ONE)
+                .map(|number| sources.admit(host(number))),
+        );
+        assert!(seats.iter().all(Result::is_ok));
+        assert!(sources.admit(host(99)).is_err());
+        assert!(sources.admit("2001:db8:1:3::1".parse().unwrap()).is_ok());
+        assert!(matches!(
+            sources.admit(IpAddr::from(Ipv6Addr::LOCALHOST)),
+            Ok(None)
+        ));
         drop(seats);
         let counts = sources.0.lock().unwrap_or_else(PoisonError::into_inner);
         assert!(counts.is_empty());

@@ -1,7 +1,8 @@
 //! The few facts about a certificate that its strength is judged by, read from its DER encoding (RFC 5280 §4.1).
 //!
 //! Responsible for finding them. Not responsible for validating a certificate: the clients do that, and TLS does not
-//! use what is read here. The input comes from the operator's own files; malformed input is `None`, never a panic.
+//! use what is read here. The input comes from the operator's own files, and for the name of an issuer from strangers;
+//! malformed input is `None`, never a panic.
 
 use taciturn_protocol::time::UnixTime;
 
