@@ -33,11 +33,11 @@ file = "secret.key"
 [admin]
 address = "unix:/run/taciturn/admin.sock"
 [self-check]
-interval = "0s"
+interval = "1s"
 "#;
 
 /// Facts in the order in which `booted/trial.sh` finds them, where the value is the same on every machine.
-const FACTS: [&str; 22] = [
+const FACTS: [&str; 24] = [
     "start 0",
     "CapInh 0000000000000000",
     "CapPrm 0000000000000000",
@@ -53,6 +53,8 @@ const FACTS: [&str; 22] = [
     "state 700 taciturn",
     "runtime 750 taciturn",
     "reload 0 active",
+    "risen config_reloads_total{outcome=\"applied\"}",
+    "risen self_check_checks_total{outcome=\"success\"}",
     "after a restart 503 drain",
     "then 200 ready",
     "a hung worker had the relay restarted",
@@ -115,4 +117,13 @@ fn the_unit_works_under_systemd_with_all_of_its_restrictions() {
         "{}",
         all()
     );
+    // What the relay says when a system call, a kind of socket or a directory is kept from it.
+    for want in [
+        "the interfaces cannot be read",
+        "changes of the configuration's files are not reported",
+        "the drain order cannot be kept",
+        "the supervisor cannot be told",
+    ] {
+        assert!(!log.contains(want), "{}", all());
+    }
 }

@@ -61,6 +61,22 @@ fact "runtime $(stat -c '%a %U' /run/taciturn)"
 systemctl reload taciturn.service
 fact "reload $? $(shown ActiveState)"
 
+# A secret is changed as the documentation has it, in the place where the relay may read it, and nobody tells the relay.
+# A figure of the relay that rises by itself is waited for.
+metric() { python get /metrics | sed -n "s/^taciturn_relay_$1 //p"; }
+risen() {
+    for _ in $(seq 300); do
+        [ "$(metric "$1")" != 0 ] && fact "risen $1" && break
+        sleep 0.1
+    done
+}
+taciturn credentials secret --out /etc/taciturn/next.key
+chgrp taciturn-secrets /etc/taciturn/next.key
+chmod 0640 /etc/taciturn/next.key
+mv /etc/taciturn/next.key /etc/taciturn/secret.key
+risen 'config_reloads_total{outcome="applied"}'
+risen 'self_check_checks_total{outcome="success"}'
+
 # An order to drain is in the state directory, which is another user's after a restart.
 fact "drain $(python drain)"
 systemctl restart taciturn.service
