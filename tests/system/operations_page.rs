@@ -98,3 +98,34 @@ fn what_the_page_links_to_is_there() {
         assert!(known.contains(place), "{link}: no such heading");
     }
 }
+
+/// The same list stands in the example, and is what `relay/src/reload/restart.rs` compares.
+#[test]
+fn what_takes_a_restart_is_said_to_operators_whole() {
+    let page = read("docs/operations.md");
+    let row = page
+        .lines()
+        .skip_while(|line| !line.starts_with("| takes effect by reload |"))
+        .nth(2)
+        .unwrap();
+    let restart = row.split('|').nth(2).unwrap();
+    let judged = read("relay/src/reload/restart.rs");
+    let (judged, _) = judged.split_once("#[cfg(test)]").unwrap();
+    let keys: BTreeSet<&str> = judged
+        .split('"')
+        .skip(1)
+        .step_by(2)
+        .filter(|text| {
+            text.bytes()
+                .all(|byte| byte.is_ascii_lowercase() || b"-.".contains(&byte))
+        })
+        .map(|key| key.split('.').next().unwrap())
+        .collect();
+    assert!(keys.len() > 10, "{keys:?}");
+    for key in keys {
+        assert!(
+            restart.contains(&format!("`{key}`")) || restart.contains(&format!("[{key}]")),
+            "docs/operations.md does not say that {key} takes a restart"
+        );
+    }
+}
