@@ -10,7 +10,7 @@ use proptest::prelude::*;
 use taciturn_protocol::wire::{Class, Method, TransactionId, Writer};
 use taciturn_relay::config::{
     AdminAddress, Config, ConfigErrors, Dscp, FileRead, ListenerTransport, LogFormat,
-    MAX_REALM_BYTES, SCHEMA, parse,
+    MAX_REALM_BYTES, SCHEMA, load_with, parse,
 };
 
 const DOCUMENTED: &str = include_str!("../configs/relay.toml");
@@ -35,7 +35,7 @@ fn read(path: &Path) -> io::Result<FileRead> {
         "other-realm.key" => format!("user: gateway-1\nrealm: turn.example.net\n{key}"),
         "other-user.key" => format!("user: gateway-2\nrealm: turn.example.org\n{key}"),
         "bad-hex.key" => "user: gateway-1\nrealm: turn.example.org\nmd5:s3cr3t\n".to_owned(),
-        "fullchain.pem" | "admin-ca.pem" => certified().cert.pem(),
+        "fullchain.pem" | "admin-ca.pem" | "writable.pem" => certified().cert.pem(),
         "privkey.pem" => certified().signing_key.serialize_pem(),
         "empty.pem" => String::new(),
         _ => return Err(io::ErrorKind::NotFound.into()),
@@ -43,6 +43,7 @@ fn read(path: &Path) -> io::Result<FileRead> {
     Ok(FileRead {
         bytes: text.into_bytes().into(),
         open_to_others: name == "open.key",
+        writable_by_others: name == "writable.pem",
     })
 }
 
@@ -773,6 +774,37 @@ fn all_errors_are_reported_at_once_in_the_order_of_the_file() {
             (2, 13, "log.level"),
             (4, 15, "limits.queue-bytes"),
             (5, 1, "limits.conections"),
+        ]
+    );
+}
+
+#[test]
+fn a_file_that_everybody_can_write_is_warned_about() {
+    let warnings = |config: Config| {
+        let warnings = config.warnings.iter();
+        warnings.map(ToString::to_string).collect::<Vec<_>>()
+    };
+    let tls = "[tls]\ncertificate = \"writable.pem\"\nkey = \"privkey.pem\"";
+    assert_eq!(
+        warnings(parsed(&minimal(tls)).unwrap()),
+        [
+            "relay.toml:3: tls.certificate = \"writable.pem\": can be written by everybody on this machine; run chmod o-w on it"
+        ]
+    );
+    let mut writable = |path: &Path| {
+        if path == Path::new("relay.toml") {
+            return Ok(FileRead {
+                bytes: minimal("").into_bytes().into(),
+                open_to_others: false,
+                writable_by_others: true,
+            });
+        }
+        read(path)
+    };
+    assert_eq!(
+        warnings(load_with(Path::new("relay.toml"), &mut writable).unwrap()),
+        [
+            "relay.toml: can be written by everybody on this machine, who then say what the relay does; run chmod o-w on it"
         ]
     );
 }

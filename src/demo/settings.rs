@@ -92,6 +92,7 @@ address = "127.0.0.1:0"
         Ok(FileRead {
             bytes: zeroize::Zeroizing::new(bytes.as_bytes().to_vec()),
             open_to_others: false,
+            writable_by_others: false,
         })
     };
     config::parse(&text, Path::new("the demo's configuration"), &mut read)

@@ -21,6 +21,8 @@ pub struct FileRead {
     pub bytes: Zeroizing<Vec<u8>>,
     /// Whether the file's mode lets everybody on the machine read or write it.
     pub open_to_others: bool,
+    /// Whether it lets everybody write it: whoever writes a file that the relay follows says what the relay does.
+    pub writable_by_others: bool,
 }
 
 impl fmt::Debug for FileRead {
@@ -28,6 +30,7 @@ impl fmt::Debug for FileRead {
         f.debug_struct("FileRead")
             .field("length", &self.bytes.len())
             .field("open_to_others", &self.open_to_others)
+            .field("writable_by_others", &self.writable_by_others)
             .finish()
     }
 }
@@ -84,6 +87,7 @@ pub fn read_file(path: &Path) -> io::Result<FileRead> {
     Ok(FileRead {
         bytes,
         open_to_others: mode & 0o006 != 0,
+        writable_by_others: mode & 0o002 != 0,
     })
 }
 

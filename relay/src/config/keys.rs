@@ -53,6 +53,11 @@ impl Files<'_> {
                         "can be read or written by everybody on this machine",
                         remedy,
                     ));
+                } else if file.writable_by_others {
+                    field.warn(Wrong::new(
+                        "can be written by everybody on this machine",
+                        "run chmod o-w on it",
+                    ));
                 }
                 let digest = Sha256::digest(&file.bytes).into();
                 field

@@ -317,6 +317,7 @@ pub fn parse(
     let text = FileRead {
         bytes: zeroize::Zeroizing::new(text.as_bytes().to_vec()),
         open_to_others: false,
+        writable_by_others: false,
     };
     sections::parse(&text, origin, read)
 }

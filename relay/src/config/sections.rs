@@ -13,7 +13,7 @@ use taciturn_protocol::credentials::Realm;
 use toml::de::DeValue;
 
 use super::admin::admin;
-use super::error::{ConfigError, ConfigErrors};
+use super::error::{ConfigError, ConfigErrors, ConfigWarning};
 use super::files::FileRead;
 use super::keys::{Files, nonce_key, secrets, tls, users};
 use super::log::log;
@@ -56,6 +56,22 @@ pub(super) fn parse(
         }]));
     };
     let document = Document::new(text, origin);
+    if file.writable_by_others {
+        document
+            .warnings
+            .borrow_mut()
+            .push(ConfigWarning(ConfigError {
+                file: origin.to_path_buf(),
+                line: 0,
+                column: 0,
+                key: String::new(),
+                value: None,
+                problem:
+                    "can be written by everybody on this machine, who then say what the relay does"
+                        .to_owned(),
+                remedy: "run chmod o-w on it".to_owned(),
+            }));
+    }
     let mut files = Files {
         read,
         origin_open_to_others: file.open_to_others,
