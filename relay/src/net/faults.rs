@@ -20,6 +20,8 @@ pub enum Operation {
     Send,
     /// A send that begins with a segmented send.
     SendTrain,
+    /// Telling the kernel how to choose among the sockets of a group.
+    Steer,
 }
 
 #[cfg(not(any(test, feature = "fault-injection")))]
@@ -61,7 +63,7 @@ mod injected {
     /// Which calls fail, shared by a test and the sockets that it afflicts; may be changed while they run.
     #[derive(Debug, Default)]
     pub struct Faults {
-        plans: [Plan; 4],
+        plans: [Plan; 5],
     }
 
     #[derive(Debug, Default)]

@@ -55,6 +55,7 @@ mod host;
 mod inherited;
 mod outcome;
 mod poll;
+mod steering;
 mod sys;
 #[cfg(test)]
 mod tests;
@@ -68,6 +69,7 @@ pub use self::{
     inherited::{InheritedFd, inherited_fds},
     outcome::{SendFailure, SendOutcome},
     poll::{Epoll, Event, EventFd, Events, Interest},
+    steering::{SteeringKey, steer},
     transmit::{Destination, Lane, SendBatch},
     udp::{IcmpError, UdpOptions, UdpSocket},
 };

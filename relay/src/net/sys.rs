@@ -269,6 +269,67 @@ pub(super) fn set_int(fd: BorrowedFd<'_>, level: i32, name: i32, value: i32) -> 
     }
 }
 
+/// Sets a socket option that takes bytes.
+#[cfg(test)]
+pub(super) fn set_bytes(fd: &impl AsRawFd, level: i32, name: i32, value: &[u8]) -> io::Result<()> {
+    let len = libc::socklen_t::try_from(value.len()).unwrap_or(0);
+    // SAFETY: the pointer leads to `value`, which is `len` bytes long (or longer), and the kernel only reads it.
+    let outcome =
+        unsafe { libc::setsockopt(fd.as_raw_fd(), level, name, value.as_ptr().cast(), len) };
+    if outcome == 0 {
+        Ok(())
+    } else {
+        Err(io::Error::last_os_error())
+    }
+}
+
+/// One instruction of a classic BPF program.
+#[derive(Clone, Copy, Debug)]
+#[repr(transparent)]
+pub(super) struct Instruction(libc::sock_filter);
+
+impl Instruction {
+    /// Operation, constant, and how many instructions a condition passes over when it holds and when it does not.
+    pub(super) const fn new(code: u16, k: u32, holds: u8, fails: u8) -> Self {
+        Self(libc::sock_filter {
+            code,
+            jt: holds,
+            jf: fails,
+            k,
+        })
+    }
+}
+
+/// Makes a program choose among the sockets that share this one's port (`SO_ATTACH_REUSEPORT_CBPF`). The kernel copies it,
+/// and refuses one that could loop or leave its memory.
+pub(super) fn attach_group_program(
+    fd: BorrowedFd<'_>,
+    instructions: &[Instruction],
+) -> io::Result<()> {
+    let program = libc::sock_fprog {
+        len: u16::try_from(instructions.len())
+            .map_err(|_| io::Error::from_raw_os_error(libc::EINVAL))?,
+        filter: instructions.as_ptr().cast_mut().cast(),
+    };
+    let len = libc::socklen_t::try_from(size_of_val(&program)).unwrap_or(0);
+    // SAFETY: the pointer leads to `program`, which is `len` bytes long, and the one inside to `program.len` instructions that
+    // are borrowed until this function returns and have the layout of `sock_filter`; the kernel only reads both.
+    let outcome = unsafe {
+        libc::setsockopt(
+            fd.as_raw_fd(),
+            libc::SOL_SOCKET,
+            libc::SO_ATTACH_REUSEPORT_CBPF,
+            (&raw const program).cast(),
+            len,
+        )
+    };
+    if outcome == 0 {
+        Ok(())
+    } else {
+        Err(io::Error::last_os_error())
+    }
+}
+
 /// Reads a socket option made of 32-bit words; words that the kernel does not write stay 0.
 pub(super) fn words<const N: usize>(
     fd: BorrowedFd<'_>,

@@ -125,6 +125,16 @@ impl UdpSocket {
         Self::configure(socket, options, faults)
     }
 
+    /// Lets sockets that are bound from now on with [`UdpOptions::reuse_port`] share this one's port, in a group that begins
+    /// with it. As it was bound alone, nobody else's can have come before.
+    ///
+    /// # Errors
+    ///
+    /// When the system knows no shared ports.
+    pub fn share_port(&self) -> io::Result<()> {
+        sys::set_int(self.borrow(), libc::SOL_SOCKET, libc::SO_REUSEPORT, 1)
+    }
+
     /// Takes over a socket that somebody else bound (socket activation).
     ///
     /// # Errors
