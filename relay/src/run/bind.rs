@@ -11,17 +11,22 @@ use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 
 use socket2::{Domain, Protocol, SockAddr, SockRef, Socket, Type};
+use tracing::warn;
 
 use crate::config::{AdminAddress, Config, ListenerTransport};
 use crate::listener::{ListenTransport, Listener};
-use crate::net::{UdpOptions, UdpSocket};
+use crate::net::{SteeringKey, UdpOptions, UdpSocket, steer};
+use crate::worker::ListenerSockets;
 
 use super::inherited::Inherited;
-use super::{BoundListener, StartError};
+use super::{BoundListener, StartError, build};
 
 /// What a burst of datagrams may wait in, either way: while a worker is in a round, and while the interface is busy, as
 /// the media for all clients of a worker leaves through one socket. The kernel may grant less.
 pub(super) const LISTENER_BUFFER: usize = 4 << 20;
+/// What a burst of requests may wait in: about 2,500, at what the kernel takes for a small datagram, and twice what is asked
+/// for. More would be answered later than their clients wait. Answers leave with the media.
+const REQUEST_BUFFER: usize = 1 << 20;
 /// Connections that wait to be accepted.
 pub(super) const BACKLOG: i32 = 1024;
 /// Who may speak to the admin API over its Unix socket: the relay's user and group.
@@ -31,7 +36,7 @@ const ADMIN_MODE: u32 = 0o660;
 #[derive(Debug)]
 pub(crate) struct Sockets {
     /// For each worker, its UDP listeners in the order of the configuration.
-    pub(crate) udp: Vec<Vec<UdpSocket>>,
+    pub(crate) udp: Vec<Vec<ListenerSockets>>,
     /// TCP, TLS and auto listeners.
     pub(crate) tcp: Vec<Listener>,
     /// All listeners as they are bound.
@@ -74,7 +79,8 @@ pub(crate) fn all(
     workers: usize,
     mut inherited: Inherited,
 ) -> Result<Sockets, StartError> {
-    let mut udp: Vec<Vec<UdpSocket>> = (0..workers).map(|_| Vec::new()).collect();
+    let steering = SteeringKey::new(&build::random()?);
+    let mut udp: Vec<Vec<ListenerSockets>> = (0..workers).map(|_| Vec::new()).collect();
     let mut tcp = Vec::new();
     let mut listeners = Vec::new();
     for listener in &config.listeners {
@@ -96,7 +102,7 @@ pub(crate) fn all(
                 if inherited > 0 {
                     listener.address
                 } else {
-                    bind_udp(listener.address, &mut udp).map_err(failed)?
+                    bind_udp(listener.address, &steering, &mut udp).map_err(failed)?
                 }
             }
             Some(stream) => {
@@ -126,7 +132,7 @@ pub(crate) fn all(
     })
 }
 
-/// The smallest buffers among the UDP listeners' sockets, in bytes as the kernel's limits are written.
+/// The smallest buffers among the UDP listeners' sockets for media, in bytes as the kernel's limits are written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Granted {
     pub(crate) receive: usize,
@@ -138,12 +144,12 @@ impl Granted {
     pub(crate) const WANTED: usize = LISTENER_BUFFER;
 
     /// What the kernel granted; `None` without sockets.
-    pub(crate) fn of(udp: &[Vec<UdpSocket>]) -> Option<Self> {
+    pub(crate) fn of(udp: &[Vec<ListenerSockets>]) -> Option<Self> {
         // The kernel tells twice what it was asked for, which is what it sets aside.
         udp.iter()
             .flatten()
-            .map(|socket| {
-                let socket = SockRef::from(socket);
+            .map(|sockets| {
+                let socket = SockRef::from(&sockets.data);
                 Self {
                     receive: socket.recv_buffer_size().unwrap_or(0) / 2,
                     send: socket.send_buffer_size().unwrap_or(0) / 2,
@@ -161,31 +167,67 @@ impl Granted {
     }
 }
 
-/// One socket a worker on one address. The first picks the port, when the kernel is to pick it.
-fn bind_udp(configured: SocketAddr, workers: &mut [Vec<UdpSocket>]) -> io::Result<SocketAddr> {
-    // SO_REUSEPORT would let a second relay of the same user share the address unnoticed, each getting a share of the
-    // clients; so the first bind is made without it, to find that out.
-    if configured.port() != 0 {
-        drop(UdpSocket::bind(
-            configured,
-            &UdpOptions {
-                reuse_port: false,
-                ..UdpOptions::listener()
-            },
-        )?);
-    }
-    let options = UdpOptions {
+/// A socket for media and one for requests a worker on one address. The first picks the port, when the kernel is to pick it.
+///
+/// What comes before the kernel has been told how to choose may reach another worker than its client's, where it is
+/// answered or dropped like a stranger's: nobody can have an allocation yet, as that takes a nonce of this start.
+fn bind_udp(
+    configured: SocketAddr,
+    steering: &SteeringKey,
+    workers: &mut [Vec<ListenerSockets>],
+) -> io::Result<SocketAddr> {
+    let data = UdpOptions {
         receive_buffer: Some(LISTENER_BUFFER),
         send_buffer: Some(LISTENER_BUFFER),
         ..UdpOptions::listener()
     };
-    let mut address = configured;
-    for sockets in workers {
-        let socket = UdpSocket::bind(address, &options)?;
-        address = socket.local_addr();
-        sockets.push(socket);
+    let control = UdpOptions {
+        receive_buffer: Some(REQUEST_BUFFER),
+        ..UdpOptions::listener()
+    };
+    // SO_REUSEPORT would let a second relay of the same user share the address unnoticed, each getting a share of the
+    // clients; so the first bind is made without it, to find that out. The kernel numbers the sockets as they are bound.
+    let alone = UdpOptions {
+        reuse_port: false,
+        ..data
+    };
+    let first = UdpSocket::bind(configured, &alone)?;
+    first.share_port()?;
+    let address = first.local_addr();
+    let mut group = vec![first];
+    while group.len() < 2 * workers.len() {
+        let options = if group.len() < workers.len() {
+            &data
+        } else {
+            &control
+        };
+        group.push(UdpSocket::bind(address, options)?);
     }
+    let steered = steer(&group, steering);
+    share_out(group, steered, workers);
     Ok(address)
+}
+
+/// Gives each worker its pair of the group; where the kernel was not to be steered, its socket, and the others are closed.
+fn share_out(
+    mut group: Vec<UdpSocket>,
+    steered: io::Result<()>,
+    workers: &mut [Vec<ListenerSockets>],
+) {
+    let mut requests = group.split_off(workers.len());
+    if let Err(error) = steered {
+        warn!(
+            address = group.first().map(|socket| tracing::field::display(socket.local_addr())),
+            %error,
+            "the kernel does not steer requests into a queue of their own, so that a flood of media can delay them"
+        );
+        requests.clear();
+    }
+    let mut requests = requests.into_iter();
+    for (sockets, data) in workers.iter_mut().zip(group) {
+        let control = requests.next();
+        sockets.push(ListenerSockets { data, control });
+    }
 }
 
 fn bind_tcp(address: SocketAddr) -> io::Result<TcpListener> {
@@ -292,15 +334,72 @@ mod tests {
         std::fs::remove_file(&path).unwrap();
     }
 
+    fn key() -> SteeringKey {
+        SteeringKey::new(&[7; SteeringKey::BYTES])
+    }
+
+    fn no_workers(count: usize) -> Vec<Vec<ListenerSockets>> {
+        (0..count).map(|_| Vec::new()).collect()
+    }
+
     #[test]
     fn listeners_have_large_buffers_both_ways() {
-        let mut workers = vec![Vec::new()];
-        bind_udp(([127, 0, 0, 1], 0).into(), &mut workers).unwrap();
-        let socket = SockRef::from(&workers[0][0]);
+        let mut workers = no_workers(1);
+        bind_udp(([127, 0, 0, 1], 0).into(), &key(), &mut workers).unwrap();
+        let socket = SockRef::from(&workers[0][0].data);
         let fresh = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
         let fresh = SockRef::from(&fresh);
         assert!(socket.send_buffer_size().unwrap() >= fresh.send_buffer_size().unwrap());
         let granted = Granted::of(&workers).unwrap();
         assert_eq!(granted.send, socket.send_buffer_size().unwrap() / 2);
+    }
+
+    #[test]
+    fn each_worker_has_a_pair_and_nobody_else_the_address() {
+        for workers in [1, 3] {
+            let mut bound = no_workers(workers);
+            let address = bind_udp(([127, 0, 0, 1], 0).into(), &key(), &mut bound).unwrap();
+            for sockets in &bound {
+                let control = sockets[0].control.as_ref().unwrap();
+                assert_eq!(sockets[0].data.local_addr(), address);
+                assert_eq!(control.local_addr(), address);
+            }
+            let again = bind_udp(address, &key(), &mut no_workers(1)).unwrap_err();
+            assert_eq!(again.kind(), io::ErrorKind::AddrInUse);
+        }
+    }
+
+    /// A kernel without the option, or without leave to use it, spreads the clients by itself, as it does unasked.
+    #[test]
+    fn an_unwilling_kernel_leaves_each_worker_one_socket() {
+        let options = UdpOptions::listener();
+        let first = UdpSocket::bind(([127, 0, 0, 1], 0).into(), &options).unwrap();
+        let address = first.local_addr();
+        let more = (1..6).map(|_| UdpSocket::bind(address, &options).unwrap());
+        let group = [first].into_iter().chain(more).collect();
+        let mut workers = no_workers(3);
+        share_out(group, Err(io::ErrorKind::Unsupported.into()), &mut workers);
+        for sockets in &workers {
+            assert!(sockets[0].control.is_none());
+            assert_eq!(sockets[0].data.local_addr(), address);
+        }
+        let client = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
+        let mut came = 0;
+        let mut batch = crate::net::ReceiveBatch::with_shape(64, 64);
+        for _ in 0..50 {
+            client.send_to(b"anything", address).unwrap();
+        }
+        for sockets in &workers {
+            came += sockets[0].data.receive(&mut batch, 64).unwrap().len();
+        }
+        assert_eq!(came, 50);
+    }
+
+    /// Whoever is there first, of the same user and willing to share, is found out.
+    #[test]
+    fn a_shared_port_of_somebody_else_is_not_joined() {
+        let theirs = UdpSocket::bind(([127, 0, 0, 1], 0).into(), &UdpOptions::listener()).unwrap();
+        let error = bind_udp(theirs.local_addr(), &key(), &mut no_workers(2)).unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::AddrInUse);
     }
 }

@@ -21,13 +21,12 @@ use crate::events::EventLog;
 use crate::listener::FrontLimits;
 use crate::listener::certificate::Certificate;
 use crate::listener::tls::{PreparedTls, Profile};
-use crate::net::UdpSocket;
 use crate::probe::Login;
 use crate::quota::SharedQuota;
 use crate::relayed::RelayedAddresses;
 use crate::self_check::{self, SelfCheckSources};
 use crate::stream::StreamLimits;
-use crate::worker::{Inbox, Outbox, Owners, Parts, Terms, Worker};
+use crate::worker::{Inbox, ListenerSockets, Outbox, Owners, Parts, Terms, Worker};
 
 use super::StartError;
 
@@ -150,7 +149,7 @@ impl Built<'_> {
     pub(crate) fn prepare(
         self,
         slices: Vec<RangeInclusive<u16>>,
-        udp: Vec<Vec<UdpSocket>>,
+        udp: Vec<Vec<ListenerSockets>>,
         inboxes: Vec<Inbox>,
     ) -> Result<Vec<Worker>, StartError> {
         let parts = slices
@@ -277,17 +276,17 @@ pub(crate) fn boot_id() -> Result<String, StartError> {
         .collect())
 }
 
-/// 32 bytes from the system's generator.
-fn random() -> Result<[u8; 32], StartError> {
+/// Bytes from the system's generator.
+pub(super) fn random<const N: usize>() -> Result<[u8; N], StartError> {
     let provider: &dyn SecureRandom = rustls::crypto::aws_lc_rs::default_provider().secure_random;
-    let mut bytes = [0; 32];
+    let mut bytes = [0; N];
     provider.fill(&mut bytes).map_err(|_| StartError::Random)?;
     Ok(bytes)
 }
 
 /// The same, as the keys of a hash table.
 fn seed() -> Result<[u64; 4], StartError> {
-    let bytes = random()?;
+    let bytes: [u8; 32] = random()?;
     let mut seed = [0; 4];
     for (word, chunk) in seed.iter_mut().zip(bytes.chunks_exact(8)) {
         *word = chunk

@@ -14,10 +14,9 @@ use crate::config::Config;
 use crate::counters::Counters;
 use crate::listener::Listener;
 use crate::metadata::{MetadataClient, MetadataRequests};
-use crate::net::UdpSocket;
 use crate::own_addresses::OwnSockets;
 use crate::relayed::{self, RelayedAddresses};
-use crate::worker::{Inbox, Outbox};
+use crate::worker::{Inbox, ListenerSockets, Outbox};
 
 use super::bind::{self, AdminSocket, Granted, Sockets};
 use super::inherited::Inherited;
@@ -36,7 +35,7 @@ pub(super) struct Ground {
     /// How asking went so far.
     pub(super) requests: Arc<MetadataRequests>,
     pub(super) slices: Vec<RangeInclusive<u16>>,
-    pub(super) udp: Vec<Vec<UdpSocket>>,
+    pub(super) udp: Vec<Vec<ListenerSockets>>,
     pub(super) tcp: Vec<Listener>,
     pub(super) listeners: Vec<BoundListener>,
     pub(super) admin: AdminSocket,
@@ -111,7 +110,7 @@ fn inboxes(workers: usize) -> Result<(Vec<Inbox>, Vec<Outbox>), StartError> {
 }
 
 /// One worker per core, unless the configuration says otherwise. A worker's number is a byte, 255 stands for nobody.
-fn worker_count(config: &Config) -> usize {
+pub(super) fn worker_count(config: &Config) -> usize {
     let cores = || std::thread::available_parallelism().map_or(1, std::num::NonZeroUsize::get);
     config
         .workers

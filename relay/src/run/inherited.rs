@@ -17,6 +17,8 @@ use tracing::{info, warn};
 
 use crate::net::{self, InheritedFd, UdpOptions, UdpSocket};
 
+use crate::worker::ListenerSockets;
+
 use super::bind::{BACKLOG, LISTENER_BUFFER};
 
 /// Why a socket that was handed over cannot be used.
@@ -113,10 +115,13 @@ impl Inherited {
 
     /// Shares the UDP sockets of this address out among the workers, and returns how many there are. With fewer than there
     /// are workers some have no client there, and with more some have two: every client is served either way.
+    ///
+    /// Requests and media share a queue there: for steering them apart (`net::steer`) one would have to know in which order
+    /// the supervisor bound the sockets, and to double their number.
     pub(crate) fn udp(
         &mut self,
         address: SocketAddr,
-        workers: &mut [Vec<UdpSocket>],
+        workers: &mut [Vec<ListenerSockets>],
     ) -> io::Result<usize> {
         let sockets = self.matching(address, false);
         let count = sockets.len();
@@ -134,7 +139,10 @@ impl Inherited {
             let options = buffers(&socket);
             let turn = number % workers.len().max(1);
             if let Some(worker) = workers.get_mut(turn) {
-                worker.push(UdpSocket::from_fd(OwnedFd::from(socket), &options)?);
+                worker.push(ListenerSockets {
+                    data: UdpSocket::from_fd(OwnedFd::from(socket), &options)?,
+                    control: None,
+                });
             }
         }
         Ok(count)
@@ -279,7 +287,7 @@ mod tests {
             let more = (1..sockets).map(|_| handed(shared_port(address)));
             let handed = [handed(first)].into_iter().chain(more).collect();
             let mut inherited = Inherited::of(handed).unwrap();
-            let mut udp: Vec<Vec<UdpSocket>> = (0..workers).map(|_| Vec::new()).collect();
+            let mut udp: Vec<Vec<ListenerSockets>> = (0..workers).map(|_| Vec::new()).collect();
             assert_eq!(inherited.udp(address, &mut udp).unwrap(), sockets);
             let shared: Vec<usize> = udp.iter().map(Vec::len).collect();
             assert_eq!(shared, shares);
@@ -313,7 +321,7 @@ mod tests {
         let mut inherited = Inherited::of(vec![handed(socket)]).unwrap();
         let mut workers = vec![Vec::new()];
         inherited.udp(address, &mut workers).unwrap();
-        let socket = SockRef::from(&workers[0][0]);
+        let socket = SockRef::from(&workers[0][0].data);
         assert!(socket.recv_buffer_size().unwrap() >= before);
         assert!(socket.send_buffer_size().unwrap() > 2 * 4096);
     }

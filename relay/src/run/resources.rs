@@ -10,8 +10,9 @@ use crate::net;
 use crate::relayed::RelayedAddresses;
 
 use super::bind::Granted;
+use super::ground::worker_count;
 
-/// Descriptors beside those of clients: listeners, workers, log, admin API, libraries.
+/// Descriptors beside those of clients and UDP listeners: other listeners, workers, log, admin API, libraries.
 const OWN_DESCRIPTORS: u64 = 100;
 
 /// Raises the limit of descriptors as far as it goes, and warns where it, memory or buffers fall short. At start, and when
@@ -57,7 +58,8 @@ pub(crate) fn check(config: &Config, addresses: &RelayedAddresses, buffers: Opti
     }
 }
 
-/// What clients can take at most: a socket for each family of an allocation, and one for each connection.
+/// What clients can take at most, a socket for each family of an allocation and one for each connection; and what each worker
+/// has of each UDP listener, a socket for media and one for requests.
 fn descriptors(config: &Config, addresses: &RelayedAddresses) -> u64 {
     let has = |v4| {
         addresses
@@ -66,7 +68,12 @@ fn descriptors(config: &Config, addresses: &RelayedAddresses) -> u64 {
             .any(|pair| pair.bind.is_ipv4() == v4)
     };
     let families = u64::from(has(true)) + u64::from(has(false));
-    u64::from(config.limits.allocations) * families + connections(config) + OWN_DESCRIPTORS
+    let of_clients = u64::from(config.limits.allocations) * families + connections(config);
+    let udp = config
+        .listeners
+        .iter()
+        .filter(|listener| listener.transport == ListenerTransport::Udp);
+    of_clients + 2 * (udp.count() * worker_count(config)) as u64 + OWN_DESCRIPTORS
 }
 
 /// What may wait for slow clients at most.
@@ -109,7 +116,7 @@ mod tests {
 
     fn config(transport: &str) -> Config {
         let text = format!(
-            "realm = \"r\"\n[[listener]]\ntransport = \"{transport}\"\naddress = \"127.0.0.1:0\"\n[[secret]]\nid = \"a\"\n\
+            "realm = \"r\"\nworkers = 3\n[[listener]]\ntransport = \"{transport}\"\naddress = \"127.0.0.1:0\"\n[[secret]]\nid = \"a\"\n\
              value = \"0123456789abcdef0123456789abcdef\"\n[limits]\nallocations = 10\nconnections = 1000\n\
              queue-bytes = 100000"
         );
@@ -125,7 +132,7 @@ mod tests {
         };
         let v4 = RelayedAddresses::from_pairs(vec![pair("10.0.0.1"), pair("10.0.0.2")]);
         let both = RelayedAddresses::from_pairs(vec![pair("10.0.0.1"), pair("2001:db8::1")]);
-        assert_eq!(descriptors(&config("udp"), &v4), 110);
+        assert_eq!(descriptors(&config("udp"), &v4), 116);
         assert_eq!(descriptors(&config("tcp"), &v4), 1110);
         assert_eq!(descriptors(&config("tcp"), &both), 1120);
         assert_eq!(queue_bytes(&config("tcp")), 100_000_000);

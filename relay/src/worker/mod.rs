@@ -5,12 +5,12 @@
 //! (`crate::listener`).
 //!
 //! ```text
-//!  wait -> inbox -> listeners -> relayed sockets -> flush -> streams -> timeouts -> flush, close -> wait
+//!  wait -> inbox -> requests -> listeners -> relayed sockets -> flush -> streams -> timeouts -> flush, close -> wait
 //! ```
 //!
 //! Every step is bounded, so that no source of work can keep another waiting for longer than a round (`reading`), and
-//! epoll, being level-triggered, brings back what was left. Clients' datagrams come before peers', as Allocate and Refresh
-//! are among them.
+//! epoll, being level-triggered, brings back what was left. Requests come first, as a call ends without its Refresh, and
+//! clients' datagrams before peers', as requests are among them where they have no socket of their own.
 
 mod control;
 mod handover;
@@ -39,7 +39,7 @@ use crate::config::Dscp;
 use crate::counters::Counters;
 use crate::events::EventLog;
 use crate::listener::Established;
-use crate::net::{Epoll, Events, Interest, ReceiveBatch, SendBatch, UdpSocket};
+use crate::net::{Epoll, Events, Interest, ReceiveBatch, SendBatch};
 use crate::self_check::SelfCheckSources;
 use crate::stream::{CloseReason, Connection, Scratch, StreamLimits};
 
@@ -54,6 +54,7 @@ pub use handover::Parcel;
 pub use inbox::{Inbox, Message, Outbox, Seat, Terms, ask};
 pub use listing::{AllocationReport, Page};
 pub use owners::Owners;
+pub use sockets::ListenerSockets;
 
 /// Control messages taken in a round.
 const MESSAGES_PER_ROUND: usize = 64;
@@ -69,8 +70,8 @@ const SWEEP: Duration = Duration::from_secs(1);
 pub struct Parts {
     /// Its number.
     pub worker: u8,
-    /// Its UDP listener sockets, bound.
-    pub listeners: Vec<UdpSocket>,
+    /// Its UDP listeners' sockets, bound.
+    pub listeners: Vec<ListenerSockets>,
     /// Its server.
     pub server: Server,
     /// Its routes, empty.
@@ -102,11 +103,13 @@ mod token {
     const LISTENER: u64 = 1 << KIND;
     const RELAYED: u64 = 2 << KIND;
     const STREAM: u64 = 3 << KIND;
+    const REQUESTS: u64 = 4 << KIND;
 
     /// What a token stands for.
     #[derive(Clone, Copy, Debug, PartialEq, Eq)]
     pub(super) enum Source {
         Inbox,
+        Requests(usize),
         Listener(usize),
         Relayed(usize),
         Stream(usize),
@@ -114,6 +117,11 @@ mod token {
 
     pub(super) const fn listener(index: usize) -> u64 {
         LISTENER | index as u64
+    }
+
+    /// The socket for requests of a listener.
+    pub(super) const fn requests(index: usize) -> u64 {
+        REQUESTS | index as u64
     }
 
     pub(super) const fn relayed(slot: usize) -> u64 {
@@ -130,6 +138,7 @@ mod token {
             1 => Source::Listener(index),
             2 => Source::Relayed(index),
             3 => Source::Stream(index),
+            4 => Source::Requests(index),
             _ => Source::Inbox,
         }
     }
@@ -159,6 +168,7 @@ struct Ready {
     inbox: bool,
     /// As many events as fit came, so there may be more.
     more: bool,
+    requests: Vec<usize>,
     listeners: Vec<usize>,
     relayed: Vec<(usize, bool)>,
     streams: Vec<(usize, bool, bool)>,
@@ -172,7 +182,11 @@ impl Worker {
         let listeners: Vec<UdpListener> =
             parts.listeners.into_iter().map(UdpListener::new).collect();
         for (index, listener) in listeners.iter().enumerate() {
-            epoll.add(&listener.socket, token::listener(index), Interest::Read)?;
+            let ListenerSockets { data, control } = &listener.sockets;
+            epoll.add(data, token::listener(index), Interest::Read)?;
+            if let Some(control) = control {
+                epoll.add(control, token::requests(index), Interest::Read)?;
+            }
         }
         let sweeping = Sweeping::new(listeners.len());
         let switch = Switch {
@@ -260,6 +274,7 @@ impl Worker {
     fn sort(&mut self) {
         let ready = &mut self.ready;
         ready.inbox = false;
+        ready.requests.clear();
         ready.listeners.clear();
         ready.relayed.clear();
         ready.streams.clear();
@@ -267,6 +282,7 @@ impl Worker {
         for event in self.events.iter() {
             match token::source(event.token) {
                 token::Source::Inbox => ready.inbox = true,
+                token::Source::Requests(index) => ready.requests.push(index),
                 token::Source::Listener(index) => ready.listeners.push(index),
                 token::Source::Relayed(slot) => ready.relayed.push((slot, event.error)),
                 token::Source::Stream(slot) => {

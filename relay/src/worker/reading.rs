@@ -3,9 +3,11 @@
 //! Responsible for bounds and turns: whatever comes in floods, from clients or from peers, the rest is still served within
 //! milliseconds. Not responsible for what is done with a packet (`switch`).
 //!
-//! Clients' datagrams are read first and again whenever a batch of peers' datagrams has been worked off: a flood from
-//! peers cannot keep Allocate, Refresh or a client's media waiting for longer than one batch.
+//! Requests are read first, then the other datagrams of clients, and both again whenever a batch of peers' datagrams has
+//! been worked off: a flood from peers cannot keep Allocate, Refresh or a client's media waiting for longer than one batch.
+//! Of requests only so many are read before it is the media's turn, as they cost more, and as anybody can send them.
 
+use std::io;
 use std::ops::Range;
 
 use taciturn_protocol::address::Transport;
@@ -26,6 +28,8 @@ const GATHERED: usize = 1024;
 const GATHERED_BYTES: usize = 1024 * 1024;
 /// A batch with less room than this is worked off first, unless the next socket asks for even less.
 const ROOM: usize = 32;
+/// Requests, or trains of them, that one listener may bring before its media have their turn: half of what these may.
+const REQUESTS: usize = 32;
 
 /// Whose turn it is first, when a round may end before all had theirs.
 #[derive(Clone, Copy, Debug, Default)]
@@ -50,27 +54,54 @@ impl Worker {
         if self.ready.more {
             return self.read_listeners(now);
         }
+        for position in 0..self.ready.requests.len() {
+            self.read_requests(now, self.ready.requests[position]);
+        }
         for position in 0..self.ready.listeners.len() {
             self.read_listener(now, self.ready.listeners[position]);
         }
     }
 
     fn read_listeners(&mut self, now: Now) {
-        for index in 0..self.switch.sockets.listeners().len() {
+        let listeners = self.switch.sockets.listeners().len();
+        for index in 0..listeners {
+            self.read_requests(now, index);
+        }
+        for index in 0..listeners {
             self.read_listener(now, index);
         }
     }
 
+    fn read_requests(&mut self, now: Now, index: usize) {
+        self.make_room();
+        let listener = self.switch.sockets.listeners().get(index);
+        let Some(control) = listener.and_then(|listener| listener.sockets.control.as_ref()) else {
+            return;
+        };
+        let filled = control.receive(&mut self.batch, REQUESTS);
+        self.work_off(now, index, filled);
+    }
+
     fn read_listener(&mut self, now: Now, index: usize) {
-        if self.batch.room() == 0 {
-            self.flush();
-        }
+        self.make_room();
         let Some(listener) = self.switch.sockets.listeners().get(index) else {
             return;
         };
-        // An error of a listener is a passing one (a full buffer, an ICMP message): it never closes the socket.
         let room = self.batch.room();
-        let Ok(filled) = listener.socket.receive(&mut self.batch, room) else {
+        let filled = listener.sockets.data.receive(&mut self.batch, room);
+        self.work_off(now, index, filled);
+    }
+
+    /// What was read before must not leave a listener's turn with room for next to nothing.
+    fn make_room(&mut self) {
+        if self.batch.room() < ROOM {
+            self.flush();
+        }
+    }
+
+    /// An error of a listener is a passing one (a full buffer, an ICMP message): it never closes the socket.
+    fn work_off(&mut self, now: Now, index: usize, filled: io::Result<Range<usize>>) {
+        let Ok(filled) = filled else {
             return;
         };
         let (count, mut bytes) = (filled.len(), 0);

@@ -14,17 +14,34 @@ use crate::net::{Lane, UdpSocket};
 /// Set in the lanes of listeners; the lane of a relayed socket is its slot.
 const LISTENER_BIT: u32 = 1 << 31;
 
-/// One UDP listener socket of this worker; the other workers have one each on the same address.
+/// What one worker has of a UDP listener. Either socket may receive anything; what is sent leaves by the first.
+#[derive(Debug)]
+pub struct ListenerSockets {
+    /// Where media are queued, and all else where there is no other.
+    pub data: UdpSocket,
+    /// Where the kernel queues requests apart, when it has been told to (`net::steer`).
+    pub control: Option<UdpSocket>,
+}
+
+/// One UDP listener of this worker; the other workers have one each on the same address.
 #[derive(Debug)]
 pub(super) struct UdpListener {
-    pub(super) socket: UdpSocket,
+    pub(super) sockets: ListenerSockets,
     address: SocketAddr,
 }
 
 impl UdpListener {
-    pub(super) fn new(socket: UdpSocket) -> Self {
-        let address = socket.local_addr();
-        Self { socket, address }
+    pub(super) const fn new(sockets: ListenerSockets) -> Self {
+        let address = sockets.data.local_addr();
+        Self { sockets, address }
+    }
+
+    /// How many datagrams the kernel has dropped on it since the start, requests and media together; `None` when it does
+    /// not tell.
+    pub(super) fn kernel_drops(&self) -> Option<u64> {
+        let control = self.sockets.control.as_ref();
+        let of_control = control.map_or(Some(0), UdpSocket::kernel_drops)?;
+        Some(self.sockets.data.kernel_drops()? + of_control)
     }
 
     /// The address that a datagram was sent to: from packet info, as the listener may be on a wildcard (S-15).
@@ -197,7 +214,7 @@ impl Sockets {
         } else {
             self.listeners
                 .get((lane.0 & !LISTENER_BIT) as usize)
-                .map(|listener| &listener.socket)
+                .map(|listener| &listener.sockets.data)
         }
     }
 

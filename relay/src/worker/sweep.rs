@@ -78,7 +78,7 @@ impl Worker {
             .iter()
             .zip(&mut self.sweeping.listener_drops)
         {
-            let drops = listener.socket.kernel_drops().unwrap_or(*seen);
+            let drops = listener.kernel_drops().unwrap_or(*seen);
             dropped += drops.saturating_sub(*seen);
             *seen = drops;
         }
