@@ -14,6 +14,7 @@ mod bounded;
 mod drain;
 mod gate;
 mod query;
+mod refused;
 mod status;
 
 use std::sync::Arc;

@@ -114,7 +114,11 @@ fn without_the_token_there_is_health_and_nothing_else() {
     );
     let authorized = format!("Authorization: Bearer {TOKEN}\r\n");
     let ask = |method, path, body| over_tcp(address, &request(method, path, &authorized, body));
-    assert_eq!(code(&ask("GET", "/metrics", "")), 200);
+    let metrics = ask("GET", "/metrics", "");
+    assert_eq!(code(&metrics), 200);
+    // Ten paths with six wrong proofs each: somebody who tries the door is seen.
+    let counted = "taciturn_relay_admin_refusals_total{reason=\"token\"} 60\n";
+    assert!(metrics.contains(counted), "{metrics}");
     let status = ask("GET", "/v1/status", "");
     assert_eq!(body(&status)["phase"], "ready");
     assert_eq!(code(&ask("POST", "/v1/drain", ORDER)), 200);
@@ -256,6 +260,14 @@ fn with_client_certificates_strangers_do_not_get_as_far_as_asking() {
         status_over(own.connect(address, Some(&controller))),
         Some(200)
     );
+    let handshakes_refused = || {
+        let asked = request("GET", "/metrics", "", "");
+        let answer = answer(own.connect(address, Some(&controller)), &asked);
+        let sample = "taciturn_relay_admin_refusals_total{reason=\"handshake\"} ";
+        let (_, rest) = answer.split_once(sample).unwrap();
+        rest.lines().next().unwrap().parse::<u64>().unwrap()
+    };
+    let before = handshakes_refused();
     assert_eq!(status_over(own.connect(address, None)), None);
     let forged = stranger.client();
     assert_eq!(status_over(own.connect(address, Some(&forged))), None);
@@ -266,6 +278,9 @@ fn with_client_certificates_strangers_do_not_get_as_far_as_asking() {
         "a certificate for servers is no client's"
     );
     assert_eq!(status_over(connect(address)), None, "without TLS");
+    eventually("four strangers are counted", || {
+        handshakes_refused() == before + 4
+    });
 
     let mut old = own.connect(address, Some(&controller));
     old.write_all(b"GET /live HTTP/1.1\r\nHost: admin.relay.test\r\n\r\n")

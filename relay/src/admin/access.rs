@@ -11,6 +11,7 @@ use rustls::server::{NoServerSessionStorage, VerifierBuilderError, WebPkiClientV
 use rustls::{RootCertStore, ServerConfig};
 use subtle::ConstantTimeEq;
 
+use super::refused::Refusals;
 use crate::config::{self, AdminTls, SecretBytes};
 use crate::listener::certificate::{Certificate, CertificateError};
 use crate::listener::tls::{ALPN_HTTP, Profile};
@@ -36,6 +37,7 @@ pub enum AccessError {
 /// Who may ask at present.
 pub struct Access {
     current: ArcSwap<Terms>,
+    refusals: Refusals,
 }
 
 /// Terms that can be put in force: for a reload that must not fail half-way.
@@ -65,6 +67,7 @@ impl Access {
     pub fn new(prepared: PreparedAccess) -> Self {
         Self {
             current: ArcSwap::new(prepared.0),
+            refusals: Refusals::default(),
         }
     }
 
@@ -72,6 +75,11 @@ impl Access {
     /// who is connected could be told.
     pub fn install(&self, prepared: PreparedAccess) {
         self.current.store(prepared.0);
+    }
+
+    /// Who was turned away.
+    pub(super) const fn refusals(&self) -> &Refusals {
+        &self.refusals
     }
 
     /// What the next handshake uses; `None`: connections are not encrypted.

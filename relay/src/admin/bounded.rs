@@ -22,6 +22,7 @@ use tokio::time::{Instant, Sleep, sleep, sleep_until, timeout};
 use tokio_rustls::TlsAcceptor;
 
 use super::Access;
+use super::refused::Refused;
 
 /// Connections at a time: a scraper, a controller, an operator, and room to spare.
 const CONNECTIONS: usize = 32;
@@ -124,8 +125,12 @@ impl axum::serve::Listener for Bounded {
                     None => return (Timed::new(stream, seat), ()),
                     Some(tls) => {
                         let handshake = TlsAcceptor::from(tls).accept(stream);
+                        let access = Arc::clone(&self.access);
                         self.handshakes.spawn(async move {
-                            let stream = timeout(HANDSHAKE, handshake).await.ok()?.ok()?;
+                            let Ok(Ok(stream)) = timeout(HANDSHAKE, handshake).await else {
+                                access.refusals().count(Refused::Handshake);
+                                return None;
+                            };
                             Some(Timed::new(Box::new(stream), seat))
                         });
                     }

@@ -15,6 +15,7 @@ use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 
 use super::Access;
+use super::refused::Refused;
 
 /// What everybody may ask: load balancers and orchestrators have no token.
 const OPEN: [&str; 2] = ["/live", "/ready"];
@@ -30,7 +31,8 @@ pub(super) async fn judge(
     } else {
         Names::Own
     };
-    if let Some((status, why)) = refusal(request.method(), request.headers(), names) {
+    if let Some((refused, status, why)) = refusal(request.method(), request.headers(), names) {
+        access.refusals().count(refused);
         return super::refusal(status, why);
     }
     let mut authorizations = request.headers().get_all(header::AUTHORIZATION).iter();
@@ -39,6 +41,7 @@ pub(super) async fn judge(
         (_, Some(_)) => None,
     };
     if !OPEN.contains(&request.uri().path()) && !access.admits(authorization) {
+        access.refusals().count(Refused::Token);
         let refused = super::refusal(
             StatusCode::UNAUTHORIZED,
             "the token of [admin] token-file is asked for: Authorization: Bearer <token>",
@@ -62,7 +65,7 @@ fn refusal(
     method: &Method,
     headers: &HeaderMap,
     names: Names,
-) -> Option<(StatusCode, &'static str)> {
+) -> Option<(Refused, StatusCode, &'static str)> {
     if names == Names::Own
         && !headers
             .get_all(header::HOST)
@@ -70,6 +73,7 @@ fn refusal(
             .all(|host| host.to_str().is_ok_and(is_address_or_localhost))
     {
         return Some((
+            Refused::Host,
             StatusCode::MISDIRECTED_REQUEST,
             "Host names neither an address nor localhost",
         ));
@@ -80,12 +84,14 @@ fn refusal(
         .all(|site| site.as_bytes() == b"none");
     if headers.contains_key(header::ORIGIN) || !by_itself {
         return Some((
+            Refused::WebPage,
             StatusCode::FORBIDDEN,
             "this is not for web pages (Origin, Sec-Fetch-Site)",
         ));
     }
     if has_body(method, headers) && !is_json(headers) {
         return Some((
+            Refused::MediaType,
             StatusCode::UNSUPPORTED_MEDIA_TYPE,
             "a body must be declared as JSON (Content-Type: application/json)",
         ));
@@ -143,7 +149,7 @@ mod tests {
                 )
             })
             .collect();
-        refusal(method, &headers, Names::Own).map(|(status, _)| status.as_u16())
+        refusal(method, &headers, Names::Own).map(|(_, status, _)| status.as_u16())
     }
 
     /// Host rebinding is refused; an address and localhost are what a local program names.
@@ -176,7 +182,7 @@ mod tests {
         assert_eq!(refusal(&Method::GET, &headers, Names::Any), None);
         headers.insert("origin", HeaderValue::from_static("https://evil.example"));
         let refused = refusal(&Method::GET, &headers, Names::Any);
-        assert_eq!(refused.map(|(status, _)| status.as_u16()), Some(403));
+        assert_eq!(refused.map(|(_, status, _)| status.as_u16()), Some(403));
     }
 
     #[test]

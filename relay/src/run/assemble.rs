@@ -128,13 +128,14 @@ pub(super) fn assemble(
     let reload = Arc::new(Reload::new(Arc::clone(config), ground.own.clone(), parts));
     reload::tell_alternates(&ground.outboxes, config);
     let mut sources = life.figures();
-    sources.extend::<[Box<dyn metrics::Source>; 6]>([
+    sources.extend::<[Box<dyn metrics::Source>; 7]>([
         Box::new(Arc::clone(front.counters())),
         Box::new(Arc::clone(&load)),
         Box::new(Arc::clone(events)),
         Box::new(Arc::clone(&ground.requests)),
         Box::new(Arc::clone(reload.reloads())),
         Box::new(findings),
+        Box::new(Arc::clone(&access)),
     ]);
     if let Some(tls) = front.tls() {
         sources.push(Box::new(Arc::clone(tls)));

@@ -1,0 +1,72 @@
+//! What the admin API turned away, as a metric: somebody who tries its door is seen.
+//!
+//! Not responsible for judging (`gate`, `access`, `bounded`).
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use super::Access;
+use crate::metrics::{Family, Source};
+
+/// Why a request or a connection was turned away before anything looked at what it asks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Refused {
+    /// Host names neither an address nor localhost, as when a page has its own name resolve to loopback.
+    Host,
+    /// A browser says that a web page asks.
+    WebPage,
+    /// The body is not declared as JSON.
+    MediaType,
+    /// The token is missing or wrong.
+    Token,
+    /// The TLS handshake failed: no client certificate of the operator's authority, mostly, or it took too long.
+    Handshake,
+}
+
+impl Refused {
+    /// Every reason, in the order of its index.
+    const ALL: [Self; 5] = [
+        Self::Host,
+        Self::WebPage,
+        Self::MediaType,
+        Self::Token,
+        Self::Handshake,
+    ];
+
+    /// The metric label.
+    const fn as_str(self) -> &'static str {
+        match self {
+            Self::Host => "host",
+            Self::WebPage => "web_page",
+            Self::MediaType => "media_type",
+            Self::Token => "token",
+            Self::Handshake => "handshake",
+        }
+    }
+}
+
+/// How often each of them happened.
+#[derive(Debug, Default)]
+pub(super) struct Refusals([AtomicU64; Refused::ALL.len()]);
+
+impl Refusals {
+    pub(super) fn count(&self, refused: Refused) {
+        if let Some(count) = self.0.get(refused as usize) {
+            count.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+}
+
+impl Source for Arc<Access> {
+    fn families(&self) -> Vec<Family> {
+        vec![Family::counters(
+            "taciturn_relay_admin_refusals_total",
+            "Requests and connections that the admin API turned away unheard, by reason.",
+            ["reason"],
+            Refused::ALL
+                .iter()
+                .zip(&self.refusals().0)
+                .map(|(refused, count)| ([refused.as_str()], count.load(Ordering::Relaxed))),
+        )]
+    }
+}
