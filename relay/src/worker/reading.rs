@@ -18,6 +18,7 @@ use crate::counters::Leg;
 use crate::stream::CloseReason;
 
 use super::Worker;
+use super::sockets::UdpListener;
 
 /// Datagrams from peers, and ICMP errors about those sent to them, that one round takes, give or take what one read brings.
 const RELAYED_PER_ROUND: usize = 1024;
@@ -28,8 +29,6 @@ const GATHERED: usize = 1024;
 const GATHERED_BYTES: usize = 1024 * 1024;
 /// A batch with less room than this is worked off first, unless the next socket asks for even less.
 const ROOM: usize = 32;
-/// Requests, or trains of them, that one listener may bring before its media have their turn: half of what these may.
-const REQUESTS: usize = 32;
 
 /// Whose turn it is first, when a round may end before all had theirs.
 #[derive(Clone, Copy, Debug, Default)]
@@ -75,11 +74,13 @@ impl Worker {
     fn read_requests(&mut self, now: Now, index: usize) {
         self.make_room();
         let listener = self.switch.sockets.listeners().get(index);
-        let Some(control) = listener.and_then(|listener| listener.sockets.control.as_ref()) else {
+        let Some((limit, control)) = listener.and_then(UdpListener::requests) else {
             return;
         };
-        let filled = control.receive(&mut self.batch, REQUESTS);
-        self.work_off(now, index, filled);
+        let filled = control.receive(&mut self.batch, limit);
+        let trains = filled.as_ref().map_or(0, Range::len);
+        let requests = self.work_off(now, index, filled);
+        self.switch.sockets.learn_requests(index, trains, requests);
     }
 
     fn read_listener(&mut self, now: Now, index: usize) {
@@ -99,18 +100,21 @@ impl Worker {
         }
     }
 
-    /// An error of a listener is a passing one (a full buffer, an ICMP message): it never closes the socket.
-    fn work_off(&mut self, now: Now, index: usize, filled: io::Result<Range<usize>>) {
+    /// Returns how many datagrams there were. An error of a listener is a passing one (a full buffer, an ICMP message): it
+    /// never closes the socket.
+    fn work_off(&mut self, now: Now, index: usize, filled: io::Result<Range<usize>>) -> usize {
         let Ok(filled) = filled else {
-            return;
+            return 0;
         };
-        let (count, mut bytes) = (filled.len(), 0);
+        let (count, mut datagrams, mut bytes) = (filled.len(), 0, 0);
         for datagram in self.batch.datagrams(filled) {
             bytes += datagram.bytes.len();
             self.switch.listener_datagram(now, index, &datagram);
+            datagrams += 1;
         }
         let leg = Leg::Client(Transport::Udp);
         self.switch.counters.read(leg, count, bytes);
+        datagrams
     }
 
     pub(super) fn read_relayed(&mut self, now: Now) {

@@ -28,12 +28,37 @@ pub struct ListenerSockets {
 pub(super) struct UdpListener {
     pub(super) sockets: ListenerSockets,
     address: SocketAddr,
+    /// How many trains of requests to ask for at once.
+    trains: usize,
 }
 
 impl UdpListener {
     pub(super) const fn new(sockets: ListenerSockets) -> Self {
         let address = sockets.data.local_addr();
-        Self { sockets, address }
+        Self {
+            sockets,
+            address,
+            trains: Self::REQUESTS,
+        }
+    }
+
+    /// Requests that it may bring before its media have their turn, give or take what one read brings: half as many
+    /// datagrams as these may, as requests cost more.
+    const REQUESTS: usize = 32;
+
+    /// The socket for requests, and how much to read of it; `None` when they come with the media.
+    #[inline]
+    pub(super) fn requests(&self) -> Option<(usize, &UdpSocket)> {
+        Some((self.trains, self.sockets.control.as_ref()?))
+    }
+
+    /// Learns how long the trains are that requests come in: only whoever floods sends them so fast that they are joined.
+    #[inline]
+    fn learn_requests(&mut self, trains: usize, requests: usize) {
+        if let Some(fitting) = (Self::REQUESTS * trains).checked_div(requests) {
+            // Up again by steps: one short train says little.
+            self.trains = fitting.clamp(1, 2 * self.trains);
+        }
     }
 
     /// How many datagrams the kernel has dropped on it since the start, requests and media together; `None` when it does
@@ -153,6 +178,14 @@ impl Sockets {
 
     pub(super) fn listeners(&self) -> &[UdpListener] {
         &self.listeners
+    }
+
+    /// So many requests came in so many trains on the listener at `index`.
+    #[inline]
+    pub(super) fn learn_requests(&mut self, index: usize, trains: usize, requests: usize) {
+        if let Some(listener) = self.listeners.get_mut(index) {
+            listener.learn_requests(trains, requests);
+        }
     }
 
     /// The lane of the listener at `index`.
@@ -336,6 +369,32 @@ mod tests {
         assert!(sockets.serving_in(second).is_some());
         sockets.close_retired();
         assert!(sockets.relayed_in(first).is_none());
+    }
+
+    #[test]
+    fn long_trains_of_requests_are_read_one_by_one() {
+        let mut listener = UdpListener::new(ListenerSockets {
+            data: socket(),
+            control: Some(socket()),
+        });
+        let trains = |listener: &UdpListener| listener.requests().expect("a socket").0;
+        assert_eq!(trains(&listener), 32);
+        for came in [1, 7, 32] {
+            listener.learn_requests(came, came);
+            assert_eq!(trains(&listener), 32);
+        }
+        listener.learn_requests(32, 32 * 64);
+        assert_eq!(trains(&listener), 1);
+        listener.learn_requests(1, 64);
+        assert_eq!(trains(&listener), 1);
+        listener.learn_requests(0, 0);
+        assert_eq!(trains(&listener), 1);
+        for expected in [2, 4, 8, 16, 32, 32] {
+            listener.learn_requests(1, 1);
+            assert_eq!(trains(&listener), expected);
+        }
+        listener.learn_requests(16, 64);
+        assert_eq!(trains(&listener), 8);
     }
 
     #[test]
