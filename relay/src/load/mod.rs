@@ -33,7 +33,7 @@ use crate::worker::{Message, Outbox};
 
 use cards::Cards;
 use meter::Meter;
-use reading::Reading;
+use reading::{Reading, SystemFiles};
 
 pub use reading::Process;
 pub use sample::{LoadSample, Part, Parts};
@@ -87,7 +87,8 @@ impl LoadSampler {
         let started = sources.clock.unix();
         let mut meter = Meter::default();
         let mut cards = Cards::default();
-        let sample = meter.observe(sources.read(started, &mut cards), &settings);
+        let mut files = SystemFiles::default();
+        let sample = meter.observe(sources.read(started, &mut cards, &mut files), &settings);
         let overloaded = sample.overloaded;
         let sampler = Arc::new(Self {
             latest: ArcSwap::from_pointee(sample),
@@ -97,6 +98,7 @@ impl LoadSampler {
             sampler: Arc::clone(&sampler),
             sources,
             cards,
+            files,
             meter,
             started,
         };
@@ -124,16 +126,16 @@ impl LoadSampler {
 }
 
 impl LoadSources {
-    fn read(&self, started: UnixTime, cards: &mut Cards) -> Reading {
+    fn read(&self, started: UnixTime, cards: &mut Cards, files: &mut SystemFiles) -> Reading {
         let now = self.clock.now();
         let mut reading = Reading {
             at: now.instant,
             unix: now.unix,
             allowance_exceeded: cards.read(),
-            process: Process::read(started),
+            process: Process::read(started, files),
             ..Reading::default()
         };
-        reading.count(&self.totals);
+        reading.count(&self.totals, files);
         reading
     }
 }
@@ -144,6 +146,7 @@ pub struct Sampling {
     sampler: Arc<LoadSampler>,
     sources: LoadSources,
     cards: Cards,
+    files: SystemFiles,
     meter: Meter,
     started: UnixTime,
 }
@@ -162,7 +165,9 @@ impl Sampling {
     }
 
     fn sample(&mut self) {
-        let reading = self.sources.read(self.started, &mut self.cards);
+        let reading = self
+            .sources
+            .read(self.started, &mut self.cards, &mut self.files);
         let sample = self.meter.observe(reading, &self.sampler.settings());
         if sample.overloaded != self.sampler.latest().overloaded {
             self.tell(&sample);

@@ -3,9 +3,10 @@
 //! Responsible for cumulative figures as they stand now. Not responsible for rates and shares (`meter`). What the system
 //! does not tell is `None`; nothing here fails.
 
-use std::fs;
-use std::io::Read;
-use std::os::unix::fs::MetadataExt;
+use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
+use std::fs::{self, File};
+use std::os::unix::fs::{FileExt, MetadataExt};
 use std::time::Duration;
 
 use rustix::process::{Resource, getrlimit};
@@ -31,6 +32,49 @@ pub struct Process {
     pub started: UnixTime,
 }
 
+/// The system's files that every reading looks into, kept open: at the limit of descriptors, one more each second would now
+/// and then be the one that a client has just given back, and another waits for.
+#[derive(Debug, Default)]
+pub(crate) struct SystemFiles(BTreeMap<String, File>);
+
+impl SystemFiles {
+    /// What a short file says now.
+    fn read(&mut self, path: String) -> Option<String> {
+        let file = match self.0.entry(path) {
+            Entry::Occupied(open) => open.into_mut(),
+            Entry::Vacant(vacant) => {
+                let file = File::open(vacant.key()).ok()?;
+                vacant.insert(file)
+            }
+        };
+        let mut text = [0; 4096];
+        let length = file.read_at(&mut text, 0).ok()?;
+        Some(String::from_utf8_lossy(text.get(..length)?).into_owned())
+    }
+
+    /// Processor time of one thread of this process, to a hundredth of a second.
+    ///
+    /// Asked from outside, as a thread that reports its own would do so late just when it is busy, and its figure would then
+    /// lie between two samples.
+    fn thread_cpu(&mut self, thread: u64) -> Option<Duration> {
+        if thread == 0 {
+            return None;
+        }
+        cpu_of_stat(&self.read(format!("/proc/self/task/{thread}/stat"))?)
+    }
+
+    /// The second field of `/proc/self/statm`, in pages.
+    fn resident_bytes(&mut self) -> Option<u64> {
+        let pages: u64 = self
+            .read("/proc/self/statm".to_owned())?
+            .split_ascii_whitespace()
+            .nth(1)?
+            .parse()
+            .ok()?;
+        pages.checked_mul(rustix::param::page_size() as u64)
+    }
+}
+
 /// Cumulative figures at one moment.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Reading {
@@ -53,7 +97,7 @@ pub(crate) struct Reading {
 
 impl Reading {
     /// Adds what the workers have counted.
-    pub(crate) fn count(&mut self, totals: &Totals) {
+    pub(crate) fn count(&mut self, totals: &Totals, files: &mut SystemFiles) {
         self.received = totals.received_datagrams();
         self.forwarded_bytes = totals.forwarded_bytes();
         self.kernel_drops = totals.sum(|counters| &counters.kernel_drops);
@@ -63,20 +107,9 @@ impl Reading {
         self.cpu = totals
             .workers()
             .iter()
-            .map(|counters| thread_cpu(counters.thread.read()))
+            .map(|counters| files.thread_cpu(counters.thread.read()))
             .collect();
     }
-}
-
-/// Processor time of one thread of this process, to a hundredth of a second.
-///
-/// Asked from outside, as a thread that reports its own would do so late just when it is busy, and its figure would then
-/// lie between two samples.
-fn thread_cpu(thread: u64) -> Option<Duration> {
-    if thread == 0 {
-        return None;
-    }
-    cpu_of_stat(&read(&format!("/proc/self/task/{thread}/stat"))?)
 }
 
 /// User and system time in a line of `/proc/PID/stat` (proc_pid_stat(5): fields 14 and 15, in clock ticks).
@@ -93,10 +126,10 @@ fn cpu_of_stat(line: &str) -> Option<Duration> {
 
 impl Process {
     /// The process as it is now.
-    pub(crate) fn read(started: UnixTime) -> Self {
+    pub(crate) fn read(started: UnixTime, files: &mut SystemFiles) -> Self {
         Self {
             cpu: Some(process_cpu()),
-            resident_bytes: resident_bytes(),
+            resident_bytes: files.resident_bytes(),
             open_fds: open_fds(),
             max_fds: getrlimit(Resource::Nofile).current,
             started,
@@ -112,16 +145,6 @@ fn process_cpu() -> Duration {
     )
 }
 
-/// The second field of `/proc/self/statm`, in pages.
-fn resident_bytes() -> Option<u64> {
-    let pages: u64 = read("/proc/self/statm")?
-        .split_ascii_whitespace()
-        .nth(1)?
-        .parse()
-        .ok()?;
-    pages.checked_mul(rustix::param::page_size() as u64)
-}
-
 /// Since Linux 6.2 the size of the directory is the number of descriptors; before, it is zero and they must be counted.
 fn open_fds() -> Option<u64> {
     const DIRECTORY: &str = "/proc/self/fd";
@@ -130,17 +153,6 @@ fn open_fds() -> Option<u64> {
         0 => Some((fs::read_dir(DIRECTORY).ok()?.count() as u64).saturating_sub(1)),
         count => Some(count),
     }
-}
-
-/// A short file of the system's.
-fn read(path: &str) -> Option<String> {
-    let mut text = String::new();
-    fs::File::open(path)
-        .ok()?
-        .take(4096)
-        .read_to_string(&mut text)
-        .ok()?;
-    Some(text)
 }
 
 #[cfg(test)]
@@ -174,7 +186,7 @@ mod tests {
 
     #[test]
     fn this_process_is_described_whole() {
-        let process = Process::read(UnixTime::from_secs(7));
+        let process = Process::read(UnixTime::from_secs(7), &mut SystemFiles::default());
         assert!(process.cpu.is_some_and(|cpu| cpu > Duration::ZERO));
         assert!(process.resident_bytes.is_some_and(|bytes| bytes > 1 << 20));
         assert!(process.open_fds.is_some_and(|fds| fds >= 3));
@@ -188,8 +200,17 @@ mod tests {
 
     #[test]
     fn a_thread_that_has_not_begun_has_no_time_and_one_that_runs_has() {
-        assert_eq!(thread_cpu(0), None);
+        let mut files = SystemFiles::default();
+        assert_eq!(files.thread_cpu(0), None);
         let own = rustix::thread::gettid().as_raw_nonzero().get();
-        assert!(thread_cpu(u64::from(own.unsigned_abs())).is_some());
+        let own = u64::from(own.unsigned_abs());
+        let mut spent = files.thread_cpu(own).expect("it runs");
+        let begun = spent;
+        // A file that is kept open says what is so now, and not what was so when it was opened.
+        while spent == begun {
+            spent = files.thread_cpu(own).expect("it still runs");
+        }
+        assert!(spent > begun);
+        assert_eq!(files.0.len(), 1, "opened once");
     }
 }
