@@ -34,7 +34,7 @@ pub(crate) enum Command {
     /// Run a relay until it is told to stop
     ///
     /// Refuses to start if anything in the configuration is wrong, and then relays until SIGTERM or SIGINT. From there on it
-    /// refuses new calls, and ends with the last one or when [drain] stop-after is over; a second SIGINT ends it at once.
+    /// refuses new calls, and ends with the last one or when drain.stop-after is over; a second SIGINT ends it at once.
     #[cfg(feature = "relay")]
     #[command(after_help = EXIT_CODES)]
     Relay(RelayOptions),

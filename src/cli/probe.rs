@@ -29,9 +29,14 @@ Examples:
 #[derive(Debug, Args)]
 #[command(group(ArgGroup::new("source").required(true).args(["uri", "config", "ice_servers"])))]
 pub(crate) struct ProbeOptions {
-    /// A relay: turn:HOST[:PORT][?transport=udp|tcp], turns:HOST[:PORT], or a host name for the four usual paths;
-    /// may be repeated
-    #[arg(long, value_name = "URI", value_parser = parse_named)]
+    // Not a doc comment, in which brackets would be links.
+    #[arg(
+        long,
+        value_name = "URI",
+        value_parser = parse_named,
+        help = "A relay: turn:HOST[:PORT][?transport=udp|tcp], turns:HOST[:PORT], or a host name for the four usual \
+                paths; may be repeated"
+    )]
     pub(crate) uri: Vec<Named>,
 
     /// A relay's configuration: its own listeners are tried from this machine, with a credential made with its own
