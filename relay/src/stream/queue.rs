@@ -131,14 +131,10 @@ impl SendQueue {
             }
         }
         self.reserve(len);
-        let start = self.bytes.len();
-        self.bytes.resize(start + len, 0);
-        let mut room = &mut self.bytes[start..];
         for part in parts {
-            let (into, rest) = room.split_at_mut(part.len());
-            into.copy_from_slice(part);
-            room = rest;
+            self.bytes.extend_from_slice(part);
         }
+        self.bytes.extend_from_slice(&[0; 3][..padding]);
         self.entries.push_back(Entry {
             len,
             class,

@@ -1,9 +1,10 @@
 //! The TCP and TLS connections of one worker.
 //!
 //! Responsible for finding a connection by its 5-tuple, for which of them have something to send at the end of a round,
-//! and for what they ask of epoll. Not responsible for their bytes (`crate::stream`).
+//! for which have to be looked at as time passes, and for what they ask of epoll. Not responsible for their bytes
+//! (`crate::stream`).
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::hash::BuildHasher;
 use std::io;
 
@@ -29,6 +30,8 @@ struct Stream {
     synthetic: bool,
     /// Relayed addresses of its allocation: 0, 1, or 2 of a dual allocation.
     relayed: u8,
+    /// When it is looked at next: no later than its deadline, and earlier when that has moved away since.
+    look_at: Option<Instant>,
     _seat: Seat,
 }
 
@@ -40,8 +43,32 @@ pub(super) struct Streams {
     /// Who was looked up last: a relayed socket's datagrams are for one client, and they are read together.
     last: Option<(FiveTuple, usize)>,
     dirty: Vec<usize>,
+    /// [`Stream::look_at`] of all connections.
+    looks: BTreeSet<(Instant, usize)>,
     limits: StreamLimits,
     synthetic: usize,
+}
+
+impl Stream {
+    /// Has the connection looked at no later than its deadline. One that moves away, as it does with every byte, is left
+    /// to the look that is due anyway.
+    #[inline]
+    fn watch(&mut self, slot: usize, looks: &mut BTreeSet<(Instant, usize)>) {
+        let Some(deadline) = self.connection.poll_timeout() else {
+            return;
+        };
+        if self.look_at.is_none_or(|at| deadline < at) {
+            self.unwatch(slot, looks);
+            looks.insert((deadline, slot));
+            self.look_at = Some(deadline);
+        }
+    }
+
+    fn unwatch(&mut self, slot: usize, looks: &mut BTreeSet<(Instant, usize)>) {
+        if let Some(at) = self.look_at.take() {
+            looks.remove(&(at, slot));
+        }
+    }
 }
 
 impl Streams {
@@ -51,6 +78,7 @@ impl Streams {
             by_client: HashMap::with_hasher(keyed()),
             last: None,
             dirty: Vec::new(),
+            looks: BTreeSet::new(),
             limits,
             synthetic: 0,
         }
@@ -90,14 +118,16 @@ impl Streams {
         self.by_client.insert(connection.five_tuple(), slot);
         self.last = None;
         self.synthetic += usize::from(synthetic);
-        entry.insert(Stream {
+        let stream = entry.insert(Stream {
             connection,
             interest: Interest::Read,
             dirty: false,
             synthetic,
             relayed: 0,
+            look_at: None,
             _seat: seat,
         });
+        stream.watch(slot, &mut self.looks);
         Ok(slot)
     }
 
@@ -121,12 +151,16 @@ impl Streams {
     /// The client has one relayed address less.
     pub(super) fn let_go(&mut self, client: &FiveTuple) {
         let patience = self.limits.patience();
-        let Some(stream) = self.stream_of(client) else {
+        let Some(slot) = self.slot_of(client) else {
+            return;
+        };
+        let Some(stream) = self.slots.get_mut(slot) else {
             return;
         };
         stream.relayed = stream.relayed.saturating_sub(1);
         if stream.relayed == 0 {
             stream.connection.set_patience(patience);
+            stream.watch(slot, &mut self.looks);
         }
     }
 
@@ -150,7 +184,8 @@ impl Streams {
 
     /// Takes a connection out of all tables, and says whether it was the relay's own self-check's.
     pub(super) fn remove(&mut self, slot: usize, epoll: &Epoll) -> Option<(Connection, bool)> {
-        let stream = self.slots.try_remove(slot)?;
+        let mut stream = self.slots.try_remove(slot)?;
+        stream.unwatch(slot, &mut self.looks);
         self.synthetic -= usize::from(stream.synthetic);
         let client = stream.connection.five_tuple();
         // The name may stand for another connection by now.
@@ -166,6 +201,7 @@ impl Streams {
     /// Ends every connection, so that its client is told and need not wait for an answer.
     pub(super) fn close_all(&mut self, now: Instant) {
         self.by_client.clear();
+        self.looks.clear();
         self.last = None;
         for stream in self.slots.drain() {
             stream.connection.close(now);
@@ -193,15 +229,16 @@ impl Streams {
     }
 
     /// Has the connection flushed at the end of the round when reading has left it something to send: TLS answers key
-    /// updates by itself.
+    /// updates by itself. A frame that has begun has a deadline.
     pub(super) fn after_reading(&mut self, slot: usize) {
-        if let Some(stream) = self.slots.get_mut(slot)
-            && !stream.dirty
-            && stream.connection.wants_write()
-        {
+        let Some(stream) = self.slots.get_mut(slot) else {
+            return;
+        };
+        if !stream.dirty && stream.connection.wants_write() {
             stream.dirty = true;
             self.dirty.push(slot);
         }
+        stream.watch(slot, &mut self.looks);
     }
 
     /// The next connection that something was queued for since it was last flushed.
@@ -239,6 +276,7 @@ impl Streams {
             counters.dropped_many(DropReason::QueueAge, site, frames, bytes);
         }
         sent?;
+        stream.watch(slot, &mut self.looks);
         let interest = if stream.connection.wants_write() {
             Interest::ReadWrite
         } else {
@@ -253,15 +291,36 @@ impl Streams {
         Ok(())
     }
 
-    /// Puts the connections whose deadline has come into `due`.
-    pub(super) fn expired(&self, now: Instant, due: &mut Vec<usize>) {
-        let expired = self.slots.iter().filter(|(_, stream)| {
-            stream
-                .connection
-                .poll_timeout()
-                .is_some_and(|deadline| deadline <= now)
-        });
-        due.extend(expired.map(|(slot, _)| slot));
+    /// Puts the connections whose deadline has come into `due`. They are not looked at again until
+    /// [`Streams::look_again`]. However many connections there are, only those are visited for which a look was due: each
+    /// busy one every few seconds, each idle one when its patience ends.
+    pub(super) fn expired(&mut self, now: Instant, due: &mut Vec<usize>) {
+        while let Some((at, slot)) = self.looks.first().copied()
+            && at <= now
+        {
+            self.looks.pop_first();
+            let Some(stream) = self.slots.get_mut(slot) else {
+                continue;
+            };
+            stream.look_at = None;
+            match stream.connection.poll_timeout() {
+                Some(deadline) if deadline <= now => due.push(slot),
+                _ => stream.watch(slot, &mut self.looks),
+            }
+        }
+    }
+
+    /// How many connections are waited for.
+    #[cfg(test)]
+    pub(super) fn looks(&self) -> usize {
+        self.looks.len()
+    }
+
+    /// The connection has been looked at, and stays.
+    pub(super) fn look_again(&mut self, slot: usize) {
+        if let Some(stream) = self.slots.get_mut(slot) {
+            stream.watch(slot, &mut self.looks);
+        }
     }
 }
 

@@ -64,8 +64,9 @@ impl Worker {
             let Some(connection) = self.switch.streams.get_mut(slot) else {
                 continue;
             };
-            if let Err(reason) = connection.handle_timeout(now.instant) {
-                self.close_stream(now, slot, reason);
+            match connection.handle_timeout(now.instant) {
+                Ok(()) => self.switch.streams.look_again(slot),
+                Err(reason) => self.close_stream(now, slot, reason),
             }
         }
     }
