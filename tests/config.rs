@@ -60,6 +60,8 @@ fn each_documented_value_is_the_default() {
     let documented = parsed(DOCUMENTED).unwrap();
     let default = parsed(&minimal("")).unwrap();
     assert_eq!(documented.workers, default.workers);
+    assert_eq!(documented.pin_workers, default.pin_workers);
+    assert_eq!(documented.busy_poll, default.busy_poll);
     assert_eq!(documented.channel_numbers, default.channel_numbers);
     assert_eq!(documented.software, default.software);
     assert_eq!(documented.dscp, default.dscp);
@@ -141,13 +143,15 @@ fn every_key_is_documented_and_its_example_is_valid() {
 #[test]
 fn values_arrive_as_they_are_written() {
     let config = parsed(&minimal(
-        "workers = 2\nsoftware = \"s\"\ndscp = 46\nrelayed = { addresses = [\"::\", \"10.0.0.1\", \"10.0.0.2\"], \
+        "workers = 2\npin-workers = true\nbusy-poll = \"50us\"\nsoftware = \"s\"\ndscp = 46\nrelayed = { addresses = [\"::\", \"10.0.0.1\", \"10.0.0.2\"], \
          advertise = [\"192.0.2.1\", \"192.0.2.2\"], ports = \"50000-50001\" }\n\
          peers = { allow = [\"10.1.2.0/24\", \"10.9.9.9\"], allow-loopback = true, denied-ports = [7, \"8-9\", \"1\"] }\n\
          admin.address = \"unix:/run/a.sock\"",
     ))
     .unwrap();
     assert_eq!(config.workers.unwrap().get(), 2);
+    assert!(config.pin_workers);
+    assert_eq!(config.busy_poll, Duration::from_micros(50));
     assert_eq!(config.software.as_deref(), Some("s"));
     assert_eq!(config.dscp, Dscp::Fixed(46));
     assert_eq!(config.listeners[0].transport, ListenerTransport::Udp);
@@ -215,6 +219,14 @@ fn a_typo_is_refused_with_its_line_key_and_remedy() {
     refused(
         "workers = 256",
         "2: workers = 256: must be within 0 to 255; write a whole number without quotes, 0 to 255",
+    );
+    refused(
+        "pin-workers = 2",
+        "2: pin-workers = 2: must be true or false, found an integer; write true or false without quotes",
+    );
+    refused(
+        "busy-poll = \"1001us\"",
+        "2: busy-poll = \"1001us\": must be within 0s to 1ms; write e.g. \"1ms\"",
     );
     refused(
         "channel-numbers = \"rfc5389\"",
@@ -304,7 +316,7 @@ fn ports_and_durations_have_their_limits() {
     refused(
         "limits.max-lifetime = 600",
         "2: limits.max-lifetime = 600: must be a whole number with its unit between quotes; write e.g. \"1h\"; units are \
-         ms, s, m, h and d, the limits 10m to 1h",
+         us, ms, s, m, h and d, the limits 10m to 1h",
     );
 }
 
@@ -480,8 +492,8 @@ fn alternates_are_addresses_that_clients_can_be_sent_to() {
     );
     refused(
         "\"drain.alternates\" = 1",
-        "2: drain.alternates: is not a key of the configuration; write one of realm, workers, channel-numbers, software, dscp, \
-         state-directory, listener, relayed, tls, secret, user, nonce, credentials, peers, limits, drain, metadata, \
+        "2: drain.alternates: is not a key of the configuration; write one of realm, workers, pin-workers, busy-poll, \
+         channel-numbers, software, dscp, state-directory, listener, relayed, tls, secret, user, nonce, credentials, peers, limits, drain, metadata, \
          self-check, overload, capacity, admin, sovereignty, log",
     );
     let many =

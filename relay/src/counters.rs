@@ -127,6 +127,8 @@ pub struct Counters {
     pub bind_failures: Tally,
     /// Time that the worker's thread has run, in nanoseconds.
     pub cpu_nanos: Tally,
+    /// Time of it that the worker has looked for more to do instead of sleeping, in nanoseconds.
+    pub spun_nanos: Tally,
 }
 
 fn zeros<T: Default, const N: usize>() -> [T; N] {
@@ -172,6 +174,7 @@ impl Default for Counters {
             receive_calls: Tally::default(),
             bind_failures: Tally::default(),
             cpu_nanos: Tally::default(),
+            spun_nanos: Tally::default(),
         }
     }
 }

@@ -18,6 +18,7 @@ mod error;
 mod ground;
 pub(crate) mod inherited;
 mod instance;
+mod pinning;
 pub(crate) mod resources;
 mod runtimes;
 mod signals;

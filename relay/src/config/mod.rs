@@ -45,6 +45,10 @@ pub struct Config {
     pub realm: Realm,
     /// Worker threads, at most 255; `None`: one per core.
     pub workers: Option<NonZeroUsize>,
+    /// Whether each worker stays on a CPU of its own.
+    pub pin_workers: bool,
+    /// How long a worker looks for more to do before it sleeps; zero: not at all.
+    pub busy_poll: Duration,
     /// Which channel numbers ChannelBind accepts.
     pub channel_numbers: ChannelRange,
     /// SOFTWARE in authenticated answers; `None`: the relay does not say what it is.

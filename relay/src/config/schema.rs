@@ -37,6 +37,8 @@ pub const SCHEMA: &[SectionSchema] = &[
         &[
             "realm",
             "workers",
+            "pin-workers",
+            "busy-poll",
             "channel-numbers",
             "software",
             "dscp",

@@ -21,7 +21,7 @@ use super::network::{listeners, refuse_admin_on_listener, refuse_relayed_on_list
 use super::operation;
 use super::peers::peers;
 use super::section::{Document, Section, Wrong};
-use super::value::{duration, integer, text, word};
+use super::value::{boolean, duration, integer, text, word};
 use super::{Config, CredentialLimits, Dscp, Limits, MetadataProvider, Nonce, Sovereignty};
 
 /// The longest realm in bytes, so that the largest 401 stays below the 548 bytes that fit any IPv4 path (RFC 8489 §6.1).
@@ -33,6 +33,9 @@ pub const MAX_REALM_BYTES: usize = 428;
 
 /// The longest SOFTWARE text in bytes, for the same reason: it rides on the largest Allocate success.
 const MAX_SOFTWARE_BYTES: usize = 127;
+
+/// The longest that a worker looks for more to do before it sleeps: longer than any gap at which that is cheaper than waking.
+const MAX_BUSY_POLL: Duration = Duration::from_millis(1);
 
 const SECOND: Duration = Duration::from_secs(1);
 const MINUTE: Duration = Duration::from_secs(60);
@@ -104,6 +107,10 @@ fn assemble(top: &Section<'_>, files: &mut Files<'_>) -> Option<Config> {
     let workers = top
         .read("workers", integer(0..=255))
         .and_then(NonZeroUsize::new);
+    let pin_workers = top.read("pin-workers", boolean).unwrap_or_default();
+    let busy_poll = top
+        .read("busy-poll", duration(Duration::ZERO..=MAX_BUSY_POLL))
+        .unwrap_or_default();
     let listeners = listeners(top);
     let (admin, admin_field) = admin(top, files);
     refuse_admin_on_listener((&admin, admin_field), &listeners);
@@ -141,6 +148,8 @@ fn assemble(top: &Section<'_>, files: &mut Files<'_>) -> Option<Config> {
         capacity: operation::capacity(top),
         log: log(top, files),
         workers,
+        pin_workers,
+        busy_poll,
         listeners: listeners
             .into_iter()
             .map(|(listener, _)| listener)

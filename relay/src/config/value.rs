@@ -78,7 +78,7 @@ pub(super) fn duration(
             Wrong::new(
                 "must be a whole number with its unit between quotes",
                 format!(
-                    "write e.g. {:?}; units are ms, s, m, h and d, the limits {limits}",
+                    "write e.g. {:?}; units are us, ms, s, m, h and d, the limits {limits}",
                     duration_text(*range.end())
                 ),
             )
@@ -97,7 +97,7 @@ pub(super) fn duration(
     }
 }
 
-/// Reads `"500ms"`, `"90s"`, `"10m"`, `"24h"`, `"7d"`: digits and one unit, nothing else.
+/// Reads `"50us"`, `"500ms"`, `"90s"`, `"10m"`, `"24h"`, `"7d"`: digits and one unit, nothing else.
 ///
 /// `None` when it is not that, or longer than a `u64` of seconds.
 pub(super) fn parse_duration(text: &str) -> Option<Duration> {
@@ -105,6 +105,7 @@ pub(super) fn parse_duration(text: &str) -> Option<Duration> {
     let (number, unit) = text.split_at(digits);
     let number: u64 = number.parse().ok()?;
     let seconds = match unit {
+        "us" => return Some(Duration::from_micros(number)),
         "ms" => return Some(Duration::from_millis(number)),
         "s" => 1,
         "m" => 60,
@@ -115,9 +116,12 @@ pub(super) fn parse_duration(text: &str) -> Option<Duration> {
     number.checked_mul(seconds).map(Duration::from_secs)
 }
 
-/// The shortest text that [`parse_duration`] reads as `duration`, in whole milliseconds.
+/// The shortest text that [`parse_duration`] reads as `duration`, in whole microseconds.
 fn duration_text(duration: Duration) -> String {
     let seconds = duration.as_secs();
+    if !duration.subsec_micros().is_multiple_of(1000) {
+        return format!("{}us", duration.as_micros());
+    }
     if duration.subsec_nanos() > 0 {
         return format!("{}ms", duration.as_millis());
     }
@@ -316,6 +320,7 @@ mod tests {
     fn a_duration_is_digits_and_one_unit() {
         assert_eq!(parse_duration("10m"), Some(Duration::from_secs(600)));
         assert_eq!(parse_duration("500ms"), Some(Duration::from_millis(500)));
+        assert_eq!(parse_duration("50us"), Some(Duration::from_micros(50)));
         assert_eq!(parse_duration("2d"), Some(Duration::from_secs(172_800)));
         for wrong in [
             "",
@@ -332,7 +337,9 @@ mod tests {
         ] {
             assert_eq!(parse_duration(wrong), None, "{wrong:?}");
         }
-        for text in ["10m", "90s", "24h", "7d", "500ms", "1500ms", "0s"] {
+        for text in [
+            "10m", "90s", "24h", "7d", "500ms", "1500ms", "50us", "1500us", "0s",
+        ] {
             assert_eq!(duration_text(parse_duration(text).expect(text)), text);
         }
     }

@@ -80,7 +80,7 @@ impl SystemFiles {
 pub(crate) struct Reading {
     pub(crate) at: Instant,
     pub(crate) unix: UnixTime,
-    /// Processor time of each worker's thread.
+    /// Processor time of each worker's thread, without what it has spun: that is nothing that a client waits for.
     pub(crate) cpu: Vec<Option<Duration>>,
     /// Datagrams read.
     pub(crate) received: u64,
@@ -107,7 +107,14 @@ impl Reading {
         self.cpu = totals
             .workers()
             .iter()
-            .map(|counters| files.thread_cpu(counters.thread.read()))
+            .map(|counters| {
+                let spun = Duration::from_nanos(counters.spun_nanos.read());
+                Some(
+                    files
+                        .thread_cpu(counters.thread.read())?
+                        .saturating_sub(spun),
+                )
+            })
             .collect();
     }
 }

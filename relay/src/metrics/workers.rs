@@ -6,7 +6,7 @@ use taciturn_protocol::address::Transport;
 use taciturn_protocol::forward::DropReason;
 use taciturn_protocol::server::{Authentication, EndCause, Refusal};
 
-use crate::counters::{Direction, DropSite, Flow, Leg, METHODS, OUTCOMES, Totals};
+use crate::counters::{Counters, Direction, DropSite, Flow, Leg, METHODS, OUTCOMES, Tally, Totals};
 use crate::net::SendFailure;
 use crate::stream::{CloseReason, Waits};
 
@@ -335,7 +335,16 @@ fn synthetic(totals: &Totals) -> [Family; 5] {
     ]
 }
 
-fn workers(totals: &Totals) -> [Family; 2] {
+fn workers(totals: &Totals) -> [Family; 3] {
+    let seconds = |nanos: fn(&Counters) -> &Tally| {
+        let workers = totals.workers().iter().enumerate();
+        workers
+            .map(|(number, counters)| {
+                let nanos = Duration::from_nanos(nanos(counters).read());
+                ([number.to_string()], nanos)
+            })
+            .collect::<Vec<_>>()
+    };
     [
         Family::gauge(
             "taciturn_relay_workers",
@@ -346,14 +355,14 @@ fn workers(totals: &Totals) -> [Family; 2] {
             "taciturn_relay_worker_cpu_seconds_total",
             "Time that each worker's thread has run; its rate is the share of a core that it uses.",
             ["worker"],
-            totals
-                .workers()
-                .iter()
-                .enumerate()
-                .map(|(number, counters)| {
-                    let nanos = Duration::from_nanos(counters.cpu_nanos.read());
-                    ([number.to_string()], nanos)
-                }),
+            seconds(|counters| &counters.cpu_nanos),
+        ),
+        Family::counters(
+            "taciturn_relay_worker_spun_seconds_total",
+            "Time that each worker has looked for more to do instead of sleeping (busy-poll): part of the time that it has run, and \
+             no part of its load.",
+            ["worker"],
+            seconds(|counters| &counters.spun_nanos),
         ),
     ]
 }

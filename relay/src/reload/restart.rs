@@ -10,6 +10,7 @@ pub(super) fn differences(old: &Config, new: &Config) -> Vec<ConfigError> {
     let keys = [
         ("realm", old.realm != new.realm),
         ("workers", old.workers != new.workers),
+        ("pin-workers", old.pin_workers != new.pin_workers),
         (
             "channel-numbers",
             old.channel_numbers != new.channel_numbers,
@@ -94,6 +95,8 @@ mod tests {
     fn what_takes_a_restart_is_refused_by_name_and_the_rest_is_not() {
         refused("", &[]);
         refused("workers = 3\ndscp = 46", &["workers", "dscp"]);
+        refused("pin-workers = true", &["pin-workers"]);
+        refused("busy-poll = \"50us\"", &[]);
         refused("software = \"x\"", &["software"]);
         refused("channel-numbers = \"rfc5766\"", &["channel-numbers"]);
         refused("state-directory = \"/var/lib/t\"", &["state-directory"]);

@@ -28,7 +28,7 @@ use crate::self_check::{self, SelfCheckSources};
 use crate::stream::StreamLimits;
 use crate::worker::{Inbox, ListenerSockets, Outbox, Owners, Parts, Terms, Worker};
 
-use super::StartError;
+use super::{StartError, pinning};
 
 /// What all workers are made from.
 pub(crate) struct Shared<'a> {
@@ -129,6 +129,7 @@ pub(crate) fn terms(config: &Config, policy: &PeerPolicy, nonce_key: &NonceKey) 
             channels: config.channel_numbers,
             ..StreamLimits::default()
         },
+        busy_poll: config.busy_poll,
     }
 }
 
@@ -152,14 +153,16 @@ impl Built<'_> {
         udp: Vec<Vec<ListenerSockets>>,
         inboxes: Vec<Inbox>,
     ) -> Result<Vec<Worker>, StartError> {
+        let cpus = pinning::cpus(self.shared.config, slices.len());
         let parts = slices
             .into_iter()
             .zip(udp)
             .zip(inboxes)
             .zip(self.shared.counters)
+            .zip(cpus)
             .enumerate();
         parts
-            .map(|(number, (((ports, listeners), inbox), counters))| {
+            .map(|(number, ((((ports, listeners), inbox), counters), cpu))| {
                 let worker = u8::try_from(number).unwrap_or(u8::MAX);
                 let quota = Box::new(self.shared.quota.clone());
                 let mut routes = RouteTable::new(
@@ -172,6 +175,7 @@ impl Built<'_> {
                 server.drain(self.shared.drain.clone());
                 let parts = Parts {
                     worker,
+                    cpu,
                     listeners,
                     server,
                     routes,
@@ -182,6 +186,7 @@ impl Built<'_> {
                     events: Arc::clone(self.shared.events),
                     dscp: self.shared.config.dscp,
                     stream_limits: self.terms.streams,
+                    busy_poll: self.terms.busy_poll,
                     clock: self.shared.clock,
                     self_check_sources: self.shared.self_check_sources.clone(),
                 };

@@ -158,6 +158,7 @@ impl Switch {
             server,
             bandwidth,
             streams,
+            busy_poll: _,
         } = terms;
         let rules = server.peers.port_rules();
         let revoked = self.server.replace(now, server);

@@ -79,6 +79,8 @@ pub struct Terms {
     pub bandwidth: Bandwidth,
     /// For connections that are taken over from now on.
     pub streams: StreamLimits,
+    /// How long to look for more to do before sleeping; zero: not at all.
+    pub busy_poll: Duration,
 }
 
 impl std::fmt::Debug for Message {

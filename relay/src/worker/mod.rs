@@ -17,6 +17,7 @@ mod handover;
 mod inbox;
 mod listing;
 mod owners;
+mod patience;
 mod reading;
 mod sockets;
 mod streams;
@@ -30,6 +31,7 @@ use std::sync::Arc;
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
+use rustix::thread::{CpuSet, sched_setaffinity};
 use taciturn_protocol::forward::RouteTable;
 use taciturn_protocol::server::{Reply, Server, Tallies};
 use taciturn_protocol::time::{Instant, Now};
@@ -44,6 +46,7 @@ use crate::self_check::SelfCheckSources;
 use crate::stream::{CloseReason, Connection, Scratch, StreamLimits};
 
 use handover::Parcels;
+use patience::Patience;
 use reading::Turns;
 use sockets::{Sockets, UdpListener};
 use streams::Streams;
@@ -70,6 +73,8 @@ const SWEEP: Duration = Duration::from_secs(1);
 pub struct Parts {
     /// Its number.
     pub worker: u8,
+    /// The CPU that it stays on; `None`: wherever the system puts it.
+    pub cpu: Option<usize>,
     /// Its UDP listeners' sockets, bound.
     pub listeners: Vec<ListenerSockets>,
     /// Its server.
@@ -90,6 +95,8 @@ pub struct Parts {
     pub dscp: Dscp,
     /// Limits of a client's connection.
     pub stream_limits: StreamLimits,
+    /// How long to look for more to do before sleeping; zero: not at all.
+    pub busy_poll: Duration,
     /// The relay's clock.
     pub clock: Clock,
     /// From where the relay's own self-check comes.
@@ -147,12 +154,14 @@ mod token {
 /// A worker, ready to run.
 #[derive(Debug)]
 pub struct Worker {
+    cpu: Option<usize>,
     switch: Switch,
     inbox: Inbox,
     batch: ReceiveBatch,
     scratch: Scratch,
     events: Events,
     ready: Ready,
+    patience: Patience,
     clock: Clock,
     now: Now,
     next_sweep: Instant,
@@ -208,12 +217,14 @@ impl Worker {
             self_check_sources: parts.self_check_sources,
         };
         Ok(Self {
+            cpu: parts.cpu,
             switch,
             inbox: parts.inbox,
             batch: ReceiveBatch::new(),
             scratch: Scratch::new(),
             events: Events::with_capacity(EVENTS),
             ready: Ready::default(),
+            patience: Patience::new(parts.busy_poll),
             clock: parts.clock,
             now: parts.clock.now(),
             next_sweep: Instant::ZERO,
@@ -244,31 +255,76 @@ impl Worker {
             .counters
             .thread
             .set(thread.unsigned_abs().into());
+        self.stay();
         while self.turn() == Flow::GoOn {}
         self.switch.streams.close_all(self.now.instant);
     }
 
+    /// Moves to the worker's CPU, if it has one. Not to be moved is no reason not to serve.
+    fn stay(&self) {
+        let Some(cpu) = self.cpu else {
+            return;
+        };
+        let mut set = CpuSet::new();
+        set.set(cpu);
+        if let Err(error) = sched_setaffinity(None, &set) {
+            tracing::warn!(worker = self.switch.worker, cpu, %error, "a worker cannot be pinned");
+        }
+    }
+
     /// Waits for something to do and does one round of it.
     fn turn(&mut self) -> Flow {
-        let timeout = self.timeout();
-        if let Err(error) = self.switch.epoll.wait(&mut self.events, Some(timeout)) {
-            // Only a broken descriptor makes epoll fail, and nothing can be served without it.
-            tracing::error!(worker = self.switch.worker, %error, "waiting for sockets failed");
-            std::process::abort();
+        if self.patience.is_none() {
+            // Counted from the last reading of the clock: a round is much shorter than any deadline.
+            self.look(self.deadline().saturating_since(self.now.instant));
+        } else {
+            self.wait_patiently();
         }
         self.sort();
         self.now = self.clock.now();
         self.round(self.now)
     }
 
-    /// How long to wait at most. Counted from the last reading of the clock: a round is much shorter than any deadline.
-    fn timeout(&self) -> Duration {
-        let deadline = self
-            .switch
+    /// Looks again and again before it sleeps, when something has lately come within that time.
+    fn wait_patiently(&mut self) {
+        let (began, deadline) = (self.clock.instant(), self.deadline());
+        let spin = self.patience.spin_until(began, deadline);
+        if let Some(until) = spin {
+            self.look(Duration::ZERO);
+            let mut now = began;
+            while self.events.is_empty() && now < until {
+                std::hint::spin_loop();
+                self.look(Duration::ZERO);
+                now = self.clock.instant();
+            }
+            // No more than was meant to be spun: beyond that, this thread did not run.
+            let spun = now.min(until).saturating_since(began);
+            let nanos = u64::try_from(spun.as_nanos()).unwrap_or(u64::MAX);
+            self.switch.counters.spun_nanos.add(nanos);
+        }
+        if self.events.is_empty() || spin.is_none() {
+            self.look(deadline.saturating_since(self.clock.instant()));
+        }
+        let found = !self.events.is_empty();
+        let waited = self.clock.instant().saturating_since(began);
+        self.patience.learn(waited, spin.is_some(), found);
+    }
+
+    /// Waits for sockets that are ready.
+    fn look(&mut self, timeout: Duration) {
+        if let Err(error) = self.switch.epoll.wait(&mut self.events, Some(timeout)) {
+            // Only a broken descriptor makes epoll fail, and nothing can be served without it.
+            tracing::error!(worker = self.switch.worker, %error, "waiting for sockets failed");
+            std::process::abort();
+        }
+    }
+
+    /// When there is something to do even if nothing comes.
+    fn deadline(&self) -> Instant {
+        self.switch
             .server
             .poll_timeout()
-            .map_or(self.next_sweep, |expiry| expiry.min(self.next_sweep));
-        deadline.saturating_since(self.now.instant)
+            .map_or(self.next_sweep, |expiry| expiry.min(self.next_sweep))
     }
 
     fn sort(&mut self) {
@@ -423,6 +479,7 @@ impl Worker {
             }
             Message::Drain(drain) => self.switch.server.drain(drain),
             Message::Replace(terms) => {
+                self.patience.limit(terms.busy_poll);
                 self.switch.work_by(now, *terms);
             }
             Message::Shed(shed) => self.switch.server.shed(shed),
