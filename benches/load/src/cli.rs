@@ -121,6 +121,9 @@ struct FloodOptions {
     /// Payloads in one send; half of the window, at most 32, unless given
     #[arg(long)]
     burst: Option<u32>,
+    /// Send bursts as trains and take trains as they come (UDP_SEGMENT and UDP_GRO); UDP clients only
+    #[arg(long)]
+    trains: bool,
     /// Stop after about so many payloads; then there is no warm-up
     #[arg(long)]
     packets: Option<u64>,
@@ -182,6 +185,7 @@ impl FloodOptions {
             burst,
         };
         let mut plan = self.traffic.plan(pace, self.direction)?;
+        plan.trains = self.trains;
         if self.packets.is_some() {
             plan.packets = self.packets;
             plan.warm_up = Duration::ZERO;
@@ -235,6 +239,7 @@ impl TrafficOptions {
             duration: seconds(self.seconds, "--seconds")?,
             packets: None,
             warm_up: seconds(self.warm_up, "--warm-up")?,
+            trains: false,
         })
     }
 }

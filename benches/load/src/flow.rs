@@ -5,13 +5,14 @@
 
 use crate::client::{Client, Refused, next_transaction_id};
 use crate::credentials::Source;
+use crate::datagram::Datagrams;
 use crate::ledger::Arrival;
-use crate::link::{self, Burst, Link, TlsTrust, Transport};
+use crate::link::{Burst, Link, TlsTrust, Transport};
 use crate::stun::{self, Received, attribute, kind};
 use anyhow::{Context, Result};
 use rustix::net::SocketAddrAny;
 use std::io;
-use std::net::{IpAddr, SocketAddr, UdpSocket};
+use std::net::{IpAddr, SocketAddr};
 use std::os::fd::{AsFd, BorrowedFd};
 
 const PORT_TRIES: u32 = 8;
@@ -78,7 +79,7 @@ pub(crate) enum End {
     /// An ordinary UDP socket on the far side of the relay.
     Peer {
         /// Not connected: a payload from a wrong address must be seen, not filtered.
-        socket: UdpSocket,
+        socket: Datagrams,
         /// The only address it may hear from.
         relayed: SocketAddr,
         /// The same, as the kernel wants it.
@@ -92,7 +93,7 @@ pub(crate) fn client_and_peer(
     number: usize,
     framing: Framing,
 ) -> Result<[End; 2]> {
-    let socket = link::bind_udp(SocketAddr::new(target.peer_address, 0))
+    let socket = Datagrams::bind(SocketAddr::new(target.peer_address, 0))
         .context("cannot bind a peer socket")?;
     let peer = socket.local_addr()?;
     let (mut client, relayed) = target.allocated_client(number)?;
@@ -163,6 +164,7 @@ impl End {
         payload_len: usize,
         write_payload: impl FnOnce(&mut Vec<u8>),
     ) {
+        let begin = out.len();
         match self {
             Self::Peer { .. } => write_payload(out),
             Self::Client {
@@ -190,8 +192,23 @@ impl End {
                 out.extend_from_slice(&address[..address_len]);
                 stun::write_attribute_header(out, attribute::DATA, length_field(payload_len));
                 write_payload(out);
-                out.resize(stun::HEADER_LEN + body_len, 0);
+                out.resize(begin + stun::HEADER_LEN + body_len, 0);
             }
+        }
+    }
+
+    /// From now on this end sends bursts as trains of payloads of this length, and takes trains (GSO and GRO); `None` ends it.
+    pub(crate) fn use_trains(&mut self, payload_len: Option<usize>) -> Result<()> {
+        let frame_len = payload_len.map(|len| {
+            let mut frame = Vec::new();
+            self.write_frame(&mut frame, len, |out| out.resize(out.len() + len, 0));
+            frame.len()
+        });
+        match self {
+            Self::Client { client, .. } => client.link_mut().use_trains(frame_len),
+            Self::Peer { socket, .. } => socket
+                .use_trains(frame_len)
+                .context("the kernel knows no trains"),
         }
     }
 
@@ -203,7 +220,7 @@ impl End {
                 socket,
                 relayed_raw,
                 ..
-            } => link::send_datagrams(socket, Some(relayed_raw), burst),
+            } => socket.send(Some(relayed_raw), burst),
         }
     }
 
@@ -234,18 +251,12 @@ impl End {
             }),
             Self::Peer {
                 socket, relayed, ..
-            } => {
-                for _ in 0..limit {
-                    match socket.recv_from(scratch) {
-                        Ok((len, from)) => on_arrival(Arrival::Payload {
-                            bytes: &scratch[..len],
-                            source_matches: from == *relayed,
-                        }),
-                        Err(error) => return link::passing(error).map(drop),
-                    }
-                }
-                Ok(())
-            }
+            } => socket.receive(limit, scratch, |bytes, from| {
+                on_arrival(Arrival::Payload {
+                    bytes,
+                    source_matches: from == Some(*relayed),
+                });
+            }),
         }
     }
 

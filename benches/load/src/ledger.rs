@@ -2,7 +2,7 @@
 //!
 //! Responsible for the judgement of each arrival and for the counts. Not responsible for bytes (see `payload`) or sockets.
 
-use crate::payload::{self, Direction};
+use crate::payload::{self, Direction, Fill};
 use serde::Serialize;
 use std::ops::AddAssign;
 
@@ -81,17 +81,19 @@ pub(crate) struct Ledger {
     run: u64,
     flow: u32,
     direction: Direction,
+    fill: Fill,
     seen: Vec<u64>,
     tally: Tally,
 }
 
 impl Ledger {
-    /// Opens an empty account.
-    pub(crate) const fn new(run: u64, flow: u32, direction: Direction) -> Self {
+    /// Opens an empty account of payloads of `payload_len` bytes.
+    pub(crate) fn new(run: u64, flow: u32, direction: Direction, payload_len: usize) -> Self {
         Self {
             run,
             flow,
             direction,
+            fill: Fill::new(flow, direction, payload_len),
             seen: Vec::new(),
             tally: Tally {
                 sent: 0,
@@ -108,14 +110,20 @@ impl Ledger {
         &self.tally
     }
 
-    /// The stamp of the payload `ahead` places after the last one that was recorded as sent.
-    pub(crate) const fn stamp(&self, ahead: u64, sent_nanos: u64) -> payload::Stamp {
-        payload::Stamp {
+    /// Appends the payload `ahead` places after the last one that was recorded as sent.
+    pub(crate) fn write(&self, out: &mut Vec<u8>, ahead: u64, sent_nanos: u64) {
+        let stamp = payload::Stamp {
             flow: self.flow,
             direction: self.direction,
             sequence: self.tally.sent + ahead,
             sent_nanos,
-        }
+        };
+        payload::write(out, self.run, stamp, &self.fill);
+    }
+
+    /// Length of each payload.
+    pub(crate) fn payload_len(&self) -> usize {
+        self.fill.payload_len()
     }
 
     /// Records that the next `count` payloads left.
@@ -143,7 +151,7 @@ impl Ledger {
         else {
             return Judgement::Bad;
         };
-        let Ok(stamp) = payload::parse(bytes, self.run) else {
+        let Ok(stamp) = payload::parse(bytes, self.run, &self.fill) else {
             return Judgement::Bad;
         };
         if !source_matches || stamp.flow != self.flow || stamp.direction != self.direction {
@@ -173,19 +181,13 @@ impl Ledger {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::payload::Fill;
 
     const RUN: u64 = 77;
 
     fn ledger_and_payload() -> (Ledger, Vec<u8>) {
-        let mut ledger = Ledger::new(RUN, 3, Direction::Forward);
+        let mut ledger = Ledger::new(RUN, 3, Direction::Forward, 172);
         let mut bytes = Vec::new();
-        payload::write(
-            &mut bytes,
-            RUN,
-            ledger.stamp(0, 5),
-            &Fill::new(3, Direction::Forward, 172),
-        );
+        ledger.write(&mut bytes, 0, 5);
         ledger.record_sent(1);
         (ledger, bytes)
     }
@@ -247,8 +249,8 @@ mod tests {
     fn a_payload_of_another_flow_or_direction_is_misdirected() {
         let (_, bytes) = ledger_and_payload();
         for mut other in [
-            Ledger::new(RUN, 4, Direction::Forward),
-            Ledger::new(RUN, 3, Direction::Backward),
+            Ledger::new(RUN, 4, Direction::Forward, 172),
+            Ledger::new(RUN, 3, Direction::Backward, 172),
         ] {
             other.record_sent(1);
             assert_eq!(
@@ -262,7 +264,7 @@ mod tests {
     #[test]
     fn a_damaged_foreign_or_never_sent_payload_is_bad() {
         let (mut ledger, mut bytes) = ledger_and_payload();
-        let mut unsent = Ledger::new(RUN, 3, Direction::Forward);
+        let mut unsent = Ledger::new(RUN, 3, Direction::Forward, 172);
         assert_eq!(unsent.record(from_right_source(&bytes)), Judgement::Bad);
         bytes[100] ^= 1;
         assert_eq!(ledger.record(from_right_source(&bytes)), Judgement::Bad);

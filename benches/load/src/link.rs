@@ -3,23 +3,22 @@
 //! Responsible for non-blocking bytes in and whole messages out, and for batching both. Knows message boundaries on a stream,
 //! but not what a message means.
 
+pub(crate) use crate::datagram::{Burst, DATAGRAM_MAX, passing};
+
+use crate::datagram::Datagrams;
 use crate::stun;
 use anyhow::{Context, Result, bail};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use rustix::net::{MMsgHdr, SendAncillaryBuffer, SendFlags, SocketAddrAny, sendmmsg};
 use rustls::pki_types::{CertificateDer, ServerName, pem::PemObject};
 use rustls::{ClientConfig, ClientConnection, RootCertStore};
-use std::io::{self, ErrorKind, IoSlice, Read, Write};
-use std::net::{SocketAddr, TcpStream, UdpSocket};
+use std::io::{self, ErrorKind, Read, Write};
+use std::net::{SocketAddr, TcpStream};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// Largest datagram that we send or expect.
-pub(crate) const DATAGRAM_MAX: usize = 2048;
 const STREAM_BUFFER: usize = 256 * 1024;
-const RECEIVE_BUFFER: usize = 2 * 1024 * 1024;
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(5);
 
@@ -63,88 +62,11 @@ impl TlsTrust {
     }
 }
 
-/// Messages composed for one send, each in a buffer of its own that is used again.
-#[derive(Debug, Default)]
-pub(crate) struct Burst {
-    frames: Vec<Vec<u8>>,
-    count: usize,
-}
-
-impl Burst {
-    /// Forgets the messages, keeps the memory.
-    pub(crate) const fn clear(&mut self) {
-        self.count = 0;
-    }
-
-    /// An empty buffer for one more message.
-    pub(crate) fn next_frame(&mut self) -> &mut Vec<u8> {
-        if self.frames.len() == self.count {
-            self.frames.push(Vec::with_capacity(DATAGRAM_MAX));
-        }
-        let frame = &mut self.frames[self.count];
-        frame.clear();
-        self.count += 1;
-        frame
-    }
-
-    fn frames(&self) -> &[Vec<u8>] {
-        &self.frames[..self.count]
-    }
-}
-
-/// Sends the messages as datagrams with one system call, to `to` or to where the socket is connected.
-/// Returns how many left: fewer than asked for when the socket is full or refuses.
-pub(crate) fn send_datagrams(
-    socket: &UdpSocket,
-    to: Option<&SocketAddrAny>,
-    burst: &Burst,
-) -> io::Result<usize> {
-    let slices: Vec<[IoSlice<'_>; 1]> = burst
-        .frames()
-        .iter()
-        .map(|frame| [IoSlice::new(frame)])
-        .collect();
-    let mut controls: Vec<SendAncillaryBuffer<'_, '_, '_>> = slices
-        .iter()
-        .map(|_| SendAncillaryBuffer::default())
-        .collect();
-    let mut messages: Vec<MMsgHdr<'_>> = slices
-        .iter()
-        .zip(&mut controls)
-        .map(|(slice, control)| match to {
-            Some(to) => MMsgHdr::new_with_addr(to, slice, control),
-            None => MMsgHdr::new(slice, control),
-        })
-        .collect();
-    match sendmmsg(socket, &mut messages, SendFlags::DONTWAIT) {
-        Ok(sent) => Ok(sent),
-        Err(error) => passing(error.into()),
-    }
-}
-
-/// Errors that a flood lives with: a full socket, and the echo of an earlier datagram that nobody took.
-pub(crate) fn passing(error: io::Error) -> io::Result<usize> {
-    let passes = matches!(
-        error.kind(),
-        ErrorKind::WouldBlock | ErrorKind::Interrupted | ErrorKind::ConnectionRefused
-    ) || error.raw_os_error() == Some(rustix::io::Errno::NOBUFS.raw_os_error());
-    if passes { Ok(0) } else { Err(error) }
-}
-
-/// A non-blocking UDP socket with a receive buffer that takes a whole window.
-pub(crate) fn bind_udp(address: SocketAddr) -> io::Result<UdpSocket> {
-    let socket = UdpSocket::bind(address)?;
-    socket.set_nonblocking(true)?;
-    // The kernel cuts this to net.core.rmem_max; a smaller buffer only shows as loss.
-    rustix::net::sockopt::set_socket_recv_buffer_size(&socket, RECEIVE_BUFFER)?;
-    Ok(socket)
-}
-
 /// A client's connection to the server.
 #[derive(Debug)]
 pub(crate) enum Link {
     /// A connected UDP socket.
-    Datagram(UdpSocket),
+    Datagram(Datagrams),
     /// TCP, with or without TLS.
     Stream(Box<Stream>),
 }
@@ -162,7 +84,7 @@ impl Link {
             } else {
                 ([0_u16; 8], 0).into()
             };
-            let socket = bind_udp(any).context("cannot bind a client socket")?;
+            let socket = Datagrams::bind(any).context("cannot bind a client socket")?;
             socket
                 .connect(server)
                 .with_context(|| format!("cannot connect a UDP socket to {server}"))?;
@@ -189,8 +111,18 @@ impl Link {
     /// Sends the messages; returns how many were taken. A stream takes all or, while earlier ones wait, none.
     pub(crate) fn send(&mut self, burst: &Burst) -> io::Result<usize> {
         match self {
-            Self::Datagram(socket) => send_datagrams(socket, None, burst),
+            Self::Datagram(socket) => socket.send(None, burst),
             Self::Stream(stream) => stream.send(burst),
+        }
+    }
+
+    /// Bursts as trains of datagrams of this length, and trains taken as they come; see [`Datagrams::use_trains`].
+    pub(crate) fn use_trains(&mut self, datagram_len: Option<usize>) -> Result<()> {
+        match self {
+            Self::Datagram(socket) => socket
+                .use_trains(datagram_len)
+                .context("the kernel knows no trains"),
+            Self::Stream(_) => bail!("a stream has no datagrams to join"),
         }
     }
 
@@ -212,13 +144,7 @@ impl Link {
         match self {
             Self::Stream(stream) => stream.receive(on_message),
             Self::Datagram(socket) => {
-                for _ in 0..limit {
-                    match socket.recv(scratch) {
-                        Ok(len) => on_message(&scratch[..len]),
-                        Err(error) => return passing(error).map(drop),
-                    }
-                }
-                Ok(())
+                socket.receive(limit, scratch, |message, _| on_message(message))
             }
         }
     }
@@ -291,7 +217,7 @@ impl Stream {
             }
         }
         self.flush()?;
-        Ok(burst.frames().len())
+        Ok(burst.len())
     }
 
     fn flush(&mut self) -> io::Result<bool> {

@@ -12,6 +12,7 @@ mod cli;
 mod client;
 mod compare;
 mod credentials;
+mod datagram;
 mod flow;
 mod histogram;
 mod ledger;

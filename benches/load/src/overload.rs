@@ -252,6 +252,7 @@ fn capacity(running: &Running, options: &Options, shape: Shape) -> Result<f64> {
         duration: Duration::from_secs(2),
         packets: None,
         warm_up: Duration::from_millis(300),
+        trains: false,
     };
     let server = Server::new(running.pid())?;
     let report = traffic::run(flows, plan, Some(&server))?;

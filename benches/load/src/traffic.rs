@@ -5,11 +5,11 @@
 //!
 //! One thread, which never sleeps: a sleeping generator would make the server pay for waking it.
 
+use crate::datagram::{BATCH, Burst, DATAGRAM_MAX, SCRATCH};
 use crate::flow::End;
 use crate::histogram::Histogram;
 use crate::ledger::{Judgement, Ledger, Tally};
-use crate::link::{Burst, DATAGRAM_MAX};
-use crate::payload::{self, Direction, Fill};
+use crate::payload::Direction;
 use crate::report::{Latency, ServerShare, TrafficReport};
 use crate::server_use::{Server, Usage};
 use anyhow::{Context, Result, bail};
@@ -21,7 +21,6 @@ use std::os::fd::OwnedFd;
 use std::time::{Duration, Instant};
 
 const EVENTS: usize = 256;
-const RECEIVE_LIMIT: usize = 64;
 const HOUSEKEEPING: Duration = Duration::from_millis(5);
 /// A flow that heard nothing for so long takes what is in flight for lost and begins a new window.
 const STALLED_AFTER: Duration = Duration::from_millis(250);
@@ -84,13 +83,14 @@ pub(crate) struct Plan {
     pub(crate) packets: Option<u64>,
     /// How long to send before the measurement begins.
     pub(crate) warm_up: Duration,
+    /// Bursts leave as trains, and trains are taken as they come: one system call and one pass through the kernel for each.
+    pub(crate) trains: bool,
 }
 
 /// One direction of one flow. Lane `n` is sent by end `n` and received by end `n ^ 1`.
 #[derive(Debug)]
 struct Lane {
     ledger: Ledger,
-    fill: Fill,
     active: bool,
     queued: bool,
     in_flight: u32,
@@ -110,7 +110,6 @@ struct Moment {
 struct Run<'s> {
     plan: Plan,
     server: Option<&'s Server>,
-    mark: u64,
     begun: Instant,
     ends: Vec<End>,
     lanes: Vec<Lane>,
@@ -134,6 +133,7 @@ pub(crate) fn run(
 ) -> Result<TrafficReport> {
     let flow_count = flows.len();
     let mut run = Run::new(flows, plan, server)?;
+    run.use_trains(plan.trains.then_some(plan.payload_len))?;
     let (start, stop) = run.drive()?;
     run.drain()?;
     let stop = if plan.packets.is_some() {
@@ -141,6 +141,7 @@ pub(crate) fn run(
     } else {
         stop
     };
+    run.use_trains(None)?;
     // The first failure ends it: a server that is gone must not be asked five hundred times.
     let deleted = run.ends.iter_mut().try_for_each(End::delete);
     if let Err(error) = deleted {
@@ -169,8 +170,7 @@ impl<'s> Run<'s> {
                 Direction::Backward
             };
             lanes.push(Lane {
-                ledger: Ledger::new(mark, flow, direction),
-                fill: Fill::new(flow, direction, plan.payload_len),
+                ledger: Ledger::new(mark, flow, direction, plan.payload_len),
                 active: plan.directions.sends(direction),
                 queued: false,
                 in_flight: 0,
@@ -181,7 +181,6 @@ impl<'s> Run<'s> {
         Ok(Self {
             plan,
             server,
-            mark,
             begun: Instant::now(),
             ends,
             lanes,
@@ -189,13 +188,22 @@ impl<'s> Run<'s> {
             epoll,
             events: Vec::with_capacity(EVENTS),
             burst: Burst::default(),
-            scratch: vec![0; 64 * 1024],
+            scratch: vec![0; SCRATCH],
             histogram: Histogram::new(),
             sent: 0,
             delivered: 0,
             last_arrival: Duration::ZERO,
             stalls: 0,
         })
+    }
+
+    fn use_trains(&mut self, payload_len: Option<usize>) -> Result<()> {
+        if self.plan.trains {
+            for end in &mut self.ends {
+                end.use_trains(payload_len)?;
+            }
+        }
+        Ok(())
     }
 
     /// Sends for the planned time; returns the two moments between which it counts.
@@ -295,13 +303,8 @@ impl<'s> Run<'s> {
         let sent_nanos = nanos(now);
         self.burst.clear();
         for ahead in 0..count {
-            end.write_frame(self.burst.next_frame(), lane.fill.payload_len(), |out| {
-                payload::write(
-                    out,
-                    self.mark,
-                    lane.ledger.stamp(ahead, sent_nanos),
-                    &lane.fill,
-                );
+            end.write_frame(self.burst.next_frame(), lane.ledger.payload_len(), |out| {
+                lane.ledger.write(out, ahead, sent_nanos);
             });
         }
         let taken = end.send(&self.burst).context("cannot send")? as u64;
@@ -342,9 +345,9 @@ impl<'s> Run<'s> {
         // With a small window the socket is usually empty after what is in flight: no read that finds nothing.
         let limit = match self.plan.pace {
             Pace::Closed { .. } => usize::try_from(lane.in_flight)
-                .unwrap_or(RECEIVE_LIMIT)
-                .clamp(1, RECEIVE_LIMIT),
-            Pace::Open { .. } => RECEIVE_LIMIT,
+                .unwrap_or(BATCH)
+                .clamp(1, BATCH),
+            Pace::Open { .. } => BATCH,
         };
         self.ends[index]
             .receive(limit, &mut self.scratch, |arrival| {

@@ -57,6 +57,7 @@ pub(crate) struct Shape {
     directions: Directions,
     pace: Pace,
     parties: Parties,
+    trains: bool,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -77,6 +78,7 @@ const BUSY: Shape = Shape {
         burst: default_burst(64),
     },
     parties: Parties::ClientAndPeer,
+    trains: false,
 };
 /// Half the window: coturn's relay sockets hold 56 datagrams of this size, and a loss there says nothing about CPU.
 const LARGE: Shape = Shape {
@@ -105,6 +107,11 @@ const TCP: Shape = Shape {
 };
 const TLS: Shape = Shape {
     transport: Transport::Tls,
+    ..BUSY
+};
+/// The only rows in which datagrams travel joined: as from a network card that joins them, to one that takes them apart.
+const TRAINS: Shape = Shape {
+    trains: true,
     ..BUSY
 };
 const PACED: Shape = Shape {
@@ -173,6 +180,16 @@ pub(crate) fn all() -> Vec<Row> {
             "indication-p2c",
             "Data indications, 16 busy flows, 172 B",
             INDICATIONS,
+        ),
+        c2p(
+            "trains-c2p",
+            "UDP in trains of 32 (GSO and GRO), 16 flows, 172 B, client to peer",
+            TRAINS,
+        ),
+        p2c(
+            "trains-p2c",
+            "UDP in trains of 32 (GSO and GRO), 16 flows, 172 B, peer to client",
+            TRAINS,
         ),
         c2p("tcp-c2p", "TCP, 16 connections, 172 B, client to peer", TCP),
         p2c("tcp-p2c", "TCP, 16 connections, 172 B, peer to client", TCP),
@@ -258,6 +275,7 @@ impl Shape {
             duration: effort.duration,
             packets: None,
             warm_up: effort.warm_up,
+            trains: self.trains,
         };
         traffic::run(flows, plan, Some(observed))
     }

@@ -61,6 +61,8 @@ pub(crate) struct Running {
     plain: SocketAddr,
     tls: SocketAddr,
     trust: TlsTrust,
+    /// Taciturn refuses its own addresses as peers, whatever the transport: no peer may get a port of the same number.
+    _kept_from_peers: Vec<UdpSocket>,
 }
 
 impl Workbench {
@@ -126,11 +128,20 @@ impl Workbench {
             .with_context(|| {
                 format!("cannot run {}", Path::new(command.get_program()).display())
             })?;
+        let kept = match kind {
+            Kind::Coturn => Vec::new(),
+            Kind::Taciturn => [tls, admin]
+                .map(UdpSocket::bind)
+                .into_iter()
+                .flatten()
+                .collect(),
+        };
         let mut running = Running {
             child,
             plain,
             tls,
             trust: self.trust.clone(),
+            _kept_from_peers: kept,
         };
         running.wait_until_ready().with_context(|| {
             let text = fs::read_to_string(&log).unwrap_or_default();
