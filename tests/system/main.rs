@@ -41,4 +41,5 @@ mod stalled;
 mod supervisor;
 mod translation;
 mod units;
+mod waiting;
 mod workers;

@@ -14,8 +14,15 @@ const CHANNEL: u16 = 0x4000;
 /// forty-eight clients over all transports, paired with one another on one relay, reach each other by channels both ways.
 #[test]
 fn pairs_call_each_other_across_workers() {
-    for workers in [1, 2] {
-        let relay = Setup::on_loopback(workers).start();
+    for (workers, top) in [
+        (1, ""),
+        (2, ""),
+        (2, "pin-workers = true"),
+        (5, "pin-workers = true"),
+    ] {
+        let mut setup = Setup::on_loopback(workers);
+        setup.top = top.to_owned();
+        let relay = setup.start();
         let mut clients: Vec<(Client, SocketAddr)> = (0..48)
             .map(|number| {
                 let over = Over::ALL[number % 3];
