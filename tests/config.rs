@@ -143,7 +143,7 @@ fn every_key_is_documented_and_its_example_is_valid() {
 #[test]
 fn values_arrive_as_they_are_written() {
     let config = parsed(&minimal(
-        "workers = 2\npin-workers = true\nbusy-poll = \"50us\"\nsoftware = \"s\"\ndscp = 46\nrelayed = { addresses = [\"::\", \"10.0.0.1\", \"10.0.0.2\"], \
+        "workers = 2\npin-workers = true\nbusy-poll = \"50us\"\ncoalesce = \"0us\"\nsoftware = \"s\"\ndscp = 46\nrelayed = { addresses = [\"::\", \"10.0.0.1\", \"10.0.0.2\"], \
          advertise = [\"192.0.2.1\", \"192.0.2.2\"], ports = \"50000-50001\" }\n\
          peers = { allow = [\"10.1.2.0/24\", \"10.9.9.9\"], allow-loopback = true, denied-ports = [7, \"8-9\", \"1\"] }\n\
          admin.address = \"unix:/run/a.sock\"",
@@ -223,6 +223,10 @@ fn a_typo_is_refused_with_its_line_key_and_remedy() {
     refused(
         "pin-workers = 2",
         "2: pin-workers = 2: must be true or false, found an integer; write true or false without quotes",
+    );
+    refused(
+        "coalesce = \"1ms\"",
+        "2: coalesce = \"1ms\": must be within 0s to 500us; write e.g. \"500us\"",
     );
     refused(
         "busy-poll = \"1001us\"",
@@ -492,7 +496,7 @@ fn alternates_are_addresses_that_clients_can_be_sent_to() {
     );
     refused(
         "\"drain.alternates\" = 1",
-        "2: drain.alternates: is not a key of the configuration; write one of realm, workers, pin-workers, busy-poll, \
+        "2: drain.alternates: is not a key of the configuration; write one of realm, workers, pin-workers, busy-poll, coalesce, \
          channel-numbers, software, dscp, state-directory, listener, relayed, tls, secret, user, nonce, credentials, peers, limits, drain, metadata, \
          self-check, overload, capacity, admin, sovereignty, log",
     );

@@ -129,6 +129,8 @@ pub struct Counters {
     pub cpu_nanos: Tally,
     /// Time of it that the worker has looked for more to do instead of sleeping, in nanoseconds.
     pub spun_nanos: Tally,
+    /// Times that its worker let datagrams gather.
+    pub pauses: Tally,
 }
 
 fn zeros<T: Default, const N: usize>() -> [T; N] {
@@ -175,6 +177,7 @@ impl Default for Counters {
             bind_failures: Tally::default(),
             cpu_nanos: Tally::default(),
             spun_nanos: Tally::default(),
+            pauses: Tally::default(),
         }
     }
 }

@@ -49,6 +49,8 @@ pub struct Config {
     pub pin_workers: bool,
     /// How long a worker looks for more to do before it sleeps; zero: not at all.
     pub busy_poll: Duration,
+    /// How long a busy worker lets datagrams gather; zero: not at all.
+    pub coalesce: Duration,
     /// Which channel numbers ChannelBind accepts.
     pub channel_numbers: ChannelRange,
     /// SOFTWARE in authenticated answers; `None`: the relay does not say what it is.

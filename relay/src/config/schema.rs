@@ -39,6 +39,7 @@ pub const SCHEMA: &[SectionSchema] = &[
             "workers",
             "pin-workers",
             "busy-poll",
+            "coalesce",
             "channel-numbers",
             "software",
             "dscp",

@@ -37,6 +37,11 @@ const MAX_SOFTWARE_BYTES: usize = 127;
 /// The longest that a worker looks for more to do before it sleeps: longer than any gap at which that is cheaper than waking.
 const MAX_BUSY_POLL: Duration = Duration::from_millis(1);
 
+/// How long a busy worker lets datagrams gather unless configured. Longer gains little: by then there are enough.
+const COALESCE: Duration = Duration::from_micros(50);
+/// And the most: ten times as long as network cards hold back an interrupt.
+const MAX_COALESCE: Duration = Duration::from_micros(500);
+
 const SECOND: Duration = Duration::from_secs(1);
 const MINUTE: Duration = Duration::from_secs(60);
 const HOUR: Duration = Duration::from_secs(60 * 60);
@@ -111,6 +116,9 @@ fn assemble(top: &Section<'_>, files: &mut Files<'_>) -> Option<Config> {
     let busy_poll = top
         .read("busy-poll", duration(Duration::ZERO..=MAX_BUSY_POLL))
         .unwrap_or_default();
+    let coalesce = top
+        .read("coalesce", duration(Duration::ZERO..=MAX_COALESCE))
+        .unwrap_or(COALESCE);
     let listeners = listeners(top);
     let (admin, admin_field) = admin(top, files);
     refuse_admin_on_listener((&admin, admin_field), &listeners);
@@ -150,6 +158,7 @@ fn assemble(top: &Section<'_>, files: &mut Files<'_>) -> Option<Config> {
         workers,
         pin_workers,
         busy_poll,
+        coalesce,
         listeners: listeners
             .into_iter()
             .map(|(listener, _)| listener)

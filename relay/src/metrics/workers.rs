@@ -335,7 +335,7 @@ fn synthetic(totals: &Totals) -> [Family; 5] {
     ]
 }
 
-fn workers(totals: &Totals) -> [Family; 3] {
+fn workers(totals: &Totals) -> [Family; 4] {
     let seconds = |nanos: fn(&Counters) -> &Tally| {
         let workers = totals.workers().iter().enumerate();
         workers
@@ -363,6 +363,16 @@ fn workers(totals: &Totals) -> [Family; 3] {
              no part of its load.",
             ["worker"],
             seconds(|counters| &counters.spun_nanos),
+        ),
+        Family::counters(
+            "taciturn_relay_worker_pauses_total",
+            "Times that each worker let packets gather for a moment, as so many came (coalesce).",
+            ["worker"],
+            totals
+                .workers()
+                .iter()
+                .enumerate()
+                .map(|(number, counters)| ([number.to_string()], counters.pauses.read())),
         ),
     ]
 }

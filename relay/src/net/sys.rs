@@ -56,6 +56,9 @@ impl Vector {
     }
 }
 
+/// Never wait for room, never be killed by a closed pipe.
+const SEND_FLAGS: i32 = libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL;
+
 /// Control messages of one transmit.
 #[derive(Clone, Copy, Debug)]
 #[repr(C, align(8))]
@@ -186,6 +189,10 @@ pub(super) fn receive_many(fd: BorrowedFd<'_>, free: Free<'_>) -> io::Result<usi
 /// Every header must have been made by [`Header::outgoing`] from an address, vectors and control messages that are still
 /// borrowed or owned, unmoved, by the caller; and the vectors from slices for which the same holds.
 pub(super) unsafe fn send_many(fd: BorrowedFd<'_>, headers: &mut [Header]) -> io::Result<usize> {
+    if let [header] = headers {
+        // SAFETY: the caller vouches for the header.
+        return unsafe { send_alone(fd, header) };
+    }
     let vlen = libc::c_uint::try_from(headers.len()).unwrap_or(libc::c_uint::MAX);
     // SAFETY: `headers` holds `vlen` headers, and the kernel writes only their `msg_len`; the caller vouches for what their
     // pointers lead to, all of which the kernel only reads.
@@ -194,10 +201,42 @@ pub(super) unsafe fn send_many(fd: BorrowedFd<'_>, headers: &mut [Header]) -> io
             fd.as_raw_fd(),
             headers.as_mut_ptr().cast(),
             vlen,
-            (libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL) as _,
+            SEND_FLAGS as _,
         )
     };
     usize::try_from(sent).map_err(|_| io::Error::last_os_error())
+}
+
+/// [`send_many`] for a single message, by the call that costs the kernel least: where a flow seldom has two packets at a
+/// time, the difference is a twentieth of all that a packet costs.
+///
+/// # Safety
+///
+/// As of [`send_many`].
+unsafe fn send_alone(fd: BorrowedFd<'_>, header: &Header) -> io::Result<usize> {
+    let message = &header.0.msg_hdr;
+    let sent = if message.msg_iovlen == 1 && message.msg_controllen == 0 {
+        // SAFETY: the header has one vector, which the caller vouches for, as for what it and the name lead to; the kernel
+        // only reads it.
+        unsafe {
+            let vector = &*message.msg_iov;
+            libc::sendto(
+                fd.as_raw_fd(),
+                vector.iov_base,
+                vector.iov_len,
+                SEND_FLAGS,
+                message.msg_name.cast(),
+                message.msg_namelen,
+            )
+        }
+    } else {
+        // SAFETY: the caller vouches for what the header's pointers lead to, all of which the kernel only reads.
+        unsafe { libc::sendmsg(fd.as_raw_fd(), message, SEND_FLAGS) }
+    };
+    if sent < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    Ok(1)
 }
 
 /// Sends one message.

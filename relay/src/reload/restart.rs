@@ -97,6 +97,7 @@ mod tests {
         refused("workers = 3\ndscp = 46", &["workers", "dscp"]);
         refused("pin-workers = true", &["pin-workers"]);
         refused("busy-poll = \"50us\"", &[]);
+        refused("coalesce = \"0us\"", &[]);
         refused("software = \"x\"", &["software"]);
         refused("channel-numbers = \"rfc5766\"", &["channel-numbers"]);
         refused("state-directory = \"/var/lib/t\"", &["state-directory"]);

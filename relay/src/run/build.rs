@@ -130,6 +130,7 @@ pub(crate) fn terms(config: &Config, policy: &PeerPolicy, nonce_key: &NonceKey) 
             ..StreamLimits::default()
         },
         busy_poll: config.busy_poll,
+        coalesce: config.coalesce,
     }
 }
 
@@ -187,6 +188,7 @@ impl Built<'_> {
                     dscp: self.shared.config.dscp,
                     stream_limits: self.terms.streams,
                     busy_poll: self.terms.busy_poll,
+                    coalesce: self.terms.coalesce,
                     clock: self.shared.clock,
                     self_check_sources: self.shared.self_check_sources.clone(),
                 };

@@ -159,6 +159,7 @@ impl Switch {
             bandwidth,
             streams,
             busy_poll: _,
+            coalesce: _,
         } = terms;
         let rules = server.peers.port_rules();
         let revoked = self.server.replace(now, server);

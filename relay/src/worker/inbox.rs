@@ -81,6 +81,8 @@ pub struct Terms {
     pub streams: StreamLimits,
     /// How long to look for more to do before sleeping; zero: not at all.
     pub busy_poll: Duration,
+    /// How long datagrams may gather while many come; zero: not at all.
+    pub coalesce: Duration,
 }
 
 impl std::fmt::Debug for Message {

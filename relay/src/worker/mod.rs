@@ -13,6 +13,7 @@
 //! clients' datagrams before peers', as requests are among them where they have no socket of their own.
 
 mod control;
+mod gathering;
 mod handover;
 mod inbox;
 mod listing;
@@ -27,11 +28,12 @@ mod switch;
 mod tests;
 
 use std::io;
+use std::num::NonZeroU64;
 use std::sync::Arc;
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
-use rustix::thread::{CpuSet, sched_setaffinity};
+use rustix::thread::{CpuSet, sched_setaffinity, set_current_timer_slack};
 use taciturn_protocol::forward::RouteTable;
 use taciturn_protocol::server::{Reply, Server, Tallies};
 use taciturn_protocol::time::{Instant, Now};
@@ -45,6 +47,7 @@ use crate::net::{Epoll, Events, Interest, ReceiveBatch, SendBatch};
 use crate::self_check::SelfCheckSources;
 use crate::stream::{CloseReason, Connection, Scratch, StreamLimits};
 
+use gathering::Gathering;
 use handover::Parcels;
 use patience::Patience;
 use reading::Turns;
@@ -97,6 +100,8 @@ pub struct Parts {
     pub stream_limits: StreamLimits,
     /// How long to look for more to do before sleeping; zero: not at all.
     pub busy_poll: Duration,
+    /// How long datagrams may gather while many come; zero: not at all.
+    pub coalesce: Duration,
     /// The relay's clock.
     pub clock: Clock,
     /// From where the relay's own self-check comes.
@@ -162,6 +167,9 @@ pub struct Worker {
     events: Events,
     ready: Ready,
     patience: Patience,
+    gathering: Gathering,
+    /// Packets that this round has read.
+    came: usize,
     clock: Clock,
     now: Now,
     next_sweep: Instant,
@@ -225,6 +233,8 @@ impl Worker {
             events: Events::with_capacity(EVENTS),
             ready: Ready::default(),
             patience: Patience::new(parts.busy_poll),
+            gathering: Gathering::new(parts.coalesce),
+            came: 0,
             clock: parts.clock,
             now: parts.clock.now(),
             next_sweep: Instant::ZERO,
@@ -256,6 +266,8 @@ impl Worker {
             .thread
             .set(thread.unsigned_abs().into());
         self.stay();
+        // Pauses are to be as long as was meant, not up to 50 microseconds longer; without this they are only less exact.
+        let _ = set_current_timer_slack(NonZeroU64::new(1));
         while self.turn() == Flow::GoOn {}
         self.switch.streams.close_all(self.now.instant);
     }
@@ -274,6 +286,11 @@ impl Worker {
 
     /// Waits for something to do and does one round of it.
     fn turn(&mut self) -> Flow {
+        let came = std::mem::take(&mut self.came);
+        if let Some(pause) = self.gathering.pause_after(self.now.instant, came) {
+            self.switch.counters.pauses.add(1);
+            thread::sleep(pause);
+        }
         if self.patience.is_none() {
             // Counted from the last reading of the clock: a round is much shorter than any deadline.
             self.look(self.deadline().saturating_since(self.now.instant));
@@ -480,6 +497,7 @@ impl Worker {
             Message::Drain(drain) => self.switch.server.drain(drain),
             Message::Replace(terms) => {
                 self.patience.limit(terms.busy_poll);
+                self.gathering.limit(terms.coalesce);
                 self.switch.work_by(now, *terms);
             }
             Message::Shed(shed) => self.switch.server.shed(shed),

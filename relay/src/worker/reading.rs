@@ -114,6 +114,7 @@ impl Worker {
         }
         let leg = Leg::Client(Transport::Udp);
         self.switch.counters.read(leg, count, bytes);
+        self.came += datagrams;
         datagrams
     }
 
@@ -141,6 +142,7 @@ impl Worker {
             }
             self.switch.counters.read(Leg::Peer, count, bytes);
             left = left.saturating_sub(datagrams.max(1));
+            self.came += datagrams;
         }
         self.first_relayed.ended(None);
     }
@@ -214,6 +216,7 @@ impl Worker {
         }
         let leg = Leg::Client(from.transport);
         self.switch.counters.read_frames(leg, count, bytes);
+        self.came += count;
         let Some(connection) = self.switch.streams.get_mut(slot) else {
             return Ok(count);
         };
