@@ -332,3 +332,75 @@ impl SendQueue {
         self.bytes.reserve(len);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LIMITS: QueueLimits = QueueLimits {
+        media_bytes: 1000,
+        control_bytes: 1000,
+        media_age: Duration::from_secs(1),
+    };
+    const NOW: Instant = Instant::ZERO;
+
+    /// A queue with a response between media of all four paddings, in parts, and the bytes that it has to become.
+    fn queue() -> (SendQueue, Vec<u8>) {
+        let mut queue = SendQueue::default();
+        let mut expected = Vec::new();
+        for len in 0..6_u8 {
+            let header = [0x40, 0, 0, len];
+            let payload = vec![0xA0 + len; usize::from(len)];
+            let parts: [&[u8]; 3] = [&header, &[], &payload];
+            let queued = queue.push(NOW, QueueClass::Media, &parts, &LIMITS);
+            assert_eq!(queued, Queued::Accepted);
+            expected.extend(parts.concat());
+            expected.resize(expected.len().next_multiple_of(4), 0);
+            if len == 3 {
+                let response = [0x01; 20];
+                let queued = queue.push(NOW, QueueClass::Control, &[&response], &LIMITS);
+                assert_eq!(queued, Queued::Accepted);
+                expected.extend(response);
+            }
+        }
+        (queue, expected)
+    }
+
+    #[test]
+    fn wherever_writes_are_cut_short_the_bytes_are_the_same() {
+        let total = queue().1.len();
+        for first in 0..=total {
+            for second in 0..=total - first {
+                let (mut queue, expected) = queue();
+                let mut sent = Vec::new();
+                for count in [first, second, total - first - second] {
+                    assert_eq!(queue.len(), queue.pending().len());
+                    sent.extend_from_slice(&queue.pending()[..count]);
+                    queue.consume(NOW, count);
+                }
+                assert_eq!(sent, expected, "cut at {first}, {second}");
+                assert!(queue.is_empty() && queue.len() == 0);
+            }
+        }
+    }
+
+    /// A frame of which a byte has gone out goes out whole, however old; all media behind it may go.
+    #[test]
+    fn wherever_a_write_is_cut_short_what_ages_is_dropped_by_whole_frames() {
+        let later = NOW + LIMITS.media_age + Duration::from_nanos(1);
+        let total = queue().1.len();
+        for first in 0..total {
+            let (mut queue, expected) = queue();
+            queue.consume(NOW, first);
+            queue.expire(later, &LIMITS);
+            let mut ends = vec![0, 4, 12, 20, 28, 48, 56, 68];
+            ends.retain(|end| *end >= first);
+            // The rest of the frame that has begun, then the response, unless it has gone or is that frame.
+            let mut kept = expected[first..ends[0]].to_vec();
+            if first <= 28 {
+                kept.extend_from_slice(&expected[28..48]);
+            }
+            assert_eq!(queue.pending(), kept, "cut at {first}");
+        }
+    }
+}
