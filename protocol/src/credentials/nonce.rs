@@ -69,7 +69,11 @@ impl Features {
 
 /// The key under which nonces are sealed, shared by all relays of a fleet. Wiped when dropped, never printed.
 #[derive(Clone)]
-pub struct NonceKey(Zeroizing<[u8; 32]>);
+pub struct NonceKey {
+    bytes: Zeroizing<[u8; 32]>,
+    /// What HMAC makes of the key before it sees a message: made once, not for every nonce.
+    keyed: Hmac<Sha256>,
+}
 
 impl fmt::Debug for NonceKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -80,11 +84,15 @@ impl fmt::Debug for NonceKey {
 impl NonceKey {
     /// A key of 32 random bytes.
     pub fn new(bytes: [u8; 32]) -> Self {
-        Self(Zeroizing::new(bytes))
+        let bytes = Zeroizing::new(bytes);
+        Self {
+            keyed: KeyInit::new_from_slice(&*bytes).expect("hmac takes keys of every length"),
+            bytes,
+        }
     }
 
     fn is(&self, other: &Self) -> bool {
-        self.0.ct_eq(&*other.0).into()
+        self.bytes.ct_eq(&*other.bytes).into()
     }
 
     /// A key from a secret of at least 32 bytes, such as the text of a key file.
@@ -296,8 +304,7 @@ fn tag(
     features: Features,
     body: &[u8; BODY_LEN],
 ) -> [u8; TAG_LEN] {
-    let mac = <Hmac<Sha256> as KeyInit>::new_from_slice(&*key.0)
-        .expect("hmac takes keys of every length");
+    let mac = key.keyed.clone();
     // The address is preceded by its family, so that no two clients make the same bytes.
     let mac = match client.ip() {
         IpAddr::V4(ip) => mac.chain_update([4]).chain_update(ip.octets()),

@@ -3,7 +3,6 @@
 //! Responsible for keeping them; the relay reads and rotates them.
 
 use alloc::boxed::Box;
-use alloc::vec::Vec;
 use core::fmt;
 
 use base64ct::{Base64, Encoding};
@@ -77,11 +76,13 @@ impl fmt::Display for SecretError {
 
 impl core::error::Error for SecretError {}
 
-/// A secret under a name that may be printed. Its bytes are wiped when dropped and never printed.
+/// A secret under a name that may be printed. It is kept as what HMAC makes of it before it sees a message, so that this is
+/// made once and not for every user name; wiped when dropped and never printed.
 #[derive(Clone)]
 pub struct SharedSecret {
     id: Box<str>,
-    bytes: Zeroizing<Vec<u8>>,
+    sha1: Hmac<Sha1>,
+    sha256: Hmac<Sha256>,
     hashes: Hashes,
 }
 
@@ -111,7 +112,8 @@ impl SharedSecret {
         }
         Ok(Self {
             id: id.into(),
-            bytes: Zeroizing::new(bytes.to_vec()),
+            sha1: keyed(bytes),
+            sha256: keyed(bytes),
             hashes,
         })
     }
@@ -127,7 +129,10 @@ impl SharedSecret {
     }
 
     pub(super) fn password(&self, hash: HmacHash, username: &[u8]) -> Password {
-        Password::new(&self.bytes, hash, username)
+        match hash {
+            HmacHash::Sha1 => Password::of(self.sha1.clone(), username),
+            HmacHash::Sha256 => Password::of(self.sha256.clone(), username),
+        }
     }
 }
 
@@ -139,11 +144,18 @@ pub(super) struct Password {
 
 impl Password {
     pub(super) fn new(secret: &[u8], hash: HmacHash, username: &[u8]) -> Self {
+        match hash {
+            HmacHash::Sha1 => Self::of(keyed::<Hmac<Sha1>>(secret), username),
+            HmacHash::Sha256 => Self::of(keyed::<Hmac<Sha256>>(secret), username),
+        }
+    }
+
+    fn of(mac: impl Mac, username: &[u8]) -> Self {
+        let code = mac.chain_update(username).finalize().into_bytes();
         let mut text = Zeroizing::new([0; 44]);
-        let len = match hash {
-            HmacHash::Sha1 => encode(&code::<Hmac<Sha1>>(secret, username), &mut *text),
-            HmacHash::Sha256 => encode(&code::<Hmac<Sha256>>(secret, username), &mut *text),
-        };
+        let len = Base64::encode(&code, &mut *text)
+            .expect("32 bytes make 44 characters")
+            .len();
         Self { text, len }
     }
 
@@ -152,16 +164,6 @@ impl Password {
     }
 }
 
-fn code<M: Mac + KeyInit>(secret: &[u8], username: &[u8]) -> hmac::digest::Output<M> {
-    <M as KeyInit>::new_from_slice(secret)
-        .expect("hmac takes keys of every length")
-        .chain_update(username)
-        .finalize()
-        .into_bytes()
-}
-
-fn encode(code: &[u8], text: &mut [u8]) -> usize {
-    Base64::encode(code, text)
-        .expect("32 bytes make 44 characters")
-        .len()
+fn keyed<M: KeyInit>(secret: &[u8]) -> M {
+    M::new_from_slice(secret).expect("hmac takes keys of every length")
 }
