@@ -8,7 +8,10 @@ use std::{
     net::{IpAddr, SocketAddr},
     ops::Range,
     os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd},
-    sync::atomic::{AtomicU32, Ordering},
+    sync::{
+        OnceLock,
+        atomic::{AtomicU32, Ordering},
+    },
 };
 
 use socket2::{Domain, Protocol, Socket, Type};
@@ -114,7 +117,8 @@ impl UdpSocket {
     pub fn bind(addr: SocketAddr, options: &UdpOptions) -> io::Result<Self> {
         let faults = Seam::installed();
         faults.check(Operation::Bind)?;
-        let socket = Socket::new(Domain::for_address(addr), Type::DGRAM, Some(Protocol::UDP))?;
+        let kind = Type::DGRAM.nonblocking();
+        let socket = Socket::new(Domain::for_address(addr), kind, Some(Protocol::UDP))?;
         if addr.is_ipv6() {
             socket.set_only_v6(true)?;
         }
@@ -122,7 +126,12 @@ impl UdpSocket {
             socket.set_reuse_port(true)?;
         }
         socket.bind(&addr.into())?;
-        Self::configure(socket, options, faults)
+        // Each call that is spared here is spared for every allocation.
+        let local = match addr.port() {
+            0 => bound_address(&socket)?,
+            _ => addr,
+        };
+        Self::configure(socket, local, options, faults)
     }
 
     /// Lets sockets that are bound from now on with [`UdpOptions::reuse_port`] share this one's port, in a group that begins
@@ -141,7 +150,10 @@ impl UdpSocket {
     ///
     /// When it is no bound IP socket, or an indispensable option is refused.
     pub fn from_fd(fd: OwnedFd, options: &UdpOptions) -> io::Result<Self> {
-        Self::configure(Socket::from(fd), options, Seam::installed())
+        let socket = Socket::from(fd);
+        socket.set_nonblocking(true)?;
+        let local = bound_address(&socket)?;
+        Self::configure(socket, local, options, Seam::installed())
     }
 
     /// The address that the socket is bound to.
@@ -273,12 +285,12 @@ impl UdpSocket {
         self.fd.as_fd()
     }
 
-    fn configure(socket: Socket, options: &UdpOptions, faults: Seam) -> io::Result<Self> {
-        socket.set_nonblocking(true)?;
-        let local = socket
-            .local_addr()?
-            .as_socket()
-            .ok_or_else(|| io::Error::new(io::ErrorKind::InvalidInput, "not an ip socket"))?;
+    fn configure(
+        socket: Socket,
+        local: SocketAddr,
+        options: &UdpOptions,
+        faults: Seam,
+    ) -> io::Result<Self> {
         let this = Self {
             fd: socket.into(),
             local,
@@ -316,7 +328,7 @@ impl UdpSocket {
         if options.gro {
             let _ = sys::set_int(fd, libc::SOL_UDP, libc::UDP_GRO, 1);
         }
-        if sys::words::<1>(fd, libc::SOL_UDP, libc::UDP_SEGMENT).is_err() {
+        if !segments(fd) {
             this.trains.forbid();
         }
         set_buffer(
@@ -372,6 +384,19 @@ impl AsRawFd for UdpSocket {
     fn as_raw_fd(&self) -> RawFd {
         self.fd.as_raw_fd()
     }
+}
+
+fn bound_address(socket: &Socket) -> io::Result<SocketAddr> {
+    socket
+        .local_addr()?
+        .as_socket()
+        .ok_or_else(|| io::Error::new(io::ErrorKind::InvalidInput, "not an ip socket"))
+}
+
+/// Whether this kernel knows segmented sends. The first socket asks for all.
+fn segments(fd: BorrowedFd<'_>) -> bool {
+    static KNOWN: OnceLock<bool> = OnceLock::new();
+    *KNOWN.get_or_init(|| sys::words::<1>(fd, libc::SOL_UDP, libc::UDP_SEGMENT).is_ok())
 }
 
 /// Asks for a buffer size, beyond the system's limit where that is permitted, otherwise up to it. Best effort: the kernel

@@ -238,11 +238,14 @@ impl Switch {
         let Some(entry) = self.sockets.relayed_in(slot) else {
             return;
         };
-        // The socket lives until the end of the round; it must not be read for an allocation that is gone.
-        let _ = self.epoll.delete(&entry.socket);
+        // The socket lives until the end of the round, and epoll forgets it when it is closed. Until then nothing is read
+        // of it, as it is retired.
         self.owners.clear(entry.socket.local_addr(), self.worker);
-        let drops = self.sockets.new_kernel_drops(slot);
-        self.counters.kernel_drops.add(drops);
+        // Many allocations end without ever having been used, and the kernel is not asked what it dropped on those.
+        if entry.appetite.is_used() {
+            let drops = self.sockets.new_kernel_drops(slot);
+            self.counters.kernel_drops.add(drops);
+        }
     }
 
     fn add_route(&mut self, route: &Route) {

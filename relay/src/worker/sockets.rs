@@ -120,7 +120,7 @@ impl Relayed {
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Appetite {
     limit: u8,
-    /// The round after the one in which as many came as were asked for.
+    /// The round after the one in which as many came as were asked for; 0 before the first.
     more_in: u32,
 }
 
@@ -133,6 +133,11 @@ impl Appetite {
             limit: 1,
             more_in: 0,
         }
+    }
+
+    /// Whether anything has come yet.
+    pub(super) const fn is_used(self) -> bool {
+        self.more_in != 0
     }
 
     /// Datagrams to ask for.
