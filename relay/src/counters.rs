@@ -123,6 +123,8 @@ pub struct Counters {
     pub kernel_drops: Tally,
     /// System calls that read at least one datagram; with those received the length of a batch.
     pub receive_calls: Tally,
+    /// Reads of a UDP socket that the kernel refused; what waits there is read later.
+    pub receive_failures: Tally,
     /// Relayed addresses that could not be bound.
     pub bind_failures: Tally,
     /// Time that the worker's thread has run, in nanoseconds.
@@ -174,6 +176,7 @@ impl Default for Counters {
             synthetic_responses: Tally::default(),
             kernel_drops: Tally::default(),
             receive_calls: Tally::default(),
+            receive_failures: Tally::default(),
             bind_failures: Tally::default(),
             cpu_nanos: Tally::default(),
             spun_nanos: Tally::default(),

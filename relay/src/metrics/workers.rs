@@ -226,7 +226,7 @@ fn dropped(totals: &Totals) -> [Family; 4] {
     ]
 }
 
-fn received(totals: &Totals) -> [Family; 3] {
+fn received(totals: &Totals) -> [Family; 4] {
     [
         Family::counters(
             "taciturn_relay_received_packets_total",
@@ -244,6 +244,11 @@ fn received(totals: &Totals) -> [Family; 3] {
             "taciturn_relay_receive_calls_total",
             "System calls that read at least one datagram.",
             totals.sum(|counters| &counters.receive_calls),
+        ),
+        Family::counter(
+            "taciturn_relay_receive_failures_total",
+            "Reads of a UDP socket that the kernel refused; what waits there is read later.",
+            totals.sum(|counters| &counters.receive_failures),
         ),
     ]
 }

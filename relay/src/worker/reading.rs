@@ -104,6 +104,7 @@ impl Worker {
     /// never closes the socket.
     fn work_off(&mut self, now: Now, index: usize, filled: io::Result<Range<usize>>) -> usize {
         let Ok(filled) = filled else {
+            self.switch.counters.receive_failures.add(1);
             return 0;
         };
         let (count, mut datagrams, mut bytes) = (filled.len(), 0, 0);
@@ -160,7 +161,10 @@ impl Worker {
         let relayed = self.switch.sockets.serving_in(slot)?;
         let limit = limit.min(self.batch.room());
         // What ICMP left behind is read as an error here, once; the datagrams behind it are read in the next round.
-        let filled = relayed.socket.receive(&mut self.batch, limit).ok()?;
+        let Ok(filled) = relayed.socket.receive(&mut self.batch, limit) else {
+            self.switch.counters.receive_failures.add(1);
+            return None;
+        };
         if limit == relayed.appetite.limit() || filled.len() < limit {
             relayed.appetite.learn(self.rounds, filled.len());
         }

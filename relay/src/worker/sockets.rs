@@ -3,12 +3,16 @@
 //! Responsible for which socket is which. Not responsible for what is sent through them (`switch`).
 
 use std::net::{IpAddr, SocketAddr};
+#[cfg(test)]
+use std::sync::Arc;
 
 use slab::Slab;
 use taciturn_protocol::address::{Family, FiveTuple, Transport};
 use taciturn_protocol::forward::RelayedId;
 
 use crate::counters::{Direction, DropSite};
+#[cfg(test)]
+use crate::net::faults::Faults;
 use crate::net::{Lane, UdpSocket};
 
 /// Set in the lanes of listeners; the lane of a relayed socket is its slot.
@@ -313,6 +317,21 @@ impl Sockets {
             family: relayed.map_or(Family::V4, |relayed| {
                 Family::of(&relayed.socket.local_addr())
             }),
+        }
+    }
+
+    /// Makes calls on the listeners' sockets, for media and for requests, and on the relayed sockets that there are fail as
+    /// these say.
+    #[cfg(test)]
+    pub(super) fn inject(&mut self, [media, requests, relayed]: [&Arc<Faults>; 3]) {
+        for listener in &mut self.listeners {
+            listener.sockets.data.inject(Arc::clone(media));
+            if let Some(control) = &mut listener.sockets.control {
+                control.inject(Arc::clone(requests));
+            }
+        }
+        for (_, entry) in &mut self.relayed {
+            entry.socket.inject(Arc::clone(relayed));
         }
     }
 

@@ -1,6 +1,7 @@
 //! What the hot path costs the heap: workers turned by hand on the test's thread, clients and peers on another.
 
 mod deadlines;
+mod faults;
 mod figures;
 #[path = "../../tests/support/mod.rs"]
 mod support;

@@ -15,7 +15,7 @@ use crate::net::{Destination, IcmpError};
 const INSIDE: &str = "TACITURN_TEST_NAMESPACE";
 
 /// Runs the named test again in a network namespace with nothing but loopback; true when this is that run.
-fn in_a_namespace(test: &str) -> bool {
+pub(super) fn in_a_namespace(test: &str) -> bool {
     if env::var_os(INSIDE).is_some() {
         return true;
     }
