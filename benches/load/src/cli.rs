@@ -259,7 +259,7 @@ impl TargetOptions {
                     .with_context(|| format!("cannot set up flow {number}"))
             })
             .collect::<Result<Vec<_>>>()?;
-        let report = traffic::run(flows, plan, self.observed()?.as_ref())?;
+        let report = traffic::run(flows, plan, self.observed()?.as_ref(), None)?;
         print_line(&report)?;
         Ok(Outcome::of_traffic(&report))
     }

@@ -10,10 +10,11 @@ mod table;
 
 pub(crate) use machine::pin_to_core;
 
+use crate::ballast::Ballast;
 use crate::cli::Outcome;
 use crate::server_use::Server;
 use anyhow::{Context, Result, bail};
-use rows::{Effort, Row};
+use rows::{Effort, Row, Servers};
 use serde_json::Value;
 use servers::{Kind, Running, Workbench};
 use std::path::PathBuf;
@@ -61,6 +62,9 @@ pub(crate) struct Options {
     /// Where the result files go
     #[arg(long, default_value = "benches/results")]
     output: PathBuf,
+    /// Take time on the server's core while the one-core generator cannot keep it busy, so that it is measured at its limit
+    #[arg(long)]
+    ballast: bool,
     /// Print only, write no files
     #[arg(long)]
     no_write: bool,
@@ -113,6 +117,7 @@ pub(crate) fn run(options: &Options) -> Result<Outcome> {
             order,
             &rows,
             effort,
+            options.ballast,
             |row, side, measured| comparison.add(row, side, measured),
         )?;
     }
@@ -152,20 +157,26 @@ fn measure(
     order: [usize; 2],
     rows: &[Row],
     effort: Effort,
+    ballast: bool,
     mut add: impl FnMut(usize, usize, Measured),
 ) -> Result<()> {
-    for fresh in [true, false] {
+    for needed in Servers::ALL {
         let chosen: Vec<usize> = (0..rows.len())
-            .filter(|&row| rows[row].needs_fresh_server() == fresh)
+            .filter(|&row| rows[row].servers == needed)
             .collect();
         if chosen.is_empty() {
             continue;
         }
-        let servers = [start(bench, kinds[0])?, start(bench, kinds[1])?];
+        let polling = needed == Servers::Polling;
+        let servers = [
+            start(bench, kinds[0], polling)?,
+            start(bench, kinds[1], polling)?,
+        ];
         for row in chosen {
             for side in order {
                 let (running, observed) = &servers[side];
-                let measured = match rows[row].run(running, effort, observed) {
+                let ballast = ballast.then(|| Ballast::begin(SERVER_CORE)).transpose()?;
+                let measured = match rows[row].run(running, effort, observed, ballast.as_ref()) {
                     Ok((report, sound)) => Measured {
                         report,
                         failure: (!sound).then(|| "unsound: see the counts".to_owned()),
@@ -188,9 +199,9 @@ fn measure(
     Ok(())
 }
 
-fn start(bench: &Workbench, kind: Kind) -> Result<(Running, Server)> {
+fn start(bench: &Workbench, kind: Kind, polling: bool) -> Result<(Running, Server)> {
     machine::pin_if_possible(SERVER_CORE)?;
-    let running = bench.start(kind);
+    let running = bench.start_polling(kind, polling);
     machine::pin_if_possible(GENERATOR_CORE)?;
     let running = running.with_context(|| format!("cannot start {}", kind.label()))?;
     let observed = Server::new(running.pid())?;

@@ -8,6 +8,7 @@
 #![forbid(unsafe_code)]
 
 mod allocations;
+mod ballast;
 mod cli;
 mod client;
 mod compare;

@@ -255,7 +255,7 @@ fn capacity(running: &Running, options: &Options, shape: Shape) -> Result<f64> {
         trains: false,
     };
     let server = Server::new(running.pid())?;
-    let report = traffic::run(flows, plan, Some(&server))?;
+    let report = traffic::run(flows, plan, Some(&server), None)?;
     // What its share of the core allows, as the one-core generator may be too slow to fill it.
     let cost = report
         .server

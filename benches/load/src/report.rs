@@ -24,6 +24,8 @@ pub(crate) struct TrafficReport {
     pub(crate) seconds: f64,
     /// Verified payloads each second of the measured interval.
     pub(crate) packets_per_second: f64,
+    /// The part of the time in which the generator had something to do: at 1 the server may have waited for it.
+    pub(crate) generator_utilisation: f64,
     /// Times that a flow took its whole window for lost.
     pub(crate) stalls: u64,
     /// One-way latencies; `None` when nothing arrived.
@@ -65,6 +67,8 @@ pub(crate) struct ServerShare {
     pub(crate) system_ns_per_packet: f64,
     /// Busy cores: 1.0 is one core at its limit.
     pub(crate) utilisation: f64,
+    /// The same, of what the load beside it left of its core.
+    pub(crate) utilisation_of_rest: f64,
     /// Resident memory at the end, in KiB.
     pub(crate) resident_kib: Option<u64>,
 }
@@ -75,18 +79,21 @@ impl ServerShare {
         used: &Usage,
         delivered: u64,
         seconds: f64,
+        taken_cores: f64,
         resident_kib: Option<u64>,
     ) -> Self {
         let total = per(used.run_nanos as f64, delivered);
+        let utilisation = if seconds > 0.0 {
+            used.run_nanos as f64 / 1e9 / seconds
+        } else {
+            0.0
+        };
         Self {
             cpu_ns_per_packet: total,
             user_ns_per_packet: total * used.user_share(),
             system_ns_per_packet: total * (1.0 - used.user_share()),
-            utilisation: if seconds > 0.0 {
-                used.run_nanos as f64 / 1e9 / seconds
-            } else {
-                0.0
-            },
+            utilisation,
+            utilisation_of_rest: utilisation / (1.0 - taken_cores).max(0.05),
             resident_kib,
         }
     }

@@ -5,6 +5,7 @@
 //!
 //! One thread, which never sleeps: a sleeping generator would make the server pay for waking it.
 
+use crate::ballast::Ballast;
 use crate::datagram::{BATCH, Burst, DATAGRAM_MAX, SCRATCH};
 use crate::flow::End;
 use crate::histogram::Histogram;
@@ -22,6 +23,8 @@ use std::time::{Duration, Instant};
 
 const EVENTS: usize = 256;
 const HOUSEKEEPING: Duration = Duration::from_millis(5);
+/// How often the load beside the server looks whether the core was idle.
+const BALANCING: Duration = Duration::from_millis(24);
 /// A flow that heard nothing for so long takes what is in flight for lost and begins a new window.
 const STALLED_AFTER: Duration = Duration::from_millis(250);
 const DRAIN_QUIET: Duration = Duration::from_millis(300);
@@ -104,12 +107,15 @@ struct Moment {
     at: Duration,
     delivered: u64,
     usage: Usage,
+    idle: Duration,
+    ballast_nanos: u64,
 }
 
 /// A run under way.
 struct Run<'s> {
     plan: Plan,
     server: Option<&'s Server>,
+    ballast: Option<&'s Ballast>,
     begun: Instant,
     ends: Vec<End>,
     lanes: Vec<Lane>,
@@ -123,6 +129,9 @@ struct Run<'s> {
     delivered: u64,
     last_arrival: Duration,
     stalls: u64,
+    /// Time in which there was nothing to send and nothing to read.
+    idle: Duration,
+    worked: bool,
 }
 
 /// Drives the flows as planned and gives their allocations back.
@@ -130,9 +139,10 @@ pub(crate) fn run(
     flows: Vec<[End; 2]>,
     plan: Plan,
     server: Option<&Server>,
+    ballast: Option<&Ballast>,
 ) -> Result<TrafficReport> {
     let flow_count = flows.len();
-    let mut run = Run::new(flows, plan, server)?;
+    let mut run = Run::new(flows, plan, server, ballast)?;
     run.use_trains(plan.trains.then_some(plan.payload_len))?;
     let (start, stop) = run.drive()?;
     run.drain()?;
@@ -151,7 +161,12 @@ pub(crate) fn run(
 }
 
 impl<'s> Run<'s> {
-    fn new(flows: Vec<[End; 2]>, plan: Plan, server: Option<&'s Server>) -> Result<Self> {
+    fn new(
+        flows: Vec<[End; 2]>,
+        plan: Plan,
+        server: Option<&'s Server>,
+        ballast: Option<&'s Ballast>,
+    ) -> Result<Self> {
         let mark = RandomState::new().hash_one(std::process::id());
         let epoll = epoll::create(epoll::CreateFlags::CLOEXEC)?;
         let ends: Vec<End> = flows.into_iter().flatten().collect();
@@ -181,7 +196,11 @@ impl<'s> Run<'s> {
         Ok(Self {
             plan,
             server,
+            // At a fixed rate idle time is what is asked about.
+            ballast: ballast.filter(|_| matches!(plan.pace, Pace::Closed { .. })),
             begun: Instant::now(),
+            idle: Duration::ZERO,
+            worked: false,
             ends,
             lanes,
             hungry: Vec::new(),
@@ -221,8 +240,14 @@ impl<'s> Run<'s> {
         let mut warming = !self.plan.warm_up.is_zero();
         let mut scheduled = 0_u64;
         let mut housekeeping = HOUSEKEEPING;
+        let mut balanced = start;
+        let mut before = Duration::ZERO;
         loop {
             let now = self.begun.elapsed();
+            if !std::mem::take(&mut self.worked) {
+                self.idle += now.saturating_sub(before);
+            }
+            before = now;
             if warming && now >= self.plan.warm_up {
                 warming = false;
                 self.histogram.clear();
@@ -245,6 +270,17 @@ impl<'s> Run<'s> {
             if now >= housekeeping {
                 housekeeping = now + HOUSEKEEPING;
                 self.revive_stalled(now);
+                if let Some(ballast) = self.ballast
+                    && now.saturating_sub(balanced.at) > BALANCING
+                {
+                    let moment = self.moment(now)?;
+                    ballast.take_idle(
+                        now.saturating_sub(balanced.at),
+                        moment.usage.since(&balanced.usage),
+                        moment.ballast_nanos - balanced.ballast_nanos,
+                    );
+                    balanced = moment;
+                }
             }
         }
     }
@@ -313,6 +349,7 @@ impl<'s> Run<'s> {
         }
         lane.ledger.record_sent(taken);
         self.sent += taken;
+        self.worked |= taken > 0;
         Ok(taken)
     }
 
@@ -329,6 +366,7 @@ impl<'s> Run<'s> {
             Ok(_) | Err(rustix::io::Errno::INTR) => {}
             Err(error) => return Err(error).context("cannot wait for arrivals"),
         }
+        self.worked |= !self.events.is_empty();
         for at in 0..self.events.len() {
             let index = usize::try_from(self.events[at].data.u64()).unwrap_or(0);
             self.receive_at(index)?;
@@ -438,6 +476,8 @@ impl<'s> Run<'s> {
             at,
             delivered: self.delivered,
             usage,
+            idle: self.idle,
+            ballast_nanos: self.ballast.map_or(0, Ballast::used_nanos),
         })
     }
 
@@ -450,7 +490,8 @@ impl<'s> Run<'s> {
         let measured = stop.delivered - start.delivered;
         let server = self.server.map(|server| {
             let used = stop.usage.since(&start.usage);
-            ServerShare::new(&used, measured, seconds, server.resident_kib().ok())
+            let taken = (stop.ballast_nanos - start.ballast_nanos) as f64 / 1e9 / seconds.max(1e-9);
+            ServerShare::new(&used, measured, seconds, taken, server.resident_kib().ok())
         });
         TrafficReport {
             flows,
@@ -460,6 +501,11 @@ impl<'s> Run<'s> {
             seconds,
             packets_per_second: if seconds > 0.0 {
                 measured as f64 / seconds
+            } else {
+                0.0
+            },
+            generator_utilisation: if seconds > 0.0 {
+                1.0 - stop.idle.saturating_sub(start.idle).as_secs_f64() / seconds
             } else {
                 0.0
             },

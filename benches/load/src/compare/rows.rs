@@ -3,6 +3,7 @@
 //! Responsible for their names and parameters. Not responsible for measuring (see `traffic` and `allocations`).
 
 use super::servers::Running;
+use crate::ballast::Ballast;
 use crate::cli::default_burst;
 use crate::flow::{self, Framing};
 use crate::link::Transport;
@@ -36,6 +37,39 @@ pub(crate) struct Row {
     pub(crate) title: &'static str,
     /// What runs.
     pub(crate) load: Load,
+    /// What the servers must be like.
+    pub(crate) servers: Servers,
+    /// What the candidate's figure shall be, if a goal was set.
+    pub(crate) aim: Option<Aim>,
+}
+
+/// The processes that rows need; rows that need the same share them.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Servers {
+    /// Memory is measured: they must not have grown before.
+    Fresh,
+    /// As they come.
+    Usual,
+    /// Taciturn looks for packets for a while before it sleeps.
+    Polling,
+}
+
+impl Servers {
+    /// Each kind, in the order of the runs.
+    pub(crate) const ALL: [Self; 3] = [Self::Fresh, Self::Usual, Self::Polling];
+}
+
+/// A goal for a row.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) enum Aim {
+    /// Candidate over baseline, CPU for each packet, at most.
+    Ratio(f64),
+    /// CPU of the candidate for each packet, in nanoseconds, at most.
+    CpuNanos(f64),
+    /// Median latency of the candidate, in microseconds, at most.
+    P50Micros(f64),
+    /// CPU of the candidate for each allocation in microseconds and its memory in KiB, at most.
+    Allocation(f64, f64),
 }
 
 /// What a row runs.
@@ -127,88 +161,132 @@ const PAIR: Shape = Shape {
 
 /// Every row there is.
 pub(crate) fn all() -> Vec<Row> {
-    let c2p = |name, title, shape| Row {
+    let c2p = |name, title, shape, aim| Row {
         name,
         title,
         load: Load::Traffic(shape),
+        servers: Servers::Usual,
+        aim: Some(aim),
     };
-    let p2c = |name, title, shape| Row {
-        name,
-        title,
-        load: Load::Traffic(Shape {
+    let p2c = |name, title, shape, aim| {
+        let backward = Shape {
             directions: Directions::P2c,
             ..shape
-        }),
+        };
+        c2p(name, title, backward, aim)
     };
     vec![
         c2p(
             "udp-172-c2p",
             "UDP, 16 busy flows, 172 B, client to peer",
             BUSY,
+            Aim::Ratio(0.62),
         ),
         p2c(
             "udp-172-p2c",
             "UDP, 16 busy flows, 172 B, peer to client",
             BUSY,
+            Aim::Ratio(0.64),
         ),
         c2p(
             "udp-1200-c2p",
             "UDP, 16 busy flows, 1200 B, client to peer",
             LARGE,
+            Aim::Ratio(0.60),
         ),
         p2c(
             "udp-1200-p2c",
             "UDP, 16 busy flows, 1200 B, peer to client",
             LARGE,
+            Aim::Ratio(0.64),
         ),
         c2p(
             "sparse-c2p",
             "UDP, 500 flows with 2 in flight, 172 B, client to peer",
             SPARSE,
+            Aim::Ratio(0.76),
         ),
         p2c(
             "sparse-p2c",
             "UDP, 500 flows with 2 in flight, 172 B, peer to client",
             SPARSE,
+            Aim::Ratio(0.72),
         ),
         c2p(
             "indication-c2p",
             "Send indications, 16 busy flows, 172 B",
             INDICATIONS,
+            Aim::Ratio(0.65),
         ),
         p2c(
             "indication-p2c",
             "Data indications, 16 busy flows, 172 B",
             INDICATIONS,
+            Aim::Ratio(0.55),
         ),
         c2p(
             "trains-c2p",
             "UDP in trains of 32 (GSO and GRO), 16 flows, 172 B, client to peer",
             TRAINS,
+            Aim::CpuNanos(200.0),
         ),
         p2c(
             "trains-p2c",
             "UDP in trains of 32 (GSO and GRO), 16 flows, 172 B, peer to client",
             TRAINS,
+            Aim::CpuNanos(200.0),
         ),
-        c2p("tcp-c2p", "TCP, 16 connections, 172 B, client to peer", TCP),
-        p2c("tcp-p2c", "TCP, 16 connections, 172 B, peer to client", TCP),
-        c2p("tls-c2p", "TLS, 16 connections, 172 B, client to peer", TLS),
-        p2c("tls-p2c", "TLS, 16 connections, 172 B, peer to client", TLS),
+        c2p(
+            "tcp-c2p",
+            "TCP, 16 connections, 172 B, client to peer",
+            TCP,
+            Aim::Ratio(0.70),
+        ),
+        p2c(
+            "tcp-p2c",
+            "TCP, 16 connections, 172 B, peer to client",
+            TCP,
+            Aim::Ratio(0.90),
+        ),
+        c2p(
+            "tls-c2p",
+            "TLS, 16 connections, 172 B, client to peer",
+            TLS,
+            Aim::Ratio(0.45),
+        ),
+        p2c(
+            "tls-p2c",
+            "TLS, 16 connections, 172 B, peer to client",
+            TLS,
+            Aim::Ratio(0.90),
+        ),
         c2p(
             "paced",
             "UDP, 10,000 packets/s over 50 flows, both ways, 172 B",
             PACED,
+            Aim::Ratio(0.75),
         ),
+        Row {
+            servers: Servers::Polling,
+            ..c2p(
+                "paced-busy",
+                "the same, Taciturn with busy-poll = \"50us\"",
+                PACED,
+                Aim::P50Micros(20.0),
+            )
+        },
         c2p(
             "pair",
             "UDP, both parties on the relay, 16 pairs, 172 B",
             PAIR,
+            Aim::Ratio(0.35),
         ),
         Row {
             name: "allocations",
             title: "allocations, 64 in progress",
             load: Load::Allocations,
+            servers: Servers::Fresh,
+            aim: Some(Aim::Allocation(20.0, 3.0)),
         },
     ]
 }
@@ -219,21 +297,17 @@ impl Row {
         filter.is_empty() || filter.iter().any(|part| self.name.contains(part.as_str()))
     }
 
-    /// Whether memory is measured, so that the server must not have grown before.
-    pub(crate) const fn needs_fresh_server(&self) -> bool {
-        matches!(self.load, Load::Allocations)
-    }
-
     /// Runs against a server; returns the figures and whether they are sound.
     pub(crate) fn run(
         &self,
         running: &Running,
         effort: Effort,
         observed: &Server,
+        ballast: Option<&Ballast>,
     ) -> Result<(Value, bool)> {
         match self.load {
             Load::Traffic(shape) => {
-                let report = shape.run(running, effort, observed)?;
+                let report = shape.run(running, effort, observed, ballast)?;
                 Ok((serde_json::to_value(&report)?, report.is_sound()))
             }
             Load::Allocations => {
@@ -256,6 +330,7 @@ impl Shape {
         running: &Running,
         effort: Effort,
         observed: &Server,
+        ballast: Option<&Ballast>,
     ) -> Result<report::TrafficReport> {
         let target = running.target(self.transport);
         let set_up = match self.parties {
@@ -277,7 +352,7 @@ impl Shape {
             warm_up: effort.warm_up,
             trains: self.trains,
         };
-        traffic::run(flows, plan, Some(observed))
+        traffic::run(flows, plan, Some(observed), ballast)
     }
 }
 

@@ -54,6 +54,9 @@ pub(crate) struct Workbench {
 /// A saturated relay would rightly turn the next row's clients away, and its own client would be part of the load.
 const STEADY: &str = "[overload]\nbusiest-core = 0\n[self-check]\ninterval = \"0s\"\n";
 
+/// How taciturn is told to poll in the row that says so.
+const BUSY_POLL: &str = "busy-poll = \"50us\"\n";
+
 /// A started server, killed when dropped.
 #[derive(Debug)]
 pub(crate) struct Running {
@@ -113,10 +116,15 @@ impl Workbench {
 
     /// Starts a server on free ports and waits until it answers on UDP and accepts on TCP and TLS.
     pub(crate) fn start(&self, kind: Kind) -> Result<Running> {
+        self.start_polling(kind, false)
+    }
+
+    /// The same; `busy_poll` has taciturn look for packets for a while before it sleeps. coturn has no such setting.
+    pub(crate) fn start_polling(&self, kind: Kind, busy_poll: bool) -> Result<Running> {
         let (plain, tls, admin) = (free_port()?, free_port()?, free_port()?);
         let mut command = match kind {
             Kind::Coturn => self.coturn_command(plain, tls),
-            Kind::Taciturn => self.taciturn_command(plain, tls, admin)?,
+            Kind::Taciturn => self.taciturn_command(plain, tls, admin, busy_poll)?,
         };
         let log = self.directory.join(format!("{}.log", plain.port()));
         let output = File::create(&log)?;
@@ -196,9 +204,13 @@ impl Workbench {
         plain: SocketAddr,
         tls: SocketAddr,
         admin: SocketAddr,
+        busy_poll: bool,
     ) -> Result<Command> {
         let path = self.directory.join(format!("{}.toml", plain.port()));
-        write_private(&path, &self.taciturn_config(plain, tls, admin))?;
+        // A key of the whole file stands before its sections.
+        let first = if busy_poll { BUSY_POLL } else { "" };
+        let config = format!("{first}{}", self.taciturn_config(plain, tls, admin));
+        write_private(&path, &config)?;
         let mut command = Command::new(&self.taciturn);
         command.arg("relay").arg("--config").arg(path);
         Ok(command)
