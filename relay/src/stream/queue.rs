@@ -379,7 +379,7 @@ mod tests {
                     queue.consume(NOW, count);
                 }
                 assert_eq!(sent, expected, "cut at {first}, {second}");
-                assert!(queue.is_empty() && queue.len() == 0);
+                assert_eq!((queue.is_empty(), queue.len()), (true, 0));
             }
         }
     }
