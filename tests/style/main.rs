@@ -3,6 +3,7 @@
 //! Responsible for rules about text; not for taste, which is what reviews are for.
 
 mod dependencies;
+mod figures;
 mod rules;
 #[path = "../tree/mod.rs"]
 mod tree;

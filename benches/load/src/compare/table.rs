@@ -150,9 +150,34 @@ impl Comparison {
             self.effort.duration.as_secs_f64(),
             self.effort.warm_up.as_secs_f64()
         )?;
+        self.write_short(out)?;
         self.write_traffic(out)?;
         self.write_allocations(out)?;
         self.write_failures(out)
+    }
+
+    /// The figure of each row alone, for pages that have no room for more.
+    fn write_short(&self, out: &mut String) -> std::fmt::Result {
+        let [a, b] = self.labels;
+        writeln!(
+            out,
+            "| CPU ns for each verified packet | {a} | {b} | ratio | aim |"
+        )?;
+        writeln!(out, "|---|---|---|---|---|")?;
+        for (row, sides) in self.rows.iter().zip(&self.runs) {
+            if matches!(row.load, Load::Traffic(_)) {
+                writeln!(
+                    out,
+                    "| {} | {} | {} | {} | {} |",
+                    row.title,
+                    median_text(&sides[0], CPU),
+                    median_text(&sides[1], CPU),
+                    ratio_text(sides, CPU),
+                    aim_text(row.aim, sides)
+                )?;
+            }
+        }
+        writeln!(out)
     }
 
     fn write_traffic(&self, out: &mut String) -> std::fmt::Result {
