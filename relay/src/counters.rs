@@ -121,6 +121,12 @@ pub struct Counters {
     pub synthetic_responses: Tally,
     /// Datagrams that the kernel dropped on the listener and relayed sockets for want of buffer space.
     pub kernel_drops: Tally,
+    /// The same on the sockets for those who crowd others out: their own, and no sign that the relay is full.
+    pub crowd_drops: Tally,
+    /// Flows that are set apart, as they crowd others out.
+    pub apart: Tally,
+    /// How often one was set apart.
+    pub set_apart: Tally,
     /// System calls that read at least one datagram; with those received the length of a batch.
     pub receive_calls: Tally,
     /// Reads of a UDP socket that the kernel refused; what waits there is read later.
@@ -175,6 +181,9 @@ impl Default for Counters {
             synthetic_connections: Tally::default(),
             synthetic_responses: Tally::default(),
             kernel_drops: Tally::default(),
+            crowd_drops: Tally::default(),
+            apart: Tally::default(),
+            set_apart: Tally::default(),
             receive_calls: Tally::default(),
             receive_failures: Tally::default(),
             bind_failures: Tally::default(),

@@ -22,6 +22,7 @@ use tracing::{Level, enabled, error, warn};
 
 use crate::clock::Clock;
 use crate::config::{Log, LogLevel};
+use crate::crowding::Change;
 use crate::forensics::Forensics;
 use crate::line_budget::LineBudget;
 use crate::metrics::{Family, Source};
@@ -35,6 +36,9 @@ pub(crate) use summary::{Figures, watch};
 const LINES_AT_ONCE: u32 = 20_000;
 /// Lines of one kind a second in the long run, far more than calls that people make.
 const LINES_PER_SECOND: u32 = 500;
+/// The same for lines about clients that crowd others out, who may come under one port after another.
+const CROWDS_AT_ONCE: u32 = 100;
+const CROWDS_PER_SECOND: u32 = 1;
 
 /// Sets the level of the log that the process writes. Whoever opened the log provides it: only there is it known where
 /// events go.
@@ -83,6 +87,7 @@ pub struct EventLog {
     queue: Queue,
     created: LineBudget,
     ended: LineBudget,
+    crowding: LineBudget,
 }
 
 impl EventLog {
@@ -107,6 +112,7 @@ impl EventLog {
             queue: Queue::new(lines),
             created: LineBudget::new(LINES_AT_ONCE, LINES_PER_SECOND),
             ended: LineBudget::new(LINES_AT_ONCE, LINES_PER_SECOND),
+            crowding: LineBudget::new(CROWDS_AT_ONCE, CROWDS_PER_SECOND),
         };
         log.switch_forensics(settings.forensics_until, now.unix);
         Ok(log)
@@ -195,11 +201,19 @@ impl EventLog {
         }
     }
 
+    /// Logs that a client's flow was set apart or went back. Written by another thread, as `record` is.
+    pub(crate) fn crowding(&self, worker: u8, change: Change) {
+        if self.crowding.admit(self.clock.instant()) && !self.queue.push_crowding(worker, change) {
+            self.crowding.leave_out();
+        }
+    }
+
     /// Says how many lines have been left out since this was last asked, when any were.
     pub fn report_left_out(&self) {
         for (line, budget) in [
             ("allocation created", &self.created),
             ("allocation ended", &self.ended),
+            ("crowding", &self.crowding),
         ] {
             let lines = budget.take_left_out();
             if lines > 0 {

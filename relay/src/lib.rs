@@ -17,6 +17,7 @@ pub mod admin;
 pub mod clock;
 pub mod config;
 pub mod counters;
+mod crowding;
 pub mod drain;
 pub mod events;
 pub mod forensics;

@@ -16,6 +16,7 @@ mod cardinality;
 mod client;
 mod confined;
 mod container;
+mod crowding;
 mod descriptors;
 mod drain;
 mod floods;

@@ -7,6 +7,7 @@ use crate::compare;
 use crate::credentials::Source;
 use crate::flow::{self, End, Framing, Target};
 use crate::link::{TlsTrust, Transport};
+use crate::neighbours;
 use crate::overload;
 use crate::payload::HEADER_LEN;
 use crate::report::{AllocationsReport, TrafficReport};
@@ -51,6 +52,8 @@ enum Mode {
     Compare(compare::Options),
     /// Starts taciturn on one core under several times what it can carry: how long answers take, what a call beside it loses
     Overload(overload::Options),
+    /// Starts a server on one core: what a flood of one flow costs the calls beside it
+    Neighbours(neighbours::Options),
 }
 
 #[derive(Args, Debug)]
@@ -171,6 +174,7 @@ pub(crate) fn run() -> Result<Outcome> {
         Mode::Allocations(options) => options.run(),
         Mode::Compare(options) => compare::run(&options),
         Mode::Overload(options) => overload::run(&options),
+        Mode::Neighbours(options) => neighbours::run(&options),
     }
 }
 

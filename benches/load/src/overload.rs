@@ -5,7 +5,7 @@
 
 mod asker;
 mod neighbour;
-mod pressure;
+pub(crate) mod pressure;
 
 use crate::cli::{Outcome, default_burst};
 use crate::compare::machine::{self, Provenance};

@@ -15,9 +15,10 @@ use taciturn_protocol::address::{FiveTuple, RelayedAddr};
 use taciturn_protocol::credentials::UserName;
 use taciturn_protocol::forward::{AllocationId, Traffic};
 use taciturn_protocol::server::Event;
-use tracing::{debug, error, info};
+use tracing::{debug, error, info, warn};
 
 use crate::clock::Clock;
+use crate::crowding::Change;
 use crate::forensics::{Escaped, Forensics};
 use crate::pseudonyms::Pseudonyms;
 
@@ -34,12 +35,9 @@ pub(super) struct Recorded {
     pub(super) traffic: Traffic,
 }
 
-#[expect(
-    clippy::large_enum_variant,
-    reason = "nearly all are lines, and a box for each would be allocated by a worker"
-)]
 enum Item {
     Line(Recorded),
+    Crowding(u8, Change),
     /// Everything before this has been written.
     Mark(SyncSender<()>),
 }
@@ -64,6 +62,11 @@ impl Queue {
         self.0.try_send(Item::Line(recorded)).is_ok()
     }
 
+    /// The same for a flow that is set apart or goes back.
+    pub(super) fn push_crowding(&self, worker: u8, change: Change) -> bool {
+        self.0.try_send(Item::Crowding(worker, change)).is_ok()
+    }
+
     pub(super) fn flush(&self) {
         let (sender, done) = sync_channel(1);
         if self.0.try_send(Item::Mark(sender)).is_ok() {
@@ -77,6 +80,7 @@ fn write_all(items: &Receiver<Item>, lines: &Lines) {
     for item in items {
         match item {
             Item::Line(recorded) => lines.write(&recorded),
+            Item::Crowding(worker, change) => lines.write_crowding(worker, change),
             // Whoever asked may have given up.
             Item::Mark(done) => drop(done.try_send(())),
         }
@@ -92,6 +96,31 @@ pub(super) struct Lines {
 }
 
 impl Lines {
+    fn write_crowding(&self, worker: u8, change: Change) {
+        let source = match change {
+            Change::Apart(crowder) => crowder.source,
+            Change::Back(source) => source,
+        };
+        let client = self.pseudonyms.client(source.ip());
+        let is_full = self.forensics.is_on(self.clock.unix());
+        let client_address = is_full.then(|| tracing::field::display(source));
+        match change {
+            Change::Apart(crowder) => warn!(
+                worker,
+                %client,
+                client_address,
+                percent = crowder.percent,
+                "a client crowds others out: what it sends is read after theirs"
+            ),
+            Change::Back(_) => info!(
+                worker,
+                %client,
+                client_address,
+                "a client crowds nobody out any more"
+            ),
+        }
+    }
+
     /// Writes the line.
     pub(super) fn write(&self, recorded: &Recorded) {
         let Recorded {

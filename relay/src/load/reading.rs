@@ -86,7 +86,8 @@ pub(crate) struct Reading {
     pub(crate) received: u64,
     /// Payload bytes passed on.
     pub(crate) forwarded_bytes: u64,
-    /// Datagrams that the kernel dropped for want of buffer space.
+    /// Datagrams that the kernel dropped for want of buffer space. Those of flows that are set apart are not among them: what one
+    /// client sends beyond what the others leave says nothing about room for new ones.
     pub(crate) kernel_drops: u64,
     pub(crate) allowance_exceeded: Option<[u64; ALLOWANCES.len()]>,
     pub(crate) allocations: u64,

@@ -19,6 +19,7 @@ impl Source for Totals {
         families.extend(held(self));
         families.extend(forwarded(self));
         families.extend(dropped(self));
+        families.extend(crowding(self));
         families.extend(received(self));
         families.extend(streams(self));
         families.extend(answers(self));
@@ -213,8 +214,9 @@ fn dropped(totals: &Totals) -> [Family; 4] {
         ),
         Family::counter(
             "taciturn_relay_kernel_dropped_packets_total",
-            "Datagrams that the kernel dropped on the relay's sockets for want of buffer space. Listeners are looked at \
-             every second, relayed sockets in turn, 512 a second and worker, and when they close.",
+            "Datagrams that the kernel dropped on the relay's sockets for want of buffer space, without those of flows \
+             that are set apart. Listeners are looked at every second, relayed sockets in turn, 512 a second and worker, \
+             and when they close.",
             totals.sum(|counters| &counters.kernel_drops),
         ),
         Family::counters(
@@ -222,6 +224,27 @@ fn dropped(totals: &Totals) -> [Family; 4] {
             "Datagrams that the kernel did not take, by class; they are among the dropped packets with reason send_failed.",
             ["class"],
             SendFailure::ALL.map(|class| ([class.as_str()], totals.send_failures(class))),
+        ),
+    ]
+}
+
+fn crowding(totals: &Totals) -> [Family; 3] {
+    [
+        Family::gauge(
+            "taciturn_relay_crowding_flows",
+            "Client addresses and ports that are set apart, as they have sent so much over UDP that others' datagrams \
+             were lost: they are read after the others.",
+            totals.sum(|counters| &counters.apart),
+        ),
+        Family::counter(
+            "taciturn_relay_set_apart_flows_total",
+            "How often a client's address and port was set apart.",
+            totals.sum(|counters| &counters.set_apart),
+        ),
+        Family::counter(
+            "taciturn_relay_crowding_dropped_packets_total",
+            "Datagrams of flows that are set apart which the kernel dropped, as more came than the others left time for.",
+            totals.sum(|counters| &counters.crowd_drops),
         ),
     ]
 }

@@ -69,7 +69,7 @@ pub use self::{
     inherited::{InheritedFd, inherited_fds},
     outcome::{SendFailure, SendOutcome},
     poll::{Epoll, Event, EventFd, Events, Interest},
-    steering::{SteeringKey, steer},
+    steering::{Steering, SteeringKey},
     transmit::{Destination, Lane, SendBatch},
     udp::{IcmpError, UdpOptions, UdpSocket},
 };

@@ -1,23 +1,26 @@
-//! Which socket of a group a datagram is queued on: requests on one, media on another, so that neither waits behind the
-//! other or is lost for it.
+//! Which socket of a group a datagram is queued on: requests on one, media on another, and on a third the media of those
+//! who crowd others out, so that none waits behind another or is lost for it.
 //!
 //! Responsible for the program that the kernel runs on each datagram before it is queued (classic BPF,
 //! `SO_ATTACH_REUSEPORT_CBPF`). Not responsible for binding the group, nor for what the sockets are read for: the program
 //! sorts, it checks nothing, and any datagram may still come on either socket.
 //!
 //! ```text
-//!  bound first to last:   data 0   data 1  ..  data N-1   control 0   control 1  ..  control N-1
-//!                           |                                 |
-//!                           +---- keyed hash of the client's address and port, modulo N ----+
+//!  bound first to last:   data 0  ..  data N-1   control 0  ..  control N-1   apart 0  ..  apart N-1
+//!                           |                      |                            |
+//!                           +--- keyed hash of the client's address and port, modulo N ---+
 //! ```
 //!
-//! The hash is the same for both kinds: all that a client sends reaches the two sockets of one worker, which holds its
-//! allocation. Nothing but the source is hashed, since the rest of the 5-tuple is the group's; and the key is random, so
+//! The hash is the same for all kinds: all that a client sends reaches the three sockets of one worker, which holds its
+//! allocation. Flows that are set apart are told by the same hash, whole: one of 2^32 others would go with them. Nothing but the source is hashed, since the rest of the 5-tuple is the group's; and the key is random, so
 //! that nobody can choose ports which all meet at one worker.
 //!
 //! The kernel joins datagrams of one flow and one size into trains before it asks, and sorts a train by its first one.
 
-use std::{io, net::SocketAddr};
+use std::{
+    io,
+    net::{IpAddr, SocketAddr},
+};
 
 use super::{
     faults::Operation,
@@ -73,6 +76,11 @@ const SEND_INDICATION: u32 = 0x0016;
 
 const UDP: u32 = 17;
 
+/// Sockets of a worker in a group.
+const KINDS: usize = 3;
+/// Hashes that the program compares with: a condition passes over 255 instructions at most.
+const MOST_APART: usize = 200;
+
 /// Words that the hash takes in at most: a port, and four of an IPv6 address.
 const WORDS: usize = 5;
 
@@ -109,42 +117,111 @@ impl std::fmt::Debug for SteeringKey {
     }
 }
 
-/// Makes the kernel choose among the sockets of a group, which are 2 N in the order in which they were bound, and alone on
-/// their address: each client gets a pair `i`, `N + i`. STUN other than Send indications comes on `N + i`; ChannelData, Send
-/// indications and what is neither, on `i`.
-///
-/// # Errors
-///
-/// `InvalidInput` when the sockets are no pairs; otherwise what the kernel says. It goes on choosing among all of them by a
-/// hash of its own then, which takes no account of pairs.
-pub fn steer(group: &[UdpSocket], key: &SteeringKey) -> io::Result<()> {
-    let no_pairs = || io::Error::new(io::ErrorKind::InvalidInput, "no pairs of sockets");
-    let first = group.first().ok_or_else(no_pairs)?;
-    if !group.len().is_multiple_of(2) {
-        return Err(no_pairs());
+impl SteeringKey {
+    /// What the program computes for a source.
+    fn hash(&self, port: u16, address: IpAddr) -> u32 {
+        let [of_port, of_address @ .., last] = &self.factors;
+        let mut hash = mix(u32::from(port) ^ self.first, *of_port);
+        let mut take = |word: u32, factor: &u32| hash = mix(hash ^ word, *factor);
+        match address {
+            IpAddr::V4(v4) => take(v4.to_bits(), &of_address[0]),
+            IpAddr::V6(v6) => {
+                for (bytes, factor) in v6.octets().as_chunks().0.iter().zip(of_address) {
+                    take(u32::from_be_bytes(*bytes), factor);
+                }
+            }
+        }
+        mix(hash, *last)
     }
-    let pairs = u32::try_from(group.len() / 2).map_err(|_| no_pairs())?;
-    first.faults.check(Operation::Steer)?;
-    let program = program(first.local_addr(), pairs, key);
-    sys::attach_group_program(first.borrow(), &program)
 }
 
-/// The program for a group of `2 * pairs` sockets on this address.
-fn program(address: SocketAddr, pairs: u32, key: &SteeringKey) -> Vec<Instruction> {
-    let mut program = Program(Vec::with_capacity(64));
-    program.load_source_port(address.is_ipv4());
-    program.hash(address.is_ipv4(), key);
-    program.then(MODULO, pairs);
-    program.choose(pairs);
-    program.0
+/// A product carries upwards only, so its upper half is brought down.
+const fn mix(word: u32, factor: u32) -> u32 {
+    let product = word.wrapping_mul(factor);
+    product ^ product >> 16
+}
+
+/// How the kernel chooses among the sockets of a group.
+#[derive(Clone, Copy, Debug)]
+pub struct Steering {
+    key: SteeringKey,
+    v4: bool,
+    workers: u32,
+}
+
+impl Steering {
+    /// Makes the kernel choose among the sockets of a group, which are 3 N in the order in which they were bound, and alone on
+    /// their address: each client gets `i`, `N + i` and `2 N + i`. STUN other than Send indications comes on `N + i`;
+    /// ChannelData, Send indications and what is neither, on `i`, or on `2 N + i` from those who are set apart.
+    ///
+    /// # Errors
+    ///
+    /// `InvalidInput` when the sockets are not three for each worker; otherwise what the kernel says. It goes on choosing
+    /// among all of them by a hash of its own then, which takes no account of what belongs together.
+    pub fn begin(group: &[UdpSocket], key: &SteeringKey) -> io::Result<Self> {
+        let no_group = || io::Error::new(io::ErrorKind::InvalidInput, "not three sockets a worker");
+        let first = group.first().ok_or_else(no_group)?;
+        if !group.len().is_multiple_of(KINDS) {
+            return Err(no_group());
+        }
+        let this = Self {
+            key: *key,
+            v4: first.local_addr().is_ipv4(),
+            workers: u32::try_from(group.len() / KINDS).map_err(|_| no_group())?,
+        };
+        this.set_apart(first, &[])?;
+        Ok(this)
+    }
+
+    /// Sets these flows apart from now on, and no others. `member` is any socket of the group. What is queued already stays
+    /// where it is.
+    ///
+    /// # Errors
+    ///
+    /// `InvalidInput` for more flows than a condition can pass over; otherwise what the kernel says, which goes on as it did
+    /// before.
+    pub fn set_apart(&self, member: &UdpSocket, flows: &[SocketAddr]) -> io::Result<()> {
+        member.faults.check(Operation::Steer)?;
+        let mut apart: Vec<u32> = flows.iter().map(|flow| self.flow(flow)).collect();
+        if !self.v4 {
+            // Who hides the port behind extension headers is not spared for it.
+            apart.extend(flows.iter().map(|flow| self.key.hash(0, flow.ip())));
+        }
+        if apart.len() > MOST_APART {
+            return Err(io::Error::new(
+                io::ErrorKind::InvalidInput,
+                "too many flows",
+            ));
+        }
+        sys::attach_group_program(member.borrow(), &self.program(&apart))
+    }
+
+    /// What tells a flow from others: as long as the group lives, the same for all that comes from one address and port.
+    /// Nobody outside can tell what it will be.
+    #[inline]
+    pub fn flow(&self, source: &SocketAddr) -> u32 {
+        self.key.hash(source.port(), source.ip())
+    }
+
+    fn program(&self, apart: &[u32]) -> Vec<Instruction> {
+        let mut program = Program(Vec::with_capacity(128));
+        program.load_source_port(self.v4);
+        program.hash(self.v4, &self.key);
+        program.then(STORE, Program::HASH);
+        program.then(MODULO, self.workers);
+        program.choose(self.workers, apart);
+        program.0
+    }
 }
 
 /// A program as it grows.
 struct Program(Vec<Instruction>);
 
 impl Program {
-    /// Where the hash is kept between two words, and the number of the pair at the end.
+    /// Where the hash is kept between two words, and the number of the worker at the end.
     const KEPT: u32 = 0;
+    /// Where the whole hash is kept.
+    const HASH: u32 = 1;
 
     fn then(&mut self, code: u16, k: u32) {
         self.0.push(Instruction::new(code, k, 0, 0));
@@ -194,9 +271,9 @@ impl Program {
         self.then(XOR_INDEX, 0);
     }
 
-    /// The socket of this pair by what the payload is. A load beyond its end would end the program with socket 0, hence the
-    /// look at the length before all.
-    fn choose(&mut self, pairs: u32) {
+    /// The socket of this worker by what the payload is, and from whom. A load beyond its end would end the program with
+    /// socket 0, hence the look at the length before all.
+    fn choose(&mut self, workers: u32, apart: &[u32]) {
         self.then(STORE, Self::KEPT);
         self.then(LOAD_LENGTH, 0);
         self.branch(IF_AT_LEAST, STUN_HEADER, 0, 8);
@@ -206,9 +283,22 @@ impl Program {
         self.branch(IF_ANY_BIT, NOT_STUN, 4, 0);
         self.branch(IF_EQUAL, SEND_INDICATION, 3, 0);
         self.then(LOAD_MEMORY, Self::KEPT);
-        self.then(ADD, pairs);
+        self.then(ADD, workers);
         self.then(RETURN, 0);
+        if !apart.is_empty() {
+            self.then(LOAD_MEMORY, Self::HASH);
+        }
+        // Over those that come after it, and over the two that follow them all.
+        for (hash, over) in apart.iter().zip((2..2 + apart.len()).rev()) {
+            let over = u8::try_from(over).unwrap_or(u8::MAX);
+            self.branch(IF_EQUAL, *hash, over, 0);
+        }
         self.then(LOAD_MEMORY, Self::KEPT);
         self.then(RETURN, 0);
+        if !apart.is_empty() {
+            self.then(LOAD_MEMORY, Self::KEPT);
+            self.then(ADD, 2 * workers);
+            self.then(RETURN, 0);
+        }
     }
 }

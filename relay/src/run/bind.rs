@@ -9,14 +9,15 @@ use std::net::{SocketAddr, TcpListener};
 use std::os::unix::fs::{FileTypeExt, PermissionsExt};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use socket2::{Domain, Protocol, SockAddr, SockRef, Socket, Type};
 use tracing::warn;
 
 use crate::config::{AdminAddress, Config, ListenerTransport};
 use crate::listener::{ListenTransport, Listener};
-use crate::net::{SteeringKey, UdpOptions, UdpSocket, steer};
-use crate::worker::ListenerSockets;
+use crate::net::{Steering, SteeringKey, UdpOptions, UdpSocket};
+use crate::worker::{Apart, ListenerSockets};
 
 use super::inherited::Inherited;
 use super::{BoundListener, StartError, build};
@@ -27,6 +28,9 @@ pub(super) const LISTENER_BUFFER: usize = 4 << 20;
 /// What a burst of requests may wait in: about 2,500, at what the kernel takes for a small datagram, and twice what is asked
 /// for. More would be answered later than their clients wait. Answers leave with the media.
 const REQUEST_BUFFER: usize = 1 << 20;
+/// What the media of those who crowd others out may wait in. They wait for what the others leave; a longer queue would not
+/// lose less.
+const APART_BUFFER: usize = 1 << 20;
 /// Connections that wait to be accepted.
 pub(super) const BACKLOG: i32 = 1024;
 /// Who may speak to the admin API over its Unix socket: the relay's user and group.
@@ -167,7 +171,8 @@ impl Granted {
     }
 }
 
-/// A socket for media and one for requests a worker on one address. The first picks the port, when the kernel is to pick it.
+/// Three sockets a worker on one address: for media, for requests, and for the media of those who crowd others out. The first
+/// picks the port, when the kernel is to pick it.
 ///
 /// What comes before the kernel has been told how to choose may reach another worker than its client's, where it is
 /// answered or dropped like a stranger's: nobody can have an allocation yet, as that takes a nonce of this start.
@@ -185,6 +190,10 @@ fn bind_udp(
         receive_buffer: Some(REQUEST_BUFFER),
         ..UdpOptions::listener()
     };
+    let apart = UdpOptions {
+        receive_buffer: Some(APART_BUFFER),
+        ..UdpOptions::listener()
+    };
     // SO_REUSEPORT would let a second relay of the same user share the address unnoticed, each getting a share of the
     // clients; so the first bind is made without it, to find that out. The kernel numbers the sockets as they are bound.
     let alone = UdpOptions {
@@ -195,38 +204,48 @@ fn bind_udp(
     first.share_port()?;
     let address = first.local_addr();
     let mut group = vec![first];
-    while group.len() < 2 * workers.len() {
-        let options = if group.len() < workers.len() {
-            &data
-        } else {
-            &control
-        };
-        group.push(UdpSocket::bind(address, options)?);
+    for (kind, options) in [&data, &control, &apart].into_iter().enumerate() {
+        while group.len() < (kind + 1) * workers.len() {
+            group.push(UdpSocket::bind(address, options)?);
+        }
     }
-    let steered = steer(&group, steering);
+    let steered = Steering::begin(&group, steering);
     share_out(group, steered, workers);
     Ok(address)
 }
 
-/// Gives each worker its pair of the group; where the kernel was not to be steered, its socket, and the others are closed.
+/// Gives each worker its part of the group; where the kernel was not to be steered, its socket, and the others are closed.
 fn share_out(
     mut group: Vec<UdpSocket>,
-    steered: io::Result<()>,
+    steered: io::Result<Steering>,
     workers: &mut [Vec<ListenerSockets>],
 ) {
-    let mut requests = group.split_off(workers.len());
-    if let Err(error) = steered {
-        warn!(
-            address = group.first().map(|socket| tracing::field::display(socket.local_addr())),
-            %error,
-            "the kernel does not steer requests into a queue of their own, so that a flood of media can delay them"
-        );
-        requests.clear();
-    }
-    let mut requests = requests.into_iter();
-    for (sockets, data) in workers.iter_mut().zip(group) {
-        let control = requests.next();
-        sockets.push(ListenerSockets { data, control });
+    let mut control = group.split_off(workers.len());
+    let apart = control.split_off(workers.len());
+    match steered {
+        Ok(steering) => {
+            let list = Arc::default();
+            let group = group.into_iter().zip(control).zip(apart);
+            for (sockets, ((data, control), apart)) in workers.iter_mut().zip(group) {
+                sockets.push(ListenerSockets {
+                    data,
+                    control: Some(control),
+                    apart: Some(Apart::new(apart, steering, Arc::clone(&list))),
+                });
+            }
+        }
+        Err(error) => {
+            warn!(
+                address = group.first().map(|socket| tracing::field::display(socket.local_addr())),
+                %error,
+                "the kernel does not steer what clients send into queues of their own, so that a flood of media can \
+                 delay requests and cost other calls their media"
+            );
+            drop((control, apart));
+            for (sockets, data) in workers.iter_mut().zip(group) {
+                sockets.push(ListenerSockets::single(data));
+            }
+        }
     }
 }
 
@@ -355,7 +374,7 @@ mod tests {
     }
 
     #[test]
-    fn each_worker_has_a_pair_and_nobody_else_the_address() {
+    fn each_worker_has_three_sockets_and_nobody_else_the_address() {
         for workers in [1, 3] {
             let mut bound = no_workers(workers);
             let address = bind_udp(([127, 0, 0, 1], 0).into(), &key(), &mut bound).unwrap();
@@ -363,6 +382,7 @@ mod tests {
                 let control = sockets[0].control.as_ref().unwrap();
                 assert_eq!(sockets[0].data.local_addr(), address);
                 assert_eq!(control.local_addr(), address);
+                assert!(sockets[0].apart.is_some());
             }
             let again = bind_udp(address, &key(), &mut no_workers(1)).unwrap_err();
             assert_eq!(again.kind(), io::ErrorKind::AddrInUse);
@@ -375,12 +395,12 @@ mod tests {
         let options = UdpOptions::listener();
         let first = UdpSocket::bind(([127, 0, 0, 1], 0).into(), &options).unwrap();
         let address = first.local_addr();
-        let more = (1..6).map(|_| UdpSocket::bind(address, &options).unwrap());
+        let more = (1..9).map(|_| UdpSocket::bind(address, &options).unwrap());
         let group = [first].into_iter().chain(more).collect();
         let mut workers = no_workers(3);
         share_out(group, Err(io::ErrorKind::Unsupported.into()), &mut workers);
         for sockets in &workers {
-            assert!(sockets[0].control.is_none());
+            assert!(sockets[0].control.is_none() && sockets[0].apart.is_none());
             assert_eq!(sockets[0].data.local_addr(), address);
         }
         let client = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();

@@ -117,7 +117,7 @@ impl Inherited {
     /// are workers some have no client there, and with more some have two: every client is served either way.
     ///
     /// Requests and media share a queue there: for steering them apart (`net::steer`) one would have to know in which order
-    /// the supervisor bound the sockets, and to double their number.
+    /// the supervisor bound the sockets, and to have three times their number.
     pub(crate) fn udp(
         &mut self,
         address: SocketAddr,
@@ -139,10 +139,8 @@ impl Inherited {
             let options = buffers(&socket);
             let turn = number % workers.len().max(1);
             if let Some(worker) = workers.get_mut(turn) {
-                worker.push(ListenerSockets {
-                    data: UdpSocket::from_fd(OwnedFd::from(socket), &options)?,
-                    control: None,
-                });
+                let socket = UdpSocket::from_fd(OwnedFd::from(socket), &options)?;
+                worker.push(ListenerSockets::single(socket));
             }
         }
         Ok(count)

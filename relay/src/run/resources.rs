@@ -59,7 +59,7 @@ pub(crate) fn check(config: &Config, addresses: &RelayedAddresses, buffers: Opti
 }
 
 /// What clients can take at most, a socket for each family of an allocation and one for each connection; and what each worker
-/// has of each UDP listener, a socket for media and one for requests.
+/// has of each UDP listener: sockets for media, for requests, and for the media of those who crowd others out.
 fn descriptors(config: &Config, addresses: &RelayedAddresses) -> u64 {
     let has = |v4| {
         addresses
@@ -73,7 +73,7 @@ fn descriptors(config: &Config, addresses: &RelayedAddresses) -> u64 {
         .listeners
         .iter()
         .filter(|listener| listener.transport == ListenerTransport::Udp);
-    of_clients + 2 * (udp.count() * worker_count(config)) as u64 + OWN_DESCRIPTORS
+    of_clients + 3 * (udp.count() * worker_count(config)) as u64 + OWN_DESCRIPTORS
 }
 
 /// What may wait for slow clients at most.
@@ -132,7 +132,7 @@ mod tests {
         };
         let v4 = RelayedAddresses::from_pairs(vec![pair("10.0.0.1"), pair("10.0.0.2")]);
         let both = RelayedAddresses::from_pairs(vec![pair("10.0.0.1"), pair("2001:db8::1")]);
-        assert_eq!(descriptors(&config("udp"), &v4), 116);
+        assert_eq!(descriptors(&config("udp"), &v4), 119);
         assert_eq!(descriptors(&config("tcp"), &v4), 1110);
         assert_eq!(descriptors(&config("tcp"), &both), 1120);
         assert_eq!(queue_bytes(&config("tcp")), 100_000_000);

@@ -1,18 +1,20 @@
 //! One thread per core that owns everything it touches: sockets, routes, a server, counters.
 //!
 //! Responsible for the order of one round: what is waited for, and what is done first. Not responsible for how much is
-//! read (`reading`), for what is done with a packet (`switch`), with a control message (`control`), nor for accepting TCP
+//! read (`reading`, `crowd`), for what is done with a packet (`switch`), with a control message (`control`), nor for accepting TCP
 //! (`crate::listener`).
 //!
 //! ```text
-//!  wait -> inbox -> requests -> listeners -> relayed sockets -> flush -> streams -> timeouts -> flush, close -> wait
+//!  wait -> inbox -> requests -> listeners -> those set apart -> relayed sockets -> flush -> streams -> timeouts -> flush, close -> wait
 //! ```
 //!
 //! Every step is bounded, so that no source of work can keep another waiting for longer than a round (`reading`), and
 //! epoll, being level-triggered, brings back what was left. Requests come first, as a call ends without its Refresh, and
-//! clients' datagrams before peers', as requests are among them where they have no socket of their own.
+//! clients' datagrams before peers', as requests are among them where they have no socket of their own. Whoever crowds others
+//! out comes after them (`crowd`).
 
 mod control;
+mod crowd;
 mod gathering;
 mod handover;
 mod inbox;
@@ -56,6 +58,7 @@ use streams::Streams;
 use sweep::Sweeping;
 use switch::Switch;
 
+pub use crowd::Apart;
 pub use handover::Parcel;
 pub use inbox::{Inbox, Message, Outbox, Seat, Terms, ask};
 pub use listing::{AllocationReport, Page};
@@ -116,6 +119,7 @@ mod token {
     const RELAYED: u64 = 2 << KIND;
     const STREAM: u64 = 3 << KIND;
     const REQUESTS: u64 = 4 << KIND;
+    const CROWD: u64 = 5 << KIND;
 
     /// What a token stands for.
     #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -123,6 +127,7 @@ mod token {
         Inbox,
         Requests(usize),
         Listener(usize),
+        Crowd(usize),
         Relayed(usize),
         Stream(usize),
     }
@@ -134,6 +139,11 @@ mod token {
     /// The socket for requests of a listener.
     pub(super) const fn requests(index: usize) -> u64 {
         REQUESTS | index as u64
+    }
+
+    /// The socket of a listener for those who are set apart.
+    pub(super) const fn crowd(index: usize) -> u64 {
+        CROWD | index as u64
     }
 
     pub(super) const fn relayed(slot: usize) -> u64 {
@@ -151,6 +161,7 @@ mod token {
             2 => Source::Relayed(index),
             3 => Source::Stream(index),
             4 => Source::Requests(index),
+            5 => Source::Crowd(index),
             _ => Source::Inbox,
         }
     }
@@ -187,6 +198,7 @@ struct Ready {
     more: bool,
     requests: Vec<usize>,
     listeners: Vec<usize>,
+    crowds: Vec<usize>,
     relayed: Vec<(usize, bool)>,
     streams: Vec<(usize, bool, bool)>,
 }
@@ -199,10 +211,16 @@ impl Worker {
         let listeners: Vec<UdpListener> =
             parts.listeners.into_iter().map(UdpListener::new).collect();
         for (index, listener) in listeners.iter().enumerate() {
-            let ListenerSockets { data, control } = &listener.sockets;
-            epoll.add(data, token::listener(index), Interest::Read)?;
-            if let Some(control) = control {
+            epoll.add(
+                &listener.sockets.data,
+                token::listener(index),
+                Interest::Read,
+            )?;
+            if let Some(control) = &listener.sockets.control {
                 epoll.add(control, token::requests(index), Interest::Read)?;
+            }
+            if let Some(crowd) = &listener.crowd {
+                epoll.add(crowd.socket(), token::crowd(index), Interest::Read)?;
             }
         }
         let sweeping = Sweeping::new(listeners.len());
@@ -349,6 +367,7 @@ impl Worker {
         ready.inbox = false;
         ready.requests.clear();
         ready.listeners.clear();
+        ready.crowds.clear();
         ready.relayed.clear();
         ready.streams.clear();
         ready.more = self.events.iter().count() == EVENTS;
@@ -357,6 +376,7 @@ impl Worker {
                 token::Source::Inbox => ready.inbox = true,
                 token::Source::Requests(index) => ready.requests.push(index),
                 token::Source::Listener(index) => ready.listeners.push(index),
+                token::Source::Crowd(index) => ready.crowds.push(index),
                 token::Source::Relayed(slot) => ready.relayed.push((slot, event.error)),
                 token::Source::Stream(slot) => {
                     let readable = event.readable || event.hangup || event.error;

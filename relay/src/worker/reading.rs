@@ -5,7 +5,8 @@
 //!
 //! Requests are read first, then the other datagrams of clients, and both again whenever a batch of peers' datagrams has
 //! been worked off: a flood from peers cannot keep Allocate, Refresh or a client's media waiting for longer than one batch.
-//! Of requests only so many are read before it is the media's turn, as they cost more, and as anybody can send them.
+//! Of requests only so many are read before it is the media's turn, as they cost more, and as anybody can send them. What is
+//! left is for those who crowd others out (`crowd`).
 
 use std::io;
 use std::ops::Range;
@@ -29,6 +30,8 @@ const GATHERED: usize = 1024;
 const GATHERED_BYTES: usize = 1024 * 1024;
 /// A batch with less room than this is worked off first, unless the next socket asks for even less.
 const ROOM: usize = 32;
+/// So many datagrams of one read are a sign that more wait, in however few trains they came.
+const MANY: usize = 64;
 
 /// Whose turn it is first, when a round may end before all had theirs.
 #[derive(Clone, Copy, Debug, Default)]
@@ -51,13 +54,20 @@ impl Worker {
 
     pub(super) fn read_ready_listeners(&mut self, now: Now) {
         if self.ready.more {
-            return self.read_listeners(now);
+            self.read_listeners(now);
+            for index in 0..self.switch.sockets.listeners().len() {
+                self.read_crowd(now, index);
+            }
+            return;
         }
         for position in 0..self.ready.requests.len() {
             self.read_requests(now, self.ready.requests[position]);
         }
         for position in 0..self.ready.listeners.len() {
             self.read_listener(now, self.ready.listeners[position]);
+        }
+        for position in 0..self.ready.crowds.len() {
+            self.read_crowd(now, self.ready.crowds[position]);
         }
     }
 
@@ -90,11 +100,17 @@ impl Worker {
         };
         let room = self.batch.room();
         let filled = listener.sockets.data.receive(&mut self.batch, room);
-        self.work_off(now, index, filled);
+        let (first, count) = filled
+            .as_ref()
+            .map_or((0, 0), |filled| (filled.start, filled.len()));
+        let datagrams = self.work_off(now, index, filled);
+        if count == room || datagrams >= MANY {
+            self.look_for_crowders(now, index, first..first + count);
+        }
     }
 
     /// What was read before must not leave a listener's turn with room for next to nothing.
-    fn make_room(&mut self) {
+    pub(super) fn make_room(&mut self) {
         if self.batch.room() < ROOM {
             self.flush();
         }
@@ -102,7 +118,12 @@ impl Worker {
 
     /// Returns how many datagrams there were. An error of a listener is a passing one (a full buffer, an ICMP message): it
     /// never closes the socket.
-    fn work_off(&mut self, now: Now, index: usize, filled: io::Result<Range<usize>>) -> usize {
+    pub(super) fn work_off(
+        &mut self,
+        now: Now,
+        index: usize,
+        filled: io::Result<Range<usize>>,
+    ) -> usize {
         let Ok(filled) = filled else {
             self.switch.counters.receive_failures.add(1);
             return 0;

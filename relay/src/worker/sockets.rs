@@ -15,6 +15,8 @@ use crate::counters::{Direction, DropSite};
 use crate::net::faults::Faults;
 use crate::net::{Lane, UdpSocket};
 
+use super::crowd::{Apart, Crowd};
+
 /// Set in the lanes of listeners; the lane of a relayed socket is its slot.
 const LISTENER_BIT: u32 = 1 << 31;
 
@@ -23,8 +25,21 @@ const LISTENER_BIT: u32 = 1 << 31;
 pub struct ListenerSockets {
     /// Where media are queued, and all else where there is no other.
     pub data: UdpSocket,
-    /// Where the kernel queues requests apart, when it has been told to (`net::steer`).
+    /// Where the kernel queues requests apart, when it has been told to (`net::Steering`).
     pub control: Option<UdpSocket>,
+    /// Where it queues the media of those who crowd others out, likewise.
+    pub apart: Option<Apart>,
+}
+
+impl ListenerSockets {
+    /// One socket for everything.
+    pub const fn single(data: UdpSocket) -> Self {
+        Self {
+            data,
+            control: None,
+            apart: None,
+        }
+    }
 }
 
 /// One UDP listener of this worker; the other workers have one each on the same address.
@@ -34,12 +49,15 @@ pub(super) struct UdpListener {
     address: SocketAddr,
     /// How many trains of requests to ask for at once.
     trains: usize,
+    /// What keeps those apart who crowd others out.
+    pub(super) crowd: Option<Crowd>,
 }
 
 impl UdpListener {
-    pub(super) const fn new(sockets: ListenerSockets) -> Self {
+    pub(super) fn new(mut sockets: ListenerSockets) -> Self {
         let address = sockets.data.local_addr();
         Self {
+            crowd: sockets.apart.take().map(Crowd::new),
             sockets,
             address,
             trains: Self::REQUESTS,
@@ -65,8 +83,8 @@ impl UdpListener {
         }
     }
 
-    /// How many datagrams the kernel has dropped on it since the start, requests and media together; `None` when it does
-    /// not tell.
+    /// How many datagrams the kernel has dropped on it since the start, requests and media together, without those of flows
+    /// that are set apart; `None` when it does not tell.
     pub(super) fn kernel_drops(&self) -> Option<u64> {
         let control = self.sockets.control.as_ref();
         let of_control = control.map_or(Some(0), UdpSocket::kernel_drops)?;
@@ -187,6 +205,12 @@ impl Sockets {
 
     pub(super) fn listeners(&self) -> &[UdpListener] {
         &self.listeners
+    }
+
+    /// The listener at `index`.
+    #[inline]
+    pub(super) fn listener_mut(&mut self, index: usize) -> Option<&mut UdpListener> {
+        self.listeners.get_mut(index)
     }
 
     /// So many requests came in so many trains on the listener at `index`.
@@ -400,6 +424,7 @@ mod tests {
         let mut listener = UdpListener::new(ListenerSockets {
             data: socket(),
             control: Some(socket()),
+            apart: None,
         });
         let trains = |listener: &UdpListener| listener.requests().expect("a socket").0;
         assert_eq!(trains(&listener), 32);

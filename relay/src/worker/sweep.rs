@@ -42,6 +42,7 @@ impl Worker {
     pub(super) fn sweep(&mut self, now: Now) {
         self.sweep_streams(now);
         self.count_kernel_drops();
+        self.sweep_crowds(now);
         self.show_load(now);
         self.switch.tally(false);
         self.switch.counters.cpu_nanos.set(thread_cpu_nanos());

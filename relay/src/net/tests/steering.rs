@@ -11,9 +11,9 @@ use socket2::SockRef;
 
 use super::{LOCALHOST, bound, receive};
 use crate::net::{
-    Epoll, Events, Interest, SteeringKey, UdpOptions, UdpSocket,
+    Epoll, Events, Interest, Steering, SteeringKey, UdpOptions, UdpSocket,
     faults::{Faults, Operation},
-    steer, sys,
+    sys,
 };
 
 fn key(number: u8) -> SteeringKey {
@@ -34,6 +34,11 @@ fn group(address: &str, sockets: usize) -> Vec<UdpSocket> {
     let address = first.local_addr();
     let more = (1..sockets).map(|_| UdpSocket::bind(address, &UdpOptions::listener()).unwrap());
     [first].into_iter().chain(more).collect()
+}
+
+/// Steers it with nobody set apart.
+fn steer(group: &[UdpSocket], key: &SteeringKey) -> Steering {
+    Steering::begin(group, key).unwrap()
 }
 
 /// On which of the sockets the next datagram comes, which must say `expected`.
@@ -81,11 +86,11 @@ fn data() -> Vec<Vec<u8>> {
 
 /// Only source addresses and ports differ among clients, so the pair is the same whatever is sent and however often.
 #[test]
-fn a_client_has_one_pair_and_its_requests_their_own_socket() {
+fn a_client_has_one_worker_and_its_requests_their_own_socket() {
     for address in LOCALHOST {
         for pairs in [1, 3] {
-            let group = group(address, 2 * pairs);
-            steer(&group, &key(1)).unwrap();
+            let group = group(address, 3 * pairs);
+            steer(&group, &key(1));
             for _ in 0..12 {
                 let client = Plain::bind(address).unwrap();
                 client.connect(group[0].local_addr()).unwrap();
@@ -119,11 +124,11 @@ fn spread(group: &[UdpSocket], clients: &[Plain]) -> Vec<usize> {
 #[test]
 fn clients_are_spread_evenly_and_under_another_key_otherwise() {
     for address in LOCALHOST {
-        let group = group(address, 8);
+        let group = group(address, 12);
         let clients: Vec<_> = (0..400).map(|_| Plain::bind(address).unwrap()).collect();
         let mut seen = Vec::new();
         for number in 1..4 {
-            steer(&group, &key(number)).unwrap();
+            steer(&group, &key(number));
             let chosen = spread(&group, &clients);
             assert_eq!(spread(&group, &clients), chosen);
             let mut counts = BTreeMap::new();
@@ -145,8 +150,8 @@ fn clients_are_spread_evenly_and_under_another_key_otherwise() {
 /// 127.0.0.0/8 has addresses enough for many clients on one port.
 #[test]
 fn clients_of_one_port_are_spread_by_their_addresses() {
-    let group = group("127.0.0.1:0", 4);
-    steer(&group, &key(5)).unwrap();
+    let group = group("127.0.0.1:0", 6);
+    steer(&group, &key(5));
     let port = Plain::bind("127.0.0.1:0")
         .unwrap()
         .local_addr()
@@ -184,8 +189,8 @@ fn longer_headers_part_nobody_from_their_pair() {
             vec![0, 0, 1, 4, 0, 0, 0, 0],
         ),
     ] {
-        let group = group(address, 6);
-        steer(&group, &key(9)).unwrap();
+        let group = group(address, 9);
+        let steering = steer(&group, &key(9));
         let mut behind_options = Vec::new();
         let mut plain = Vec::new();
         for _ in 0..40 {
@@ -199,6 +204,13 @@ fn longer_headers_part_nobody_from_their_pair() {
             client.send(&stun(4, 0)).unwrap();
             assert_eq!(arrives(&group, &stun(4, 0)), pair + 3);
             behind_options.push(pair);
+            // Neither hides who is set apart.
+            steering
+                .set_apart(&group[0], &[client.local_addr().unwrap()])
+                .unwrap();
+            client.send(b"data").unwrap();
+            assert_eq!(arrives(&group, b"data"), pair + 6);
+            steering.set_apart(&group[0], &[]).unwrap();
         }
         if level == libc::IPPROTO_IP {
             assert_eq!(behind_options, plain);
@@ -212,8 +224,8 @@ fn longer_headers_part_nobody_from_their_pair() {
 /// A wildcard's group is one, whichever of the host's addresses is spoken to.
 #[test]
 fn a_wildcard_is_one_group_for_all_addresses() {
-    let group = group("0.0.0.0:0", 6);
-    steer(&group, &key(3)).unwrap();
+    let group = group("0.0.0.0:0", 9);
+    steer(&group, &key(3));
     let port = group[0].local_addr().port();
     for _ in 0..10 {
         let client = Plain::bind("127.0.0.1:0").unwrap();
@@ -233,8 +245,8 @@ fn a_wildcard_is_one_group_for_all_addresses() {
 /// Whoever comes to the address later, as another program of the same user may, gets none of the clients.
 #[test]
 fn a_late_comer_to_the_port_gets_nothing() {
-    let group = group("127.0.0.1:0", 4);
-    steer(&group, &key(2)).unwrap();
+    let group = group("127.0.0.1:0", 6);
+    steer(&group, &key(2));
     let late = UdpSocket::bind(group[0].local_addr(), &UdpOptions::listener()).unwrap();
     let clients: Vec<_> = (0..60)
         .map(|_| Plain::bind("127.0.0.1:0").unwrap())
@@ -250,22 +262,92 @@ fn a_late_comer_to_the_port_gets_nothing() {
     );
 }
 
+/// Of whoever is set apart the media come elsewhere, at the same worker, and the requests where they came before; of all others
+/// nothing changes.
 #[test]
-fn what_is_no_group_of_pairs_is_refused() {
-    assert_eq!(
-        steer(&[], &key(1)).unwrap_err().kind(),
-        ErrorKind::InvalidInput
-    );
-    let odd = group("127.0.0.1:0", 3);
-    assert_eq!(
-        steer(&odd, &key(1)).unwrap_err().kind(),
-        ErrorKind::InvalidInput
-    );
-    let mut refused = group("127.0.0.1:0", 2);
+fn media_of_flows_that_are_set_apart_have_their_own_socket() {
+    for address in LOCALHOST {
+        for workers in [1, 3] {
+            let group = group(address, 3 * workers);
+            let steering = steer(&group, &key(4));
+            let clients: Vec<_> = (0..20).map(|_| Plain::bind(address).unwrap()).collect();
+            let before = spread(&group, &clients);
+            let sources: Vec<_> = clients
+                .iter()
+                .map(|client| client.local_addr().unwrap())
+                .collect();
+            // None, one, as many as are ever set apart, and none again. Any socket of the group may be told.
+            for (apart, member) in [(0..0, 0), (3..4, 2), (0..16, 1), (4..20, 0), (0..0, 1)] {
+                steering
+                    .set_apart(&group[member], &sources[apart.clone()])
+                    .unwrap();
+                for (number, (client, worker)) in clients.iter().zip(&before).enumerate() {
+                    let beyond = if apart.contains(&number) {
+                        2 * workers
+                    } else {
+                        0
+                    };
+                    for message in [&data()[0], &data()[1], &Vec::new()] {
+                        client.send_to(message, group[0].local_addr()).unwrap();
+                        assert_eq!(arrives(&group, message), worker + beyond, "{number}");
+                    }
+                    client.send_to(&stun(4, 0), group[0].local_addr()).unwrap();
+                    assert_eq!(arrives(&group, &stun(4, 0)), worker + workers, "{number}");
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn flows_are_told_apart_by_address_and_port_under_any_key() {
+    for number in 1..4 {
+        let steering = steer(&group("127.0.0.1:0", 3), &key(number));
+        let mut flows: Vec<u32> = (1..=250_u8)
+            .flat_map(|host| (0..40).map(move |port| ([127, 0, 0, host], 1000 + port)))
+            .map(|source| steering.flow(&source.into()))
+            .collect();
+        flows.sort_unstable();
+        flows.dedup();
+        // Of 10,000 two meet in one of a hundred keys.
+        assert!(flows.len() >= 9_999, "{}", flows.len());
+    }
+}
+
+#[test]
+fn a_kernel_that_will_not_set_apart_goes_on_as_before() {
+    let mut group = group("127.0.0.1:0", 3);
+    let steering = steer(&group, &key(6));
+    let client = Plain::bind("127.0.0.1:0").unwrap();
+    let source = client.local_addr().unwrap();
+    steering.set_apart(&group[1], &[source]).unwrap();
+    let faults = Faults::new();
+    faults.set(Operation::Steer, libc::ENOMEM, 1000);
+    group[0].inject(Arc::clone(&faults));
+    let error = steering.set_apart(&group[0], &[]).unwrap_err();
+    assert_eq!(error.raw_os_error(), Some(libc::ENOMEM));
+    let error = steering.set_apart(&group[1], &[source; 201]).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::InvalidInput);
+    client.send_to(b"data", group[0].local_addr()).unwrap();
+    assert_eq!(arrives(&group, b"data"), 2);
+}
+
+#[test]
+fn what_is_no_group_of_three_sockets_a_worker_is_refused() {
+    for sockets in [0, 1, 2, 4] {
+        let group = if sockets == 0 {
+            Vec::new()
+        } else {
+            group("127.0.0.1:0", sockets)
+        };
+        let error = Steering::begin(&group, &key(1)).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::InvalidInput, "{sockets}");
+    }
+    let mut refused = group("127.0.0.1:0", 3);
     let faults = Faults::new();
     faults.set(Operation::Steer, libc::ENOPROTOOPT, 1000);
     refused[0].inject(Arc::clone(&faults));
-    let error = steer(&refused, &key(1)).unwrap_err();
+    let error = Steering::begin(&refused, &key(1)).unwrap_err();
     assert_eq!(error.raw_os_error(), Some(libc::ENOPROTOOPT));
     assert_eq!(faults.injected(Operation::Steer), 1);
 }
