@@ -216,10 +216,10 @@ pub(super) unsafe fn send_many(fd: BorrowedFd<'_>, headers: &mut [Header]) -> io
 unsafe fn send_alone(fd: BorrowedFd<'_>, header: &Header) -> io::Result<usize> {
     let message = &header.0.msg_hdr;
     let sent = if message.msg_iovlen == 1 && message.msg_controllen == 0 {
-        // SAFETY: the header has one vector, which the caller vouches for, as for what it and the name lead to; the kernel
-        // only reads it.
+        // SAFETY: the header has one vector, and the caller vouches for it.
+        let vector = unsafe { *message.msg_iov };
+        // SAFETY: the caller vouches for what the vector and the name lead to; the kernel only reads both.
         unsafe {
-            let vector = &*message.msg_iov;
             libc::sendto(
                 fd.as_raw_fd(),
                 vector.iov_base,
