@@ -10,7 +10,7 @@ use std::{
 
 use super::{
     address::RawAddr,
-    buffer::Free,
+    buffer::{Free, Slot},
     cmsg::{self, ExtendedError, SEND_CAPACITY},
 };
 
@@ -157,6 +157,21 @@ pub(super) fn receive_many(fd: BorrowedFd<'_>, free: Free<'_>) -> io::Result<usi
         );
     }
     let headers = &mut free.scratch.headers[..count];
+    if let ([header], [slot, ..]) = (&mut *headers, &mut *free.slots) {
+        // SAFETY: `header` was written above, and its pointers lead to memory that `free` borrows mutably until this function
+        // returns: the vector to its chunk, name and control to their slot, with their true sizes.
+        let received = unsafe {
+            libc::recvmsg(
+                fd.as_raw_fd(),
+                &raw mut header.0.msg_hdr,
+                libc::MSG_DONTWAIT,
+            )
+        };
+        header.0.msg_len =
+            libc::c_uint::try_from(received).map_err(|_| io::Error::last_os_error())?;
+        slot.take_over(header);
+        return Ok(1);
+    }
     // The count is at most the batch's number of buffers, far below the kernel's limit of 1024.
     let vlen = libc::c_uint::try_from(count).unwrap_or(libc::c_uint::MAX);
     // SAFETY: `headers` holds `vlen` headers, all written above, whose pointers lead to memory that `free` borrows mutably
@@ -173,13 +188,20 @@ pub(super) fn receive_many(fd: BorrowedFd<'_>, free: Free<'_>) -> io::Result<usi
     };
     let received = usize::try_from(received).map_err(|_| io::Error::last_os_error())?;
     for (header, slot) in headers.iter().zip(free.slots).take(received) {
-        slot.len = header.0.msg_len as usize;
-        // An integer of another width in other C libraries, hence the cast to whatever is needed.
-        slot.control_len = header.0.msg_hdr.msg_controllen as _;
-        slot.truncated = header.0.msg_hdr.msg_flags & libc::MSG_TRUNC != 0;
-        slot.uncertain = header.0.msg_hdr.msg_flags & libc::MSG_CTRUNC != 0;
+        slot.take_over(header);
     }
     Ok(received)
+}
+
+impl Slot {
+    /// What the kernel has written into the header that led here.
+    fn take_over(&mut self, Header(header): &Header) {
+        self.len = header.msg_len as usize;
+        // An integer of another width in other C libraries, hence the cast to whatever is needed.
+        self.control_len = header.msg_hdr.msg_controllen as _;
+        self.truncated = header.msg_hdr.msg_flags & libc::MSG_TRUNC != 0;
+        self.uncertain = header.msg_hdr.msg_flags & libc::MSG_CTRUNC != 0;
+    }
 }
 
 /// Sends messages in order until one fails; returns how many were sent, or the error of the first.

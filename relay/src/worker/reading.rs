@@ -99,11 +99,15 @@ impl Worker {
             return;
         };
         let room = self.batch.room();
-        let filled = listener.sockets.data.receive(&mut self.batch, room);
+        let limit = listener.appetite.limit().min(room);
+        let filled = listener.sockets.data.receive(&mut self.batch, limit);
         let (first, count) = filled
             .as_ref()
             .map_or((0, 0), |filled| (filled.start, filled.len()));
         let datagrams = self.work_off(now, index, filled);
+        self.switch
+            .sockets
+            .learn_media(index, self.rounds, limit, count);
         if count == room || datagrams >= MANY {
             self.look_for_crowders(now, index, first..first + count);
         }
@@ -186,9 +190,7 @@ impl Worker {
             self.switch.counters.receive_failures.add(1);
             return None;
         };
-        if limit == relayed.appetite.limit() || filled.len() < limit {
-            relayed.appetite.learn(self.rounds, filled.len());
-        }
+        relayed.appetite.learn_of(self.rounds, limit, filled.len());
         Some((relayed.id, filled))
     }
 

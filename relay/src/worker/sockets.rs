@@ -49,6 +49,8 @@ pub(super) struct UdpListener {
     address: SocketAddr,
     /// How many trains of requests to ask for at once.
     trains: usize,
+    /// How much to read of its media.
+    pub(super) appetite: Appetite,
     /// What keeps those apart who crowd others out.
     pub(super) crowd: Option<Crowd>,
 }
@@ -61,6 +63,7 @@ impl UdpListener {
             sockets,
             address,
             trains: Self::REQUESTS,
+            appetite: Appetite::new(),
         }
     }
 
@@ -167,6 +170,14 @@ impl Appetite {
         self.limit as usize
     }
 
+    /// [`Appetite::learn`], unless there was not room for as many as it asks for, and all of it was taken: that says nothing.
+    #[inline]
+    pub(super) const fn learn_of(&mut self, round: u32, asked: usize, came: usize) {
+        if asked == self.limit() || came < asked {
+            self.learn(round, came);
+        }
+    }
+
     /// Learns from what came in this round. More are asked for only when the next round found the socket ready again:
     /// one packet of a quiet flow says nothing.
     #[inline]
@@ -218,6 +229,14 @@ impl Sockets {
     pub(super) fn learn_requests(&mut self, index: usize, trains: usize, requests: usize) {
         if let Some(listener) = self.listeners.get_mut(index) {
             listener.learn_requests(trains, requests);
+        }
+    }
+
+    /// So many media were asked for in this round on the listener at `index`, and so many came.
+    #[inline]
+    pub(super) fn learn_media(&mut self, index: usize, round: u32, asked: usize, came: usize) {
+        if let Some(listener) = self.listeners.get_mut(index) {
+            listener.appetite.learn_of(round, asked, came);
         }
     }
 

@@ -270,7 +270,7 @@ pub(crate) fn all() -> Vec<Row> {
             servers: Servers::Polling,
             ..c2p(
                 "paced-busy",
-                "the same, Taciturn with busy-poll = \"50us\"",
+                "the same, Taciturn with busy-poll = \"200us\"",
                 PACED,
                 Aim::P50Micros(20.0),
             )

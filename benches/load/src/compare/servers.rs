@@ -55,7 +55,7 @@ pub(crate) struct Workbench {
 const STEADY: &str = "[overload]\nbusiest-core = 0\n[self-check]\ninterval = \"0s\"\n";
 
 /// How taciturn is told to poll in the row that says so.
-const BUSY_POLL: &str = "busy-poll = \"50us\"\n";
+const BUSY_POLL: &str = "busy-poll = \"200us\"\n";
 
 /// A started server, killed when dropped.
 #[derive(Debug)]
