@@ -12,8 +12,9 @@
 //! ```
 //!
 //! The hash is the same for all kinds: all that a client sends reaches the three sockets of one worker, which holds its
-//! allocation. Flows that are set apart are told by the same hash, whole: one of 2^32 others would go with them. Nothing but the source is hashed, since the rest of the 5-tuple is the group's; and the key is random, so
-//! that nobody can choose ports which all meet at one worker.
+//! allocation. Flows that are set apart are told by the same hash, whole: one of 2^32 others would go with them. Nothing but
+//! the source is hashed, since the rest of the 5-tuple is the group's; and the key is random, so that nobody can choose ports
+//! which all meet at one worker.
 //!
 //! The kernel joins datagrams of one flow and one size into trains before it asks, and sorts a train by its first one.
 
