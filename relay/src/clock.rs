@@ -5,6 +5,7 @@
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use rustix::time::{ClockId, Timespec, clock_getres};
 use taciturn_protocol::time::{Instant, Now, UnixTime};
 
 /// Both clocks of one relay. Copies share their start, so that instants of different workers can be compared.
@@ -46,9 +47,27 @@ impl Clock {
     }
 }
 
+/// Whether the system wakes a thread that sleeps for some microseconds when it is meant to. Without timers of their own
+/// resolution, which few systems lack, it would do so at its next tick, milliseconds later.
+pub(crate) fn wakes_on_time() -> bool {
+    is_fine(&clock_getres(ClockId::Monotonic))
+}
+
+const fn is_fine(resolution: &Timespec) -> bool {
+    resolution.tv_sec == 0 && resolution.tv_nsec <= 1000
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_tick_is_not_fine_and_a_nanosecond_is() {
+        let resolution = |tv_sec, tv_nsec| Timespec { tv_sec, tv_nsec };
+        assert!(is_fine(&resolution(0, 1)));
+        assert!(!is_fine(&resolution(0, 4_000_000)));
+        assert!(!is_fine(&resolution(1, 0)));
+    }
 
     #[test]
     fn the_monotonic_clock_never_goes_back_and_copies_share_it() {

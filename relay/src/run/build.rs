@@ -14,7 +14,7 @@ use taciturn_protocol::server::{
 };
 
 use crate::admin::{AccessError, PreparedAccess};
-use crate::clock::Clock;
+use crate::clock::{self, Clock};
 use crate::config::{self, Config, TlsProfile};
 use crate::counters::Counters;
 use crate::events::EventLog;
@@ -130,8 +130,17 @@ pub(crate) fn terms(config: &Config, policy: &PeerPolicy, nonce_key: &NonceKey) 
             ..StreamLimits::default()
         },
         busy_poll: config.busy_poll,
-        coalesce: config.coalesce,
+        coalesce: coalesce(config),
     }
+}
+
+/// How long datagrams may gather: not at all where a pause would last for milliseconds.
+fn coalesce(config: &Config) -> Duration {
+    if config.coalesce.is_zero() || clock::wakes_on_time() {
+        return config.coalesce;
+    }
+    tracing::warn!("this system's timers are too coarse for coalesce, which stays off");
+    Duration::ZERO
 }
 
 /// The quota of all workers.

@@ -249,6 +249,8 @@ value = "{SECRET}"
 
 [peers]
 allow-loopback = true
+# Peers draw their ports from the system's range, in which one is denied by default.
+denied-ports = []
 
 [limits]
 allocations = 1000000
