@@ -1,4 +1,4 @@
-//! Where workers run and how they wait (`pin-workers`, `busy-poll`): no packet may go missing for it.
+//! Where workers run and how they wait (`pin-workers`, `busy-poll`, `coalesce`): no packet may go missing for it.
 //!
 //! Not responsible for when a worker looks for more to do, which is a judgement of its own, tested with the relay; nor for
 //! how much time that saves.
@@ -8,7 +8,7 @@ use std::fs;
 use rustix::thread::{CpuSet, sched_getaffinity};
 
 use crate::calls::{Call, Canaries};
-use crate::client::Over;
+use crate::client::{Over, receive_from};
 use crate::running::{Running, Setup, eventually};
 
 /// The CPUs that each worker may run on, by its number, as the kernel lists them.
@@ -114,4 +114,50 @@ fn a_reload_changes_how_workers_wait_and_calls_go_on() {
         spun_seconds(&relay) <= before
     });
     canaries.finish();
+}
+
+fn pauses(relay: &Running) -> u64 {
+    relay.metric("taciturn_relay_worker_pauses_total")
+}
+
+/// Sends bursts until the worker has let packets gather, or for so many of them, and sees each payload arrive in its turn.
+fn bursts(relay: &Running, call: &mut Call, most: u32) {
+    const BURST: u32 = 100;
+    const CHANNEL: u16 = 0x4ABC;
+    for burst in 0..most {
+        for number in 0..BURST {
+            let payload = [burst.to_be_bytes(), number.to_be_bytes()].concat();
+            call.client.send_channel(CHANNEL, &payload);
+        }
+        for number in 0..BURST {
+            let expected = [burst.to_be_bytes(), number.to_be_bytes()].concat();
+            assert_eq!(receive_from(&call.peer), (expected, call.relayed));
+        }
+        if burst % 20 == 19 && pauses(relay) > 0 {
+            return;
+        }
+    }
+}
+
+#[test]
+fn packets_that_gather_all_arrive_and_in_their_order() {
+    for over in Over::ALL {
+        let mut setup = Setup::on_loopback(1);
+        setup.top = "coalesce = \"500us\"".to_owned();
+        let relay = setup.start();
+        let mut call = Call::open(&relay, over, "user");
+        bursts(&relay, &mut call, 2000);
+        assert!(pauses(&relay) > 0, "nothing gathered over {over:?}");
+        call.exchange();
+    }
+}
+
+#[test]
+fn nothing_gathers_where_that_is_switched_off() {
+    let mut setup = Setup::on_loopback(1);
+    setup.top = "coalesce = \"0us\"".to_owned();
+    let relay = setup.start();
+    let mut call = Call::open(&relay, Over::Udp, "user");
+    bursts(&relay, &mut call, 100);
+    assert_eq!(pauses(&relay), 0);
 }
