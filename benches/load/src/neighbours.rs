@@ -265,13 +265,7 @@ fn capacity(running: &Running, options: &Options, flood: Flood) -> Result<f64> {
     };
     let server = Server::new(running.pid())?;
     let report = traffic::run(flows, plan, Some(&server), None)?;
-    let cost = report
-        .server
-        .as_ref()
-        .map(|server| server.cpu_ns_per_packet)
-        .filter(|nanos| *nanos > 0.0)
-        .context("the relay's processor time is not known")?;
-    Ok(1e9 / cost / (options.brake + 1) as f64)
+    Ok(report.packets_per_core_second()? / (options.brake + 1) as f64)
 }
 
 fn page(

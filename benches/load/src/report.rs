@@ -5,6 +5,7 @@
 use crate::histogram::Histogram;
 use crate::ledger::Tally;
 use crate::server_use::Usage;
+use anyhow::{Context, Result};
 use serde::Serialize;
 use std::collections::BTreeMap;
 
@@ -150,6 +151,20 @@ impl TrafficReport {
     /// Whether the server relayed something, and nothing wrongly.
     pub(crate) const fn is_sound(&self) -> bool {
         self.tally.is_sound()
+    }
+
+    /// Packets that a whole second of one core is worth to the server: what it could carry, where the one-core generator is
+    /// too slow to fill it.
+    ///
+    /// # Errors
+    ///
+    /// When its processor time was not measured.
+    pub(crate) fn packets_per_core_second(&self) -> Result<f64> {
+        let server = self.server.as_ref();
+        server
+            .map(|server| 1e9 / server.cpu_ns_per_packet)
+            .filter(|packets| packets.is_finite())
+            .context("the server's processor time is not known")
     }
 }
 
