@@ -8,6 +8,8 @@ use core::time::Duration;
 
 /// A point on a monotonic clock: nanoseconds since a start that only its owner knows. Never goes back.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+#[cfg_attr(feature = "serde", serde(transparent))]
 pub struct Instant(u64);
 
 impl Instant {
@@ -43,6 +45,8 @@ impl Add<Duration> for Instant {
 /// Wall-clock time: whole seconds since 1970-01-01 UTC. Only credentials and nonces read it, as their expiry is agreed
 /// between machines; lifetimes use [`Instant`], so that a clock step never ends a call.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+#[cfg_attr(feature = "serde", serde(transparent))]
 pub struct UnixTime(u64);
 
 impl UnixTime {
@@ -65,6 +69,7 @@ impl UnixTime {
 
 /// Both clocks, read once for a batch of input.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub struct Now {
     /// The monotonic clock.
     pub instant: Instant,

@@ -1,0 +1,20 @@
+//! The fleet controller: moves machines, never packets.
+//!
+//! ```text
+//!   observe: provider, relays ---> Fleet ---> policy::plan (pure) ---> Plan ---> apply: provider, relays
+//!                                   ^                                   |
+//!                                   +------------- History <------------+          reconcile owns the loop and the clock
+//! ```
+//!
+//! Responsible for having enough relays, in allowed zones, and for taking those away that are not needed, without cutting a
+//! call. Not responsible for calls: relays carry them, and go on while no controller runs.
+//!
+//! What decides ([`fleet`], [`policy`], the pure half of [`observe`]) reads no clock, no socket and no randomness, so that
+//! every scenario replays; `simulate` lives on that.
+#![forbid(unsafe_code)]
+
+pub mod clock;
+pub mod durations;
+pub mod fleet;
+pub mod policy;
+pub mod provider;

@@ -1,0 +1,10 @@
+//! What to do about a fleet: [`plan`] is synchronous, total and pure.
+//!
+//! Responsible for the decision, and for explaining it: every action carries a reason that a person can read. Not
+//! responsible for carrying it out (`apply`), which has no choices left.
+
+mod plan;
+mod settings;
+
+pub use plan::{Act, Action, Alarm, AlarmKind, Brake, Need, Outcome, Plan, Reason};
+pub use settings::{Capacity, Forecast, ForecastMode, HandChanges, Policy, Schedule};
