@@ -246,6 +246,11 @@ impl DrainControl {
         self.lock().shown().cloned()
     }
 
+    /// The highest epoch of any order so far: what a controller's next order must reach.
+    pub fn epoch(&self) -> u64 {
+        self.lock().epoch
+    }
+
     /// Where the relay is in its life.
     pub fn phase(&self) -> Phase {
         self.phase.read(&self.totals)

@@ -412,7 +412,7 @@ fn the_status_says_what_a_controller_has_to_know() {
     let mut setup = Setup::on_loopback(2);
     setup.more = "[sovereignty]\nzone-id = \"apse2-az1\"".to_owned();
     let relay = setup.start();
-    let _call = Call::open(&relay, Over::Tcp, "alice");
+    let mut call = Call::open(&relay, Over::Tcp, "alice");
     let status = || -> Value { serde_json::from_str(&relay.http("GET", "/v1/status").1).unwrap() };
     let first = status();
     assert_eq!(first["phase"], "ready");
@@ -425,6 +425,13 @@ fn the_status_says_what_a_controller_has_to_know() {
     assert_eq!(first["capacity"]["workers"], 2);
     assert!(first["utilisation"].as_f64().unwrap() >= 0.0);
     assert_eq!(first["drain"], Value::Null);
+    assert_eq!(first["epoch"], 0, "no order yet");
+    assert_eq!(first["capacity"]["busiest_core"], 1.0);
+    assert_eq!(
+        first["capacity"]["packets_per_second"],
+        Value::Null,
+        "not measured, so not known"
+    );
     let boot = first["boot_id"].as_str().unwrap();
     assert_eq!(boot.len(), 32);
     eventually("the next sample", || {
@@ -432,6 +439,17 @@ fn the_status_says_what_a_controller_has_to_know() {
         assert_eq!(later["boot_id"], first["boot_id"]);
         later["sequence"].as_u64() > first["sequence"].as_u64()
     });
+    // Rates are known in their own units, although the host's capacity is not.
+    eventually("the rates of the call", || {
+        call.exchange();
+        let load = status()["load"].take();
+        let more = |key: &str| load[key].as_f64().is_some_and(|rate| rate > 0.0);
+        more("packets_per_second") && more("bits_per_second") && load["busiest_core"].is_f64()
+    });
+    let order = json!({"deadline": 4_000_000_000_u64, "reason": "test", "epoch": 17});
+    let (code, text) = relay.http_with("POST", "/v1/drain", &order.to_string());
+    assert_eq!(code, 200, "{text}");
+    assert_eq!(status()["epoch"], 17);
 }
 
 fn listed(relay: &Running, query: &str) -> Value {

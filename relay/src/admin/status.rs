@@ -8,16 +8,15 @@ use std::sync::Arc;
 use axum::Json;
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
-use serde::Serialize;
-use serde_json::json;
+use serde_json::{Value, json};
 use taciturn_protocol::status::Load;
 
 use super::{Admin, unanswered};
-use crate::load::Parts;
+use crate::load::{LoadSample, Part, Parts};
 use crate::worker::Message;
 
 /// What the relay can hold, for `capacity` in the status.
-#[derive(Clone, Copy, Debug, Serialize)]
+#[derive(Clone, Copy, Debug)]
 pub struct Capacity {
     /// Allocations by configuration.
     pub allocations: usize,
@@ -53,8 +52,11 @@ pub(super) async fn show(State(admin): State<Arc<Admin>>) -> Response {
             "ports_free": load.ports_free,
             "ports_used": load.ports_used,
             "ports_quarantined": load.ports_quarantined,
+            "packets_per_second": sample.rates.part(Part::Packets),
+            "bits_per_second": sample.rates.part(Part::Bits),
+            "busiest_core": sample.smoothed.part(Part::BusiestCore),
         },
-        "capacity": admin.reload.capacity(),
+        "capacity": capacity(admin.reload.capacity(), &sample),
         "config": {
             "loaded": admin.reload.reloads().loaded().as_secs(),
             "reload_failed": admin.reload.reloads().failed(),
@@ -65,8 +67,22 @@ pub(super) async fn show(State(admin): State<Arc<Admin>>) -> Response {
         "full_now": sample.full_now,
         "overloaded": sample.overloaded,
         "drain": admin.drain.status(),
+        "epoch": admin.drain.epoch(),
     }))
     .into_response()
+}
+
+/// The limits by configuration, and what the host has been measured to carry; `null` where it has not.
+fn capacity(configured: Capacity, sample: &LoadSample) -> Value {
+    json!({
+        "allocations": configured.allocations,
+        "ports": configured.ports,
+        "connections": configured.connections,
+        "workers": configured.workers,
+        "packets_per_second": sample.limits.part(Part::Packets),
+        "bits_per_second": sample.limits.part(Part::Bits),
+        "busiest_core": sample.limits.part(Part::BusiestCore),
+    })
 }
 
 /// What is not known is not there.

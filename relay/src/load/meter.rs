@@ -22,6 +22,7 @@ const FULL: Duration = Duration::from_secs(10);
 pub(crate) struct Meter {
     previous: Option<Reading>,
     smoothed: Parts,
+    rates: Parts,
     full_until: Option<Instant>,
     overload: Overload,
     sequence: u64,
@@ -36,7 +37,11 @@ impl Meter {
             .previous
             .as_ref()
             .map(|previous| reading.at.saturating_since(previous.at));
-        self.smooth(&now, &limits, elapsed.unwrap_or_default());
+        let elapsed = elapsed.unwrap_or_default();
+        forget_unlimited(&mut self.smoothed, &limits);
+        smooth(&mut self.smoothed, &now, elapsed);
+        let rates = self.rates(&reading);
+        smooth(&mut self.rates, &rates, elapsed);
         if self.lost_datagrams(&reading) {
             self.full_until = Some(reading.at + FULL);
         }
@@ -49,6 +54,7 @@ impl Meter {
             now,
             smoothed: self.smoothed,
             limits,
+            rates: self.rates,
             full_now: self.full_until.is_some_and(|until| reading.at < until),
             overloaded: self.overload.is_shedding(),
             process: reading.process,
@@ -68,20 +74,12 @@ impl Meter {
             let limit = limits.part(part).filter(|limit| *limit > 0.0)?;
             Some(value? / limit)
         };
-        let rate = |which: fn(&Reading) -> u64| {
-            let previous = self.previous.as_ref()?;
-            let elapsed = reading.at.saturating_since(previous.at).as_secs_f64();
-            let growth = which(reading).saturating_sub(which(previous));
-            (elapsed > 0.0).then(|| growth as f64 / elapsed)
-        };
+        let rates = self.rates(reading);
         let mut shares = Parts::default();
         for (part, value) in [
             (Part::BusiestCore, self.busiest_core(reading)),
-            (Part::Packets, rate(|reading| reading.received)),
-            (
-                Part::Bits,
-                rate(|reading| reading.forwarded_bytes.saturating_mul(8)),
-            ),
+            (Part::Packets, rates.part(Part::Packets)),
+            (Part::Bits, rates.part(Part::Bits)),
             (Part::Allocations, Some(reading.allocations as f64)),
             (
                 Part::Ports,
@@ -92,6 +90,21 @@ impl Meter {
             shares.set(part, share(part, value));
         }
         shares
+    }
+
+    /// Datagrams and bits in a second, since the reading before.
+    fn rates(&self, reading: &Reading) -> Parts {
+        let rate = |which: fn(&Reading) -> u64| {
+            let previous = self.previous.as_ref()?;
+            let elapsed = reading.at.saturating_since(previous.at).as_secs_f64();
+            let growth = which(reading).saturating_sub(which(previous));
+            (elapsed > 0.0).then(|| growth as f64 / elapsed)
+        };
+        let mut rates = Parts::default();
+        rates.set(Part::Packets, rate(|reading| reading.received));
+        let bits = rate(|reading| reading.forwarded_bytes.saturating_mul(8));
+        rates.set(Part::Bits, bits);
+        rates
     }
 
     /// The share of its core that the busiest worker took; `None` when any worker's is not known, as that one may be the
@@ -113,24 +126,6 @@ impl Meter {
             .map(|share| share.min(1.0))
     }
 
-    /// A part that becomes known begins with its first value; one that goes missing keeps what it had, unless there is
-    /// nothing any more that it would be a share of.
-    fn smooth(&mut self, now: &Parts, limits: &Parts, elapsed: Duration) {
-        for part in Part::ALL {
-            if limits.part(part).is_none_or(|limit| limit <= 0.0) {
-                self.smoothed.set(part, None);
-            }
-        }
-        let weight = 1.0 - (-elapsed.as_secs_f64() / SMOOTHING.as_secs_f64()).exp();
-        for (part, value) in now.known() {
-            let smoothed = self
-                .smoothed
-                .part(part)
-                .map_or(value, |old| old + weight * (value - old));
-            self.smoothed.set(part, Some(smoothed));
-        }
-    }
-
     fn lost_datagrams(&self, reading: &Reading) -> bool {
         let Some(previous) = &self.previous else {
             return false;
@@ -143,6 +138,26 @@ impl Meter {
             _ => false,
         };
         exceeded || reading.kernel_drops > previous.kernel_drops
+    }
+}
+
+/// Of what there is no limit any more, there is no share either.
+fn forget_unlimited(smoothed: &mut Parts, limits: &Parts) {
+    for part in Part::ALL {
+        if limits.part(part).is_none_or(|limit| limit <= 0.0) {
+            smoothed.set(part, None);
+        }
+    }
+}
+
+/// A part that becomes known begins with its first value; one that goes missing keeps what it had.
+fn smooth(smoothed: &mut Parts, now: &Parts, elapsed: Duration) {
+    let weight = 1.0 - (-elapsed.as_secs_f64() / SMOOTHING.as_secs_f64()).exp();
+    for (part, value) in now.known() {
+        let next = smoothed
+            .part(part)
+            .map_or(value, |old| old + weight * (value - old));
+        smoothed.set(part, Some(next));
     }
 }
 
@@ -256,6 +271,11 @@ mod tests {
             sample.now.part(Part::Bits),
             None,
             "without a known capacity there is no share of it"
+        );
+        assert!(close(sample.rates.part(Part::Packets), 500.0));
+        assert!(
+            close(sample.rates.part(Part::Bits), 4_000_000.0),
+            "the rate itself is known all the same"
         );
     }
 

@@ -88,6 +88,9 @@ pub struct LoadSample {
     pub smoothed: Parts,
     /// What the parts are shares of, in their own units, where that is known.
     pub limits: Parts,
+    /// Datagrams received and payload bits passed on in a second, as moving averages over 30 seconds; of the other parts
+    /// nothing. Known whether or not the host has been measured.
+    pub rates: Parts,
     /// Datagrams were lost in the last 10 seconds because the kernel or the cloud's network card had no room: whatever
     /// the parts say, the relay is full now.
     pub full_now: bool,
