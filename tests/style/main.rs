@@ -79,6 +79,15 @@ fn clocks_are_read_in_one_file() {
 }
 
 #[test]
+fn what_decides_for_a_fleet_is_pure() {
+    assert_none(
+        "time, randomness and what was seen are arguments",
+        rules::impure_decisions,
+        &[".rs"],
+    );
+}
+
+#[test]
 fn nothing_is_left_for_later() {
     assert_none("finish it or write it down", rules::leftovers, &TEXT);
 }

@@ -133,6 +133,40 @@ pub(crate) fn stray_clocks(file: &SourceFile) -> Vec<Fault> {
         .collect()
 }
 
+/// What decides for a fleet: the same input gives the same plan, or no scenario could be replayed.
+const DECIDES: [&str; 5] = [
+    "controller/src/fleet",
+    "controller/src/policy",
+    "controller/src/observe/picture",
+    "controller/src/lease/tenure",
+    "controller/src/simulate",
+];
+
+/// Clocks, sockets, threads, randomness from outside and maps without an order, where a fleet's plan is made.
+pub(crate) fn impure_decisions(file: &SourceFile) -> Vec<Fault> {
+    if !DECIDES.iter().any(|path| file.path.starts_with(path)) || is_test_file(&file.path) {
+        return Vec::new();
+    }
+    let words = [
+        "tokio",
+        "HashMap",
+        "HashSet",
+        "getrandom",
+        "TcpStream",
+        "UdpSocket",
+        "std::thread",
+        "std::fs",
+        "std::env",
+        "async fn",
+        "Instant::now",
+        "SystemTime",
+    ];
+    found(
+        &blank(product_code(file), Blank::StringsAndComments),
+        &words,
+    )
+}
+
 /// Promises to finish something later, and tests that never run.
 pub(crate) fn leftovers(file: &SourceFile) -> Vec<Fault> {
     // Spelled in two halves, as the words are looked for in comments and in other languages too.
@@ -321,6 +355,14 @@ mod tests {
         assert_eq!(lines(&stray_clocks(&file("relay/src/a.rs", text))), [1]);
         assert!(stray_clocks(&file("relay/src/clock.rs", text)).is_empty());
         assert!(stray_clocks(&file("tests/a.rs", text)).is_empty());
+    }
+
+    #[test]
+    fn a_decision_that_could_not_be_replayed_is_found() {
+        let text = "use std::collections::HashMap;\n// HashMap\nlet now = clock.now();\n";
+        let faults = impure_decisions(&file("controller/src/policy/zones.rs", text));
+        assert_eq!(lines(&faults), [1]);
+        assert!(impure_decisions(&file("controller/src/apply.rs", text)).is_empty());
     }
 
     #[test]
