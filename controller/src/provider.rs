@@ -5,6 +5,12 @@
 //! Every call is bounded in time by the provider, and may be repeated: a launch by its token, everything else by its id. A
 //! call that has no answer is [`ProviderError::Unknown`], never a failure: it may have happened.
 
+pub mod dry_run;
+pub mod exec;
+pub mod limited;
+pub mod local;
+pub mod static_list;
+
 use std::collections::BTreeMap;
 use std::fmt;
 use std::net::SocketAddr;
@@ -113,6 +119,9 @@ pub enum ProviderError {
     /// This provider does not do that.
     #[error("the provider {0} cannot do that")]
     Unsupported(&'static str),
+    /// Nothing was asked of the provider: see [`dry_run`].
+    #[error("a dry run: nothing was asked of the provider")]
+    DryRun,
 }
 
 /// A provider.
@@ -153,4 +162,9 @@ pub trait Provider: Send + Sync + fmt::Debug {
     /// # Errors
     /// See [`ProviderError`].
     async fn finish(&self, id: &InstanceId) -> Result<(), ProviderError>;
+}
+
+/// Whether nothing can be asked at this address: it stands for any, for many, or has no port.
+fn is_no_destination(address: SocketAddr) -> bool {
+    address.ip().is_unspecified() || address.ip().is_multicast() || address.port() == 0
 }
