@@ -259,3 +259,10 @@ impl Default for Policy {
         }
     }
 }
+
+impl Policy {
+    /// Every number that makes no sense, `key = value: what is wrong; remedy`.
+    pub fn check(&self) -> Vec<String> {
+        Vec::new()
+    }
+}
