@@ -299,10 +299,24 @@ pub struct Aws {
     pub attempt_timeout: Duration,
     /// For one call with its repetitions.
     pub operation_timeout: Duration,
+    /// How instances are launched.
+    pub launch: AwsLaunch,
     /// How an instance's address is found.
     pub address: AwsAddress,
     /// Zone ids by zone name, for this account: the group knows names only.
     pub zone_ids: BTreeMap<String, ZoneId>,
+}
+
+/// How instances of a group are launched.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum AwsLaunch {
+    /// `LaunchInstances`; where the group or the API cannot do that, the desired capacity is raised.
+    #[default]
+    Automatic,
+    /// `LaunchInstances` alone: into the zone that the plan chose.
+    LaunchInstances,
+    /// A raise of the desired capacity alone: the group chooses among its zones, which all have to be allowed ones.
+    DesiredCapacity,
 }
 
 /// How an instance's address is found.

@@ -5,6 +5,7 @@
 //! Every call is bounded in time by the provider, and may be repeated: a launch by its token, everything else by its id. A
 //! call that has no answer is [`ProviderError::Unknown`], never a failure: it may have happened.
 
+pub mod aws;
 pub mod dry_run;
 pub mod exec;
 pub mod limited;

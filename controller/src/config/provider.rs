@@ -10,8 +10,8 @@ use std::time::Duration;
 
 use super::access::socket_address;
 use super::document::Document;
-use super::written::{self, Human, ProviderWord};
-use super::{Aws, AwsAddress, Exec, Local, Provider, StaticRelay, zones};
+use super::written::{self, AwsLaunchWord, Human, ProviderWord};
+use super::{Aws, AwsAddress, AwsLaunch, Exec, Local, Provider, StaticRelay, zones};
 use crate::durations::words;
 use crate::fleet::{InstanceId, ZoneId};
 
@@ -222,6 +222,11 @@ fn aws(
         launch_hook: written.launch_hook.clone().filter(|name| !name.is_empty()),
         attempt_timeout: attempt,
         operation_timeout: operation,
+        launch: match written.launch {
+            None | Some(AwsLaunchWord::Automatic) => AwsLaunch::Automatic,
+            Some(AwsLaunchWord::LaunchInstances) => AwsLaunch::LaunchInstances,
+            Some(AwsLaunchWord::DesiredCapacity) => AwsLaunch::DesiredCapacity,
+        },
         address: address?,
         zone_ids,
     }))

@@ -118,6 +118,14 @@ pub(super) struct Local {
     pub(super) image: Option<String>,
 }
 
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub(super) enum AwsLaunchWord {
+    Automatic,
+    LaunchInstances,
+    DesiredCapacity,
+}
+
 #[derive(Debug, Default, Deserialize)]
 #[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
 pub(super) struct Aws {
@@ -127,6 +135,7 @@ pub(super) struct Aws {
     pub(super) launch_hook: Option<String>,
     pub(super) attempt_timeout: Option<Human>,
     pub(super) operation_timeout: Option<Human>,
+    pub(super) launch: Option<AwsLaunchWord>,
     pub(super) address: Option<String>,
     pub(super) zone_ids: BTreeMap<String, String>,
 }
