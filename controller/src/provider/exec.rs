@@ -14,6 +14,8 @@
 
 mod answer;
 mod command;
+#[cfg(test)]
+mod tests;
 
 use std::time::Duration;
 

@@ -154,3 +154,79 @@ impl Bucket {
         true
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::provider::dry_run::DryRun;
+    use crate::provider::static_list::{Static, StaticSettings};
+
+    #[test]
+    fn a_bucket_gives_its_burst_and_then_its_rate() {
+        let bucket = Bucket::new(Rate {
+            per_second: 2.0,
+            burst: 3.0,
+        });
+        let at = |milliseconds| Instant::from_nanos(0) + Duration::from_millis(milliseconds);
+        let taken: Vec<bool> = [
+            0, 0, 0, 0, 499, 500, 500, 1000, 60_000, 60_000, 60_000, 60_000,
+        ]
+        .map(|time| bucket.take(at(time)))
+        .into();
+        let wanted = [1, 1, 1, 0, 0, 1, 0, 1, 1, 1, 1, 0].map(|given| given == 1);
+        assert_eq!(taken, wanted);
+        // A clock that stands still or goes back gives nothing.
+        assert!(!bucket.take(at(0)));
+    }
+
+    #[tokio::test]
+    async fn each_kind_of_call_has_its_own_bound() {
+        let rate = Rate {
+            per_second: 0.0,
+            burst: 1.0,
+        };
+        let rates = Rates {
+            list: rate,
+            launch: rate,
+            terminate: rate,
+            hooks: rate,
+        };
+        let inner = Arc::new(Static::new(StaticSettings::default()));
+        let limited = RateLimited::new(inner, rates, Clock::start());
+        let id = InstanceId::try_from("i-1").expect("an id");
+        assert!(limited.list().await.is_ok());
+        assert!(matches!(
+            limited.list().await,
+            Err(ProviderError::Throttled(_))
+        ));
+        assert_eq!(
+            limited.terminate(&id).await,
+            Err(ProviderError::Unsupported("static"))
+        );
+        assert!(matches!(
+            limited.terminate(&id).await,
+            Err(ProviderError::Throttled(_))
+        ));
+    }
+
+    /// scaling rules, 0 and 6.A: a dry run mutates nothing, whatever is asked.
+    #[tokio::test]
+    async fn a_dry_run_lists_and_refuses_everything_else() {
+        let inner: Arc<dyn Provider> = Arc::new(Static::new(StaticSettings::default()));
+        let dry = DryRun::new(inner);
+        let id = InstanceId::try_from("i-1").expect("an id");
+        let order = LaunchOrder {
+            zone: crate::fleet::ZoneId::try_from("z-1").expect("a zone"),
+            count: 1,
+            token: crate::fleet::LaunchToken::try_from("t-1").expect("a token"),
+        };
+        assert!(dry.list().await.is_ok());
+        assert_eq!(dry.launch(&order).await, Err(ProviderError::DryRun));
+        assert_eq!(dry.terminate(&id).await, Err(ProviderError::DryRun));
+        assert_eq!(dry.extend(&id).await, Err(ProviderError::DryRun));
+        assert_eq!(dry.finish(&id).await, Err(ProviderError::DryRun));
+        assert_eq!(dry.refused(), 4);
+    }
+}

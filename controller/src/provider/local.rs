@@ -17,6 +17,8 @@ mod directory;
 mod processes;
 mod relay_file;
 mod settings;
+#[cfg(test)]
+mod tests;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{Ipv4Addr, SocketAddr};

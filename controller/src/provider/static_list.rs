@@ -140,3 +140,49 @@ impl Provider for Static {
         Err(ProviderError::Unsupported("static"))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn settings(text: &str) -> StaticSettings {
+        toml::from_str(text).expect("settings")
+    }
+
+    #[tokio::test]
+    async fn what_is_written_is_listed_and_nothing_can_be_launched_or_ended() {
+        let provider = Static::new(settings(
+            "[[relay]]\nid = \"r-1\"\nzone-id = \"z-1\"\nadmin = \"10.0.0.1:9641\"",
+        ));
+        let listing = provider.list().await.expect("a list");
+        assert!(listing.complete && listing.group.fixed);
+        let id = listing.instances[0].id.clone();
+        assert_eq!(id.as_str(), "r-1");
+        assert_eq!(
+            provider.terminate(&id).await,
+            Err(ProviderError::Unsupported("static"))
+        );
+        assert_eq!(
+            provider.finish(&id).await,
+            Err(ProviderError::Unsupported("static"))
+        );
+    }
+
+    #[test]
+    fn relays_that_make_no_sense_are_all_named() {
+        let settings = settings(
+            "[[relay]]\nid = \"r-1\"\nzone-id = \"z-1\"\nadmin = \"0.0.0.0:9641\"\n\
+             [[relay]]\nid = \"r-1\"\nzone-id = \"z-2\"\nadmin = \"[::1]:9641\"",
+        );
+        let wrong = settings.check(&ZoneId::try_from("z-1").into_iter().collect());
+        for words in [
+            "relay.admin = \"0.0.0.0:9641\"",
+            "relay.id = \"r-1\"",
+            "relay.zone-id = \"z-2\"",
+        ] {
+            assert!(wrong.iter().any(|line| line.contains(words)), "{wrong:?}");
+        }
+        assert_eq!(wrong.len(), 3);
+        assert_eq!(StaticSettings::default().check(&BTreeSet::new()).len(), 1);
+    }
+}

@@ -53,9 +53,12 @@ enum Kind {
 
 /// To `list`. Whatever is wrong with it, nothing has happened.
 pub(super) fn listing(run: Run) -> Result<Listing, ProviderError> {
-    let listing: Listing = read(run).map_err(|error| match error {
-        ProviderError::Unknown(words) => ProviderError::Failed(words),
-        other => other,
+    let listing: Listing = read(run).map_err(|error| {
+        if let ProviderError::Unknown(words) = error {
+            ProviderError::Failed(words)
+        } else {
+            error
+        }
     })?;
     check(&listing).map_err(|words| ProviderError::Failed(format!("the list {words}")))?;
     Ok(listing)

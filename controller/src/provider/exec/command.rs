@@ -1,7 +1,7 @@
 //! One run of a command: a question on its standard input, an answer on its standard output.
 //!
-//! Responsible for bounds: time, the size of what it says, and that nothing it started is left. Not responsible for what the
-//! answer means (`answer`).
+//! Responsible for bounds: time, the size of what it says, and that nothing of its process group is left when it is killed. Not
+//! responsible for what the answer means (`answer`).
 
 use std::process::Stdio;
 use std::time::Duration;

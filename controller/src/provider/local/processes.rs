@@ -52,8 +52,8 @@ impl SinceBoot {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Run {
-    pid: i32,
-    started: u64,
+    pub(super) pid: i32,
+    pub(super) started: u64,
 }
 
 /// Starts a relay in a process group of its own. With a boot time, a shell waits first and becomes the relay: no controller
@@ -105,7 +105,7 @@ pub(super) fn start(
 /// A process that is a relay of ours, and lived a moment ago.
 #[derive(Clone, Debug)]
 pub(super) struct Process {
-    run: Run,
+    pub(super) run: Run,
     config: PathBuf,
 }
 
@@ -138,7 +138,7 @@ impl Process {
     }
 
     /// Whether it lives and is the same: a number alone may be another's by now.
-    fn lives(&self) -> bool {
+    pub(super) fn lives(&self) -> bool {
         let Run { pid, started } = self.run;
         let is_same = Stat::of(pid).is_some_and(|stat| stat.lives && stat.started == started);
         is_same && is_ours(pid, &self.config)
@@ -160,7 +160,7 @@ impl Process {
     }
 
     /// The descriptor is opened first and the process looked at then: what it stands for cannot change in between.
-    fn signal(&self, signal: Signal) {
+    pub(super) fn signal(&self, signal: Signal) {
         let Some(pid) = Pid::from_raw(self.run.pid) else {
             return;
         };
@@ -175,13 +175,13 @@ impl Process {
 }
 
 /// What the kernel says of a process.
-struct Stat {
-    lives: bool,
-    started: u64,
+pub(super) struct Stat {
+    pub(super) lives: bool,
+    pub(super) started: u64,
 }
 
 impl Stat {
-    fn of(pid: i32) -> Option<Self> {
+    pub(super) fn of(pid: i32) -> Option<Self> {
         let text = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
         // The name of the program stands before, in brackets, and may hold anything.
         let (_, fields) = text.rsplit_once(") ")?;
