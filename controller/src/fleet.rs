@@ -40,7 +40,7 @@ pub struct Fleet {
     /// How long this controller has been running.
     #[serde(with = "crate::durations::seconds")]
     pub running_for: Duration,
-    /// How far the wall clock and the monotonic clock moved apart since the round before; `None` in the first round.
+    /// How far the wall clock and the monotonic clock moved apart within the last minutes; `None` in the first round.
     #[serde(with = "crate::durations::seconds")]
     pub clock_jump: Option<Duration>,
     /// The configuration on the disk is broken, and that which was loaded before is in force; in words.
@@ -221,6 +221,9 @@ pub struct Report {
     /// Its network card or kernel drops packets now, whatever the loads say.
     #[serde(default)]
     pub full_now: bool,
+    /// The highest epoch of any order that it has obeyed; zero before the first.
+    #[serde(default)]
+    pub epoch: u64,
     /// Its drain; `None`: it takes new allocations.
     #[serde(default)]
     pub drain: Option<DrainReport>,

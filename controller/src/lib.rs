@@ -13,9 +13,13 @@
 //! every scenario replays; `simulate` lives on that.
 #![forbid(unsafe_code)]
 
+pub mod apply;
 pub mod clock;
 pub mod config;
 pub mod durations;
 pub mod fleet;
+pub mod lease;
+pub mod observe;
 pub mod policy;
 pub mod provider;
+pub mod reconcile;

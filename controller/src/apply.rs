@@ -1,0 +1,27 @@
+//! Carries out a plan; no choices left.
+//!
+//! Responsible for the order, for looking again right before each thing that cannot be undone, for bounds in time, and for
+//! writing down what was meant and what came of it. Not responsible for what is done or why (`policy`).
+//!
+//! Nothing is begun unless the lease is held at that moment for longer than the thing can take; what was not begun is left
+//! out of the outcomes, and the next round plans anew.
+
+mod hands;
+
+use std::collections::BTreeMap;
+use std::sync::Mutex;
+
+pub use hands::{Hands, apply};
+
+/// Where every decision, action and outcome is written down.
+pub trait AuditSink: Send + Sync + std::fmt::Debug {
+    /// Appends one entry and has it on the disk when it returns.
+    ///
+    /// # Errors
+    /// It could not be written, in words. Nothing is taken away then: a removal that cannot be shown afterwards is not begun.
+    fn append(&self, kind: &str, body: &serde_json::Value) -> Result<(), String>;
+}
+
+/// Calls to the provider and to relays, by operation and outcome: both closed sets of words.
+#[derive(Debug, Default)]
+pub struct Requests(Mutex<BTreeMap<(&'static str, &'static str), u64>>);

@@ -1,0 +1,13 @@
+//! The loop: observe, plan, apply, remember, publish; owns the clock.
+//!
+//! Responsible for the order of a round, for rounds that neither overlap nor hang, for orders of operators, reloads and the
+//! end of the process, and for what others may read ([`Published`]). Not responsible for decisions (`policy`), nor for the
+//! API (`api`), which reads what is published and nothing else.
+
+mod controller;
+mod counters;
+mod published;
+
+pub use controller::{Controller, Handle, Order, Parts, Reread, Settings, Wish};
+pub use counters::{Counters, Histogram, outcome_word};
+pub use published::{Decision, Published, Tried};
