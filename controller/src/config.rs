@@ -268,12 +268,16 @@ pub struct Local {
     pub program: Option<PathBuf>,
     /// Where each relay has its configuration and state; `None`: `relays` in the state directory.
     pub directory: Option<PathBuf>,
-    /// TOML that is put at the end of each relay's configuration.
+    /// TOML whose keys go over those of each relay's configuration.
     pub relay_config: String,
     /// How long a launch pretends to take.
     pub boot_time: Duration,
     /// The image that launched relays pretend to be of.
     pub image: String,
+    /// Most relays in a zone: 1 to 254.
+    pub per_zone: u8,
+    /// Relays ask for instance metadata at their own address and this port; `None`: not at all.
+    pub metadata_port: Option<u16>,
 }
 
 impl Local {

@@ -93,13 +93,18 @@ fn local(
         None
     });
     let relay_config = written.relay_config.clone().unwrap_or_default();
-    if let (_, Some(error)) = {
-        let (tables, errors) = toml::de::DeTable::parse_recoverable(&relay_config);
-        (tables, errors.into_iter().next())
-    } {
+    judge_relay_config(document, &relay_config);
+    let per_zone = written.per_zone.unwrap_or(8);
+    if !(1..=254).contains(&per_zone) {
         document.refuse(
-            "provider.local.relay-config",
-            format!("is not TOML: {}; mend it", error.message()),
+            "provider.local.per-zone",
+            "must be 1 to 254, as each relay has a number in its address; write e.g. 8",
+        );
+    }
+    if written.metadata_port == Some(0) {
+        document.refuse(
+            "provider.local.metadata-port",
+            "is no port; write the one where the metadata is told, or leave the key out",
         );
     }
     let path = |text: &Option<String>| text.as_deref().map(|name| document.resolve(name));
@@ -117,7 +122,32 @@ fn local(
             0..=600,
         ),
         image: written.image.clone().unwrap_or_else(|| "local".to_owned()),
+        per_zone,
+        metadata_port: written.metadata_port,
     }))
+}
+
+fn judge_relay_config(document: &Document<'_>, text: &str) {
+    let key = "provider.local.relay-config";
+    match text.parse::<toml::Table>() {
+        Err(error) => document.refuse(key, format!("is not TOML: {}; mend it", error.message())),
+        Ok(table) => {
+            let ours = [
+                "listener",
+                "state-directory",
+                "secret",
+                "sovereignty",
+                "metadata",
+                "admin",
+            ];
+            for own in ours.into_iter().filter(|own| table.contains_key(*own)) {
+                document.refuse(
+                    key,
+                    format!("has {own}, which the controller writes for each relay; leave it out"),
+                );
+            }
+        }
+    }
 }
 
 fn two_bytes(text: &str) -> Option<[u8; 2]> {

@@ -116,6 +116,8 @@ pub(super) struct Local {
     pub(super) relay_config: Option<String>,
     pub(super) boot_time: Option<Human>,
     pub(super) image: Option<String>,
+    pub(super) per_zone: Option<u8>,
+    pub(super) metadata_port: Option<u16>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]

@@ -17,112 +17,24 @@ mod command;
 #[cfg(test)]
 mod tests;
 
-use std::time::Duration;
-
 use async_trait::async_trait;
-use serde::Deserialize;
 use serde_json::json;
 
 use super::{Capabilities, Ended, LaunchOrder, Listing, Provider, ProviderError};
-use crate::durations::{human, words};
+use crate::config;
 use crate::fleet::InstanceId;
 use command::Command;
 
-/// `[provider.exec]`: each command is a list of words, the first the program; no shell looks at them.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
-#[serde(deny_unknown_fields, default, rename_all = "kebab-case")]
-pub struct ExecSettings {
-    /// Lists what exists. Required.
-    pub list: Vec<String>,
-    /// Launches; left out: nothing can be launched.
-    pub launch: Vec<String>,
-    /// Ends one; left out: nothing can be ended.
-    pub terminate: Vec<String>,
-    /// Asks a termination hook for more time; left out, like `finish`: there are no hooks.
-    pub extend: Vec<String>,
-    /// Tells a termination hook that the instance may end.
-    pub finish: Vec<String>,
-    /// How long one command may take before it is killed with all that it has started: 1 s to 10 m.
-    #[serde(with = "human")]
-    pub timeout: Duration,
-}
-
-impl Default for ExecSettings {
-    fn default() -> Self {
-        Self {
-            list: Vec::new(),
-            launch: Vec::new(),
-            terminate: Vec::new(),
-            extend: Vec::new(),
-            finish: Vec::new(),
-            timeout: Duration::from_secs(30),
-        }
-    }
-}
-
-impl ExecSettings {
-    /// Everything that makes no sense: `key = value: what is wrong; remedy`.
-    pub fn check(&self) -> Vec<String> {
-        let mut wrong = Vec::new();
-        if self.list.is_empty() {
-            wrong.push(
-                "provider.exec.list: is missing; write the command that lists what exists, such as [\"/usr/local/bin/relays\", \
-                 \"list\"]"
-                    .to_owned(),
-            );
-        }
-        for (key, command) in self.commands() {
-            if command
-                .first()
-                .is_some_and(|program| !program.starts_with('/'))
-            {
-                wrong.push(format!(
-                    "provider.exec.{key} = {command:?}: its program is no absolute path; write where the program is"
-                ));
-            }
-            if command.iter().any(|word| word.contains('\0')) {
-                wrong.push(format!(
-                    "provider.exec.{key} = {command:?}: has a zero byte; leave it out"
-                ));
-            }
-        }
-        if self.extend.is_empty() != self.finish.is_empty() {
-            wrong.push(
-                "provider.exec.extend, finish: one stands without the other; write both or none"
-                    .to_owned(),
-            );
-        }
-        let range = Duration::from_secs(1)..=Duration::from_secs(600);
-        if !range.contains(&self.timeout) {
-            wrong.push(format!(
-                "provider.exec.timeout = \"{}\": is not \"1s\" to \"10m\"; write how long a command may take",
-                words(self.timeout)
-            ));
-        }
-        wrong
-    }
-
-    /// The commands by their keys; those that are left out are empty.
-    pub fn commands(&self) -> [(&'static str, &[String]); 5] {
-        [
-            ("list", &self.list),
-            ("launch", &self.launch),
-            ("terminate", &self.terminate),
-            ("extend", &self.extend),
-            ("finish", &self.finish),
-        ]
-    }
-}
-
-/// The provider that runs them.
+/// The provider that runs the commands of `[provider.exec]`: each is a list of words, the first the program; no shell looks
+/// at them.
 #[derive(Debug)]
 pub struct Exec {
-    settings: ExecSettings,
+    settings: config::Exec,
 }
 
 impl Exec {
     /// With these commands.
-    pub fn new(settings: ExecSettings) -> Self {
+    pub fn new(settings: config::Exec) -> Self {
         Self { settings }
     }
 

@@ -161,7 +161,7 @@ mod tests {
 
     use super::*;
     use crate::provider::dry_run::DryRun;
-    use crate::provider::static_list::{Static, StaticSettings};
+    use crate::provider::static_list::Static;
 
     #[test]
     fn a_bucket_gives_its_burst_and_then_its_rate() {
@@ -193,7 +193,7 @@ mod tests {
             terminate: rate,
             hooks: rate,
         };
-        let inner = Arc::new(Static::new(StaticSettings::default()));
+        let inner = Arc::new(Static::new(Vec::new()));
         let limited = RateLimited::new(inner, rates, Clock::start());
         let id = InstanceId::try_from("i-1").expect("an id");
         assert!(limited.list().await.is_ok());
@@ -214,7 +214,7 @@ mod tests {
     /// scaling rules, 0 and 6.A: a dry run mutates nothing, whatever is asked.
     #[tokio::test]
     async fn a_dry_run_lists_and_refuses_everything_else() {
-        let inner: Arc<dyn Provider> = Arc::new(Static::new(StaticSettings::default()));
+        let inner: Arc<dyn Provider> = Arc::new(Static::new(Vec::new()));
         let dry = DryRun::new(inner);
         let id = InstanceId::try_from("i-1").expect("an id");
         let order = LaunchOrder {

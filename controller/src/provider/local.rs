@@ -16,7 +16,6 @@
 mod directory;
 mod processes;
 mod relay_file;
-mod settings;
 #[cfg(test)]
 mod tests;
 
@@ -29,12 +28,11 @@ use std::time::Duration;
 use async_trait::async_trait;
 
 use super::{Capabilities, Ended, Instance, LaunchOrder, Listing, Provider, ProviderError};
+use crate::config;
 use crate::fleet::{Group, InstanceId, LaunchToken, Lifecycle, ZoneId};
 use directory::{Directory, Record, Stored};
 use processes::{Process, SinceBoot};
 use relay_file::RelayFile;
-
-pub use settings::{LocalSettings, Network};
 
 /// The port of each relay's admin API.
 const ADMIN_PORT: u16 = 9641;
@@ -51,7 +49,7 @@ pub struct Local {
 
 #[derive(Debug)]
 struct Shared {
-    settings: LocalSettings,
+    settings: config::Local,
     allowed: BTreeSet<ZoneId>,
     program: PathBuf,
     directory: Directory,
@@ -63,7 +61,7 @@ impl Local {
     /// # Errors
     /// The directory cannot be made, or this program's own file cannot be found; in words.
     pub fn new(
-        settings: LocalSettings,
+        settings: config::Local,
         state_directory: &Path,
         allowed: BTreeSet<ZoneId>,
     ) -> Result<Self, String> {
@@ -251,7 +249,7 @@ impl Shared {
             .collect();
         let mut numbers = 1..=self.settings.per_zone;
         let free = numbers.find_map(|number| {
-            let address = self.settings.network.address(zone, number)?;
+            let address = self.settings.address(u8::try_from(zone).ok()?, number);
             (!taken.contains(&address)).then_some((number, address))
         });
         let Some((number, address)) = free else {
@@ -278,14 +276,14 @@ impl Shared {
             state: self.directory.state(&record.id),
         };
         self.directory.make_secret()?;
-        self.directory.write(&record, &file.text())?;
+        self.directory.write(&record, &file.text()?)?;
         self.start(&record)?;
         Ok(record.id)
     }
 
     /// Starts the process of an instance whose directory is written.
     fn start(&self, record: &Record) -> Result<(), ProviderError> {
-        let environment = self.settings.environment(record.address);
+        let environment = environment(&self.settings, record.address);
         let started = processes::start(
             &self.program,
             &self.directory.config(&record.id),
@@ -339,6 +337,15 @@ impl Shared {
             None => Ok(()),
         }
     }
+}
+
+/// What a relay finds in its environment beside what this process has.
+fn environment(settings: &config::Local, address: Ipv4Addr) -> BTreeMap<&'static str, String> {
+    let endpoint = |port| {
+        let endpoint = format!("http://{address}:{port}");
+        ("AWS_EC2_METADATA_SERVICE_ENDPOINT", endpoint)
+    };
+    settings.metadata_port.map(endpoint).into_iter().collect()
 }
 
 fn is_forgotten(asked: &SinceBoot, now: &SinceBoot) -> bool {

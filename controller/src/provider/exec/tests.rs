@@ -1,5 +1,7 @@
 //! Commands that answer, and commands that do everything else.
 
+use std::time::Duration;
+
 use super::*;
 use crate::fleet::{LaunchToken, ZoneId};
 
@@ -7,10 +9,21 @@ fn shell(script: &str) -> Vec<String> {
     ["/bin/sh", "-c", script].map(str::to_owned).to_vec()
 }
 
+fn nothing() -> config::Exec {
+    config::Exec {
+        list: Vec::new(),
+        launch: Vec::new(),
+        terminate: Vec::new(),
+        extend: Vec::new(),
+        finish: Vec::new(),
+        timeout: Duration::from_secs(30),
+    }
+}
+
 /// One script for everything.
 fn exec(script: &str) -> Exec {
     let command = shell(script);
-    Exec::new(ExecSettings {
+    Exec::new(config::Exec {
         list: command.clone(),
         launch: command.clone(),
         terminate: command.clone(),
@@ -88,9 +101,9 @@ async fn words_are_arguments_and_never_a_shells() {
         "/bin/echo",
         "{\"error\":\"failed\",\"words\":\"$(id) ; *\"}",
     ];
-    let provider = Exec::new(ExecSettings {
+    let provider = Exec::new(config::Exec {
         list: words.map(str::to_owned).to_vec(),
-        ..ExecSettings::default()
+        ..nothing()
     });
     let error = provider.list().await.expect_err("a refusal");
     assert_eq!(error.to_string(), "failed: $(id) ; *");
@@ -226,29 +239,14 @@ async fn what_a_command_refuses_has_not_happened_and_its_complaint_is_passed_on(
         matches!(&complaint, Err(ProviderError::Failed(why)) if why.contains("no such region") && why.contains('4')),
         "{complaint:?}"
     );
-    let missing = Exec::new(ExecSettings {
+    let missing = Exec::new(config::Exec {
         list: vec!["/nothing/here".to_owned()],
         launch: vec!["/nothing/here".to_owned()],
-        ..ExecSettings::default()
+        ..nothing()
     });
     let launched = missing.launch(&order(1)).await;
     assert!(
         matches!(launched, Err(ProviderError::Failed(_))),
         "nothing has happened: {launched:?}"
     );
-}
-
-#[test]
-fn settings_that_make_no_sense_are_all_named() {
-    let text = "launch = [\"relays\"]\nterminate = [\"/bin/x\", \"a\\u0000\"]\nextend = [\"/bin/x\"]\ntimeout = \"0s\"";
-    let settings: ExecSettings = toml::from_str(text).expect("settings");
-    let wrong = settings.check();
-    for key in ["list", "launch", "terminate", "extend, finish", "timeout"] {
-        let beginning = format!("provider.exec.{key}");
-        assert!(
-            wrong.iter().any(|line| line.starts_with(&beginning)),
-            "{key}: {wrong:?}"
-        );
-    }
-    assert_eq!(wrong.len(), 5, "{wrong:?}");
 }

@@ -9,12 +9,13 @@ use toml::{Table, Value};
 
 use super::ADMIN_PORT;
 use super::directory::Record;
-use super::settings::LocalSettings;
+use crate::config;
 use crate::fleet::ZoneId;
+use crate::provider::ProviderError;
 
 /// What a relay's configuration is made of.
 pub(super) struct RelayFile<'a> {
-    pub(super) settings: &'a LocalSettings,
+    pub(super) settings: &'a config::Local,
     pub(super) allowed: &'a BTreeSet<ZoneId>,
     pub(super) record: &'a Record,
     pub(super) secret: PathBuf,
@@ -23,10 +24,20 @@ pub(super) struct RelayFile<'a> {
 
 impl RelayFile<'_> {
     /// The whole file.
-    pub(super) fn text(&self) -> String {
+    pub(super) fn text(&self) -> Result<String, ProviderError> {
+        let more: Table =
+            self.settings
+                .relay_config
+                .parse()
+                .map_err(|error: toml::de::Error| {
+                    ProviderError::Refused(format!(
+                        "provider.local.relay-config is not TOML: {}",
+                        error.message()
+                    ))
+                })?;
         let mut file = self.own();
-        merge(&mut file, &self.settings.relay_config);
-        file.to_string()
+        merge(&mut file, &more);
+        Ok(file.to_string())
     }
 
     fn own(&self) -> Table {

@@ -28,12 +28,17 @@ impl Lab {
         Self { directory }
     }
 
-    fn settings(&self) -> LocalSettings {
-        LocalSettings {
+    fn settings(&self) -> config::Local {
+        config::Local {
             zones: vec![zone("a"), zone("b")],
-            per_zone: 2,
+            network: [127, 0],
             program: Some(self.directory.join("relay")),
-            ..LocalSettings::default()
+            directory: None,
+            relay_config: String::new(),
+            boot_time: Duration::ZERO,
+            image: "v1".to_owned(),
+            per_zone: 2,
+            metadata_port: None,
         }
     }
 
@@ -41,7 +46,7 @@ impl Lab {
         self.provider_of(self.settings())
     }
 
-    fn provider_of(&self, settings: LocalSettings) -> Local {
+    fn provider_of(&self, settings: config::Local) -> Local {
         let zones = settings.zones.iter().cloned().collect();
         Local::new(settings, &self.directory, zones).expect("a provider")
     }
@@ -262,7 +267,7 @@ async fn a_relay_that_somebody_starts_again_is_the_same_instance() {
 #[tokio::test]
 async fn a_relay_boots_before_it_serves_without_a_controller() {
     let lab = Lab::new(OBEDIENT);
-    let settings = LocalSettings {
+    let settings = config::Local {
         boot_time: Duration::from_secs(2),
         ..lab.settings()
     };
@@ -406,7 +411,7 @@ async fn what_is_damaged_on_the_disk_makes_the_list_fail_and_ends_nothing() {
 #[tokio::test]
 async fn a_program_that_is_not_there_is_a_failure_that_leaves_nothing() {
     let lab = Lab::new(OBEDIENT);
-    let local = lab.provider_of(LocalSettings {
+    let local = lab.provider_of(config::Local {
         program: Some(lab.directory.join("nothing")),
         ..lab.settings()
     });
@@ -432,42 +437,4 @@ async fn a_directory_that_another_controller_holds_is_waited_for_but_not_for_eve
     assert!(local.list().await.is_ok());
     drop(held);
     assert!(local.launch(&order("a", 1, "t-1")).await.is_ok());
-}
-
-#[test]
-fn settings_that_make_no_sense_are_all_named() {
-    let text = r#"
-        zones = ["a", "a", "b"]
-        per-zone = 0
-        boot-time = "2h"
-        metadata-port = 0
-        [relay-config.admin]
-        address = "127.0.0.1:1"
-    "#;
-    let settings: LocalSettings = toml::from_str(text).expect("settings");
-    let wrong = settings.check(&[zone("a")].into());
-    for words in [
-        "provider.local.zones = \"a\": is named twice",
-        "provider.local.zones = \"b\": is not among sovereignty.allowed-zone-ids",
-        "provider.local.per-zone = 0",
-        "provider.local.boot-time = \"2h\"",
-        "provider.local.metadata-port = 0",
-        "provider.local.relay-config.admin",
-    ] {
-        assert!(
-            wrong.iter().any(|line| line.starts_with(words)),
-            "{words}: {wrong:?}"
-        );
-    }
-    assert_eq!(wrong.len(), 6, "{wrong:?}");
-    assert!(
-        LocalSettings::default().check(&BTreeSet::new())[0].starts_with("provider.local.zones")
-    );
-    for network in ["128.0", "127", "127.256", "127.+1", "127.1.2", ""] {
-        let text = format!("network = \"{network}\"");
-        assert!(toml::from_str::<LocalSettings>(&text).is_err(), "{network}");
-    }
-    let network: LocalSettings = toml::from_str("network = \"127.61\"").expect("a network");
-    let address = network.network.address(2, 7).expect("an address");
-    assert_eq!(address.to_string(), "127.61.3.7");
 }
