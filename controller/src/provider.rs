@@ -10,6 +10,7 @@ pub mod dry_run;
 pub mod exec;
 pub mod limited;
 pub mod local;
+mod opened;
 pub mod static_list;
 
 use std::collections::BTreeMap;
@@ -21,6 +22,8 @@ use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 
 use crate::fleet::{Group, InstanceId, LaunchToken, Lifecycle, ZoneId};
+
+pub use opened::open;
 
 /// What exists, by the provider's word.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
