@@ -88,10 +88,10 @@ impl<'a> Document<'a> {
         self
     }
 
-    /// What stands at the key or section `name` of the top, or its default. What is of the wrong kind is said, and read as
+    /// What stands at `name`, dotted, or its default. What is of the wrong kind is said, and read as
     /// if it were not there.
     pub(super) fn read<T: DeserializeOwned + Default>(&self, name: &str) -> T {
-        let Some(value) = self.root.get_ref().get(name) else {
+        let Some(value) = find(&self.root, name) else {
             return T::default();
         };
         self.read_value(value, name)
@@ -116,21 +116,20 @@ impl<'a> Document<'a> {
             };
             let place = error.span().unwrap_or_else(|| value.span());
             let taken = take_at(&mut value, &place);
-            let key = match &taken {
-                Some((path, _)) if name.is_empty() => path.clone(),
-                Some((path, _)) => format!("{name}.{path}"),
-                None => name.to_owned(),
+            let (path, wrong) = match &taken {
+                Some((path, taken)) => (path.as_str(), taken.get_ref()),
+                None => ("", value.get_ref()),
             };
-            let shown = match &taken {
-                Some((_, value)) => shown(value.get_ref()),
-                None => shown(value.get_ref()),
-            };
+            let (missing, words) = in_our_words(error.message());
+            let parts = [name, path, missing.unwrap_or_default()];
+            let parts: Vec<&str> = parts.into_iter().filter(|part| !part.is_empty()).collect();
+            let key = parts.join(".").replace(".[", "[");
             self.report(
                 &self.errors,
                 self.line(place.start),
                 key,
-                shown,
-                in_our_words(error.message()),
+                shown(wrong),
+                words,
             );
             if taken.is_none() {
                 break;
@@ -376,9 +375,21 @@ fn find<'v, 'a>(value: &'v Spanned<DeValue<'a>>, path: &str) -> Option<&'v Spann
     }
 }
 
-/// What a deserialiser says, as this program would: `problem; remedy`.
-fn in_our_words(message: &str) -> String {
+/// What a deserialiser says, as this program would: the key that is missing, if that is the matter, and `problem; remedy`.
+fn in_our_words(message: &str) -> (Option<&str>, String) {
     let message = message.trim();
+    let missing = message
+        .strip_prefix("missing field `")
+        .and_then(|rest| rest.strip_suffix('`'));
+    let words = match missing {
+        Some(_) => "is missing; write it".to_owned(),
+        None => of_a_value(message),
+    };
+    (missing, words)
+}
+
+/// What a deserialiser says of a value.
+fn of_a_value(message: &str) -> String {
     if let Some((_, words)) = message
         .strip_prefix("unknown variant")
         .and_then(|rest| rest.split_once(", expected "))
@@ -388,9 +399,6 @@ fn in_our_words(message: &str) -> String {
             "is not one of the known words; write {}",
             words.replace(", ", " or ")
         );
-    }
-    if let Some(name) = message.strip_prefix("missing field ") {
-        return format!("has no {}; write it", name.replace('`', ""));
     }
     let of_kind = ["invalid type: ", "invalid value: "]
         .into_iter()
