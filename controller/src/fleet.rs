@@ -17,7 +17,7 @@ use serde::{Deserialize, Serialize};
 use taciturn_protocol::status::Phase;
 use taciturn_protocol::time::{Now, UnixTime};
 
-pub use history::{Backoff, History, Launch, Unconfirmed};
+pub use history::{Backoff, Expected, Hand, History, Launch, Ordered, Unconfirmed};
 pub use load::{Dimension, Loads};
 pub use names::{InstanceId, LaunchToken, NameError, ZoneId};
 

@@ -6,15 +6,16 @@
 use std::collections::{BTreeMap, VecDeque};
 
 use serde::{Deserialize, Serialize};
-use taciturn_protocol::time::Instant;
+use taciturn_protocol::time::{Instant, UnixTime};
 
 use super::{InstanceId, LaunchToken, Loads, ZoneId};
 
-/// Bounded by time: `policy::remember` forgets what no rule asks for any more.
+/// Bounded: `policy::remember` forgets what no rule asks for any more.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct History {
-    /// Relays that were needed by the downward reckoning, oldest first: the stabilisation window.
+    /// Relays that were needed by the downward reckoning, oldest first: the stabilisation window. What a later and greater
+    /// one makes idle is left out, so that the first is the greatest.
     pub needs: VecDeque<(Instant, u32)>,
     /// Demand, oldest first: the trend.
     pub demand: VecDeque<(Instant, Loads)>,
@@ -32,6 +33,57 @@ pub struct History {
     pub next_launch: u64,
     /// The desired capacity that the provider showed last, to notice somebody else's hand.
     pub desired: Option<u32>,
+    /// The provider's minimum and maximum as it showed them last; `None`: it has not been looked at yet.
+    pub bounds: Option<(Option<u32>, Option<u32>)>,
+    /// What this controller did to the desired capacity and the provider has not shown yet, oldest first.
+    pub own_changes: VecDeque<(Instant, i32)>,
+    /// The latest change of the group that this controller did not make.
+    pub hand: Option<Hand>,
+    /// Drains that are ordered or were found running, by relay: their deadline on both clocks.
+    pub orders: BTreeMap<InstanceId, Ordered>,
+    /// When a termination hook was last asked for more time.
+    pub extended: BTreeMap<InstanceId, Instant>,
+    /// Since when a relay has been ailing without a break: silent on its admin API and on its data path, or not ready.
+    pub ailing: BTreeMap<InstanceId, Instant>,
+    /// Instances that this controller launched and that have not been ready yet.
+    pub expected: BTreeMap<InstanceId, Expected>,
+    /// Launched instances in a row that never became ready.
+    pub never_ready: u32,
+}
+
+/// A drain's deadline, as this controller knows it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Ordered {
+    /// When the relay was last asked.
+    pub asked: Instant,
+    /// The deadline by the wall clock.
+    pub deadline: UnixTime,
+    /// The deadline by the monotonic clock: a wall clock that jumps brings no deadline nearer.
+    pub until: Instant,
+}
+
+/// An instance that this controller launched.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Expected {
+    /// When the launch was asked for.
+    pub at: Instant,
+    /// Where.
+    pub zone: ZoneId,
+    /// It took too long, and has been counted as a failure.
+    #[serde(default)]
+    pub failed: bool,
+}
+
+/// A change of the group that this controller did not make.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Hand {
+    /// When it was seen.
+    pub at: Instant,
+    /// What changed, in words.
+    pub words: String,
 }
 
 /// A launch that was asked for.

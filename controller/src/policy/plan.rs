@@ -23,6 +23,8 @@ pub struct Plan {
     pub alarms: Vec<Alarm>,
     /// Relays that credentials may name from now on.
     pub offered: Vec<InstanceId>,
+    /// Relays that are next to go: they are looked at again before anything is done to them.
+    pub chosen: Vec<InstanceId>,
     /// One sentence: what is done, or why nothing is.
     pub summary: String,
 }

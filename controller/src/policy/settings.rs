@@ -78,6 +78,9 @@ pub struct Policy {
     /// How long a drain lasts at least.
     #[serde(with = "human")]
     pub min_drain: Duration,
+    /// How often a termination hook is asked for more time: less than the hook's timeout.
+    #[serde(with = "human")]
+    pub extend_period: Duration,
     /// Whether a drain ends when all that is left carries nothing.
     pub end_idle_drains: bool,
     /// A relay that is not ready this long after its launch has failed.
@@ -242,6 +245,7 @@ impl Default for Policy {
             list_ttl: Duration::from_secs(10),
             drain_deadline: minutes(90),
             min_drain: Duration::from_secs(30),
+            extend_period: minutes(5),
             end_idle_drains: false,
             ready_timeout: minutes(5),
             min_age: minutes(15),
@@ -257,12 +261,5 @@ impl Default for Policy {
             schedule: Vec::new(),
             capacity: BTreeMap::new(),
         }
-    }
-}
-
-impl Policy {
-    /// Every number that makes no sense, `key = value: what is wrong; remedy`.
-    pub fn check(&self) -> Vec<String> {
-        Vec::new()
     }
 }
