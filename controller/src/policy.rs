@@ -38,7 +38,7 @@ use need::Trend;
 use view::View;
 
 pub use plan::{Act, Action, Alarm, AlarmKind, Brake, Need, Outcome, Plan, Reason};
-pub use remember::remember;
+pub use remember::{confirm, remember};
 pub use season::Season;
 pub use settings::{Capacity, Forecast, ForecastMode, HandChanges, Policy, Schedule};
 

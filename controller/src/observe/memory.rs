@@ -3,13 +3,11 @@
 //!
 //! Not responsible for what the policy keeps of it ([`crate::policy::remember`]), which is called from here.
 
-use std::collections::BTreeMap;
-
 use taciturn_protocol::time::Now;
 
 use super::Picture;
 use super::picture::EndAsked;
-use crate::fleet::{Fleet, History, InstanceId, LaunchToken};
+use crate::fleet::Fleet;
 use crate::policy::{Act, Action, Outcome, Plan, Policy};
 
 impl Picture {
@@ -66,23 +64,4 @@ impl Picture {
             | Act::Finish { .. } => {}
         }
     }
-}
-
-/// The provider knows these launches: they have happened, whatever was heard when they were asked for.
-pub(super) fn confirm(history: &mut History, launched: &BTreeMap<LaunchToken, Vec<InstanceId>>) {
-    history.unconfirmed.retain(|waiting| {
-        let Some(instances) = launched.get(&waiting.token) else {
-            return true;
-        };
-        let asked = history
-            .launches
-            .iter_mut()
-            .find(|launch| launch.at == waiting.at && launch.zone == waiting.zone);
-        if let Some(launch) = asked {
-            let new = instances.iter().filter(|id| !launch.instances.contains(id));
-            let new: Vec<InstanceId> = new.cloned().collect();
-            launch.instances.extend(new);
-        }
-        false
-    });
 }

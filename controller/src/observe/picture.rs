@@ -140,7 +140,9 @@ impl Picture {
         for instance in listing.instances {
             self.lists(now.instant, instance);
         }
-        super::memory::confirm(&mut self.history, &listing.launched);
+        for (token, instances) in &listing.launched {
+            crate::policy::confirm(&mut self.history, token, instances);
+        }
         if self.list_fault.is_none() {
             self.complete_at = Some(now.instant);
             self.group = listing.group;

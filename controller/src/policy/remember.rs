@@ -54,6 +54,28 @@ pub fn remember(
     writer.forget(&view);
 }
 
+/// The provider knows the launch of this token after all: it has happened, whatever was heard when it was asked for.
+pub fn confirm(history: &mut History, token: &LaunchToken, instances: &[InstanceId]) {
+    let Some(at) = history.unconfirmed.iter().position(|it| it.token == *token) else {
+        return;
+    };
+    let launch = history.unconfirmed.remove(at);
+    for id in instances {
+        let expected = Expected {
+            at: launch.at,
+            zone: launch.zone.clone(),
+            failed: false,
+        };
+        history.expected.entry(id.clone()).or_insert(expected);
+    }
+    history.launches.push_back(Launch {
+        at: launch.at,
+        zone: launch.zone,
+        count: launch.count,
+        instances: instances.to_vec(),
+    });
+}
+
 struct Writer<'h> {
     history: &'h mut History,
     policy: &'h Policy,
