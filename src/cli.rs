@@ -2,6 +2,8 @@
 //!
 //! Responsible for names, defaults and help texts. Not for doing anything.
 
+#[cfg(feature = "controller")]
+mod fleet;
 #[cfg(feature = "relay")]
 mod probe;
 
@@ -10,6 +12,8 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+#[cfg(feature = "controller")]
+pub(crate) use fleet::{Generated, PlanOptions, SimulateOptions};
 #[cfg(feature = "relay")]
 pub(crate) use probe::ProbeOptions;
 
@@ -62,6 +66,21 @@ pub(crate) enum Command {
     #[cfg(feature = "relay")]
     #[command(after_help = probe::EXIT_CODES)]
     Probe(Box<ProbeOptions>),
+
+    /// Print what the fleet's policy would do about a snapshot of a fleet, and why
+    ///
+    /// Nothing is asked of anybody and nothing is done. The same snapshot, policy and version give the same plan.
+    #[cfg(feature = "controller")]
+    #[command(after_help = EXIT_CODES)]
+    Plan(PlanOptions),
+
+    /// Replay days of load in seconds against the fleet's policy, and print what it would have cost
+    ///
+    /// Relays, calls and the provider are simulated; what decides is what runs in the controller. Prints blocked and cut
+    /// calls, relay-hours against the optimum of somebody who knows every call before, launches and drains.
+    #[cfg(feature = "controller")]
+    #[command(after_help = EXIT_CODES)]
+    Simulate(Box<SimulateOptions>),
 
     /// Make credentials, users' keys and secrets
     #[command(subcommand, after_help = EXIT_CODES)]

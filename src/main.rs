@@ -9,10 +9,14 @@ mod cli;
 mod credentials;
 #[cfg(feature = "relay")]
 mod demo;
+#[cfg(feature = "controller")]
+mod plan;
 #[cfg(feature = "relay")]
 mod probe;
 #[cfg(feature = "relay")]
 mod relay;
+#[cfg(feature = "controller")]
+mod simulate;
 
 use std::io;
 use std::process::ExitCode;
@@ -42,6 +46,10 @@ fn run(command: Command) -> anyhow::Result<ExitCode> {
         Command::CheckConfig(options) => check_config::run(&options, &mut io::stdout().lock()),
         #[cfg(feature = "relay")]
         Command::Demo(options) => demo::run(options),
+        #[cfg(feature = "controller")]
+        Command::Plan(options) => plan::run(&options, &mut io::stdout().lock()),
+        #[cfg(feature = "controller")]
+        Command::Simulate(options) => simulate::run(&options, &mut io::stdout().lock()),
         Command::Credentials(command) => credentials::run(command, &mut io::stdout().lock()),
     }?;
     Ok(ExitCode::SUCCESS)

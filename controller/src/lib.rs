@@ -24,3 +24,4 @@ pub mod observe;
 pub mod policy;
 pub mod provider;
 pub mod reconcile;
+pub mod simulate;
