@@ -119,9 +119,7 @@ impl<'a> Controllers<'a> {
         let fleet = controller.picture.fleet(now);
         let plan = crate::policy::plan(&fleet, self.policy, now);
         let demand = &plan.need.demand;
-        controller
-            .season
-            .record(now.unix, demand, &self.policy.forecast);
+        controller.season.record(now, demand);
         if fleet.leadership.held {
             world.publish(&plan.offered);
             world.ledger.note(Note {
@@ -312,7 +310,7 @@ impl Controller {
 
     fn observe(&mut self, world: &World<'_>, now: Now, leadership: Leadership, policy: &Policy) {
         let ahead = policy.lead + SEASON_BEYOND_LEAD;
-        let outlook = self.season.outlook(now.unix, ahead, &policy.forecast);
+        let outlook = self.season.outlook(now, ahead, &policy.forecast);
         self.picture.outlook(outlook);
         self.picture.listing(now, world.list());
         self.picture.leadership(leadership);
