@@ -1,17 +1,18 @@
 //! Carries out a plan; no choices left.
 //!
-//! Responsible for the order, for looking again right before each thing that cannot be undone, for bounds in time, and for
-//! writing down what was meant and what came of it. Not responsible for what is done or why (`policy`).
+//! Responsible for the order, for looking again right before what cannot be undone, for bounds in time, and for writing down
+//! what was meant and what came of it. Not responsible for what is done or why (`policy`).
 //!
-//! Nothing is begun unless the lease is held at that moment for longer than the thing can take; what was not begun is left
-//! out of the outcomes, and the next round plans anew.
+//! Nothing is begun unless the lease is held at that moment for longer than the thing can take, in the epoch in which it was
+//! decided; what was not begun is left out of the outcomes, and the next round plans anew. A safety check that fails stops
+//! the action, never the check.
 
+mod end;
 mod hands;
-
-use std::collections::BTreeMap;
-use std::sync::Mutex;
+mod requests;
 
 pub use hands::{Hands, apply};
+pub use requests::{Requests, provider_code, relay_code};
 
 /// Where every decision, action and outcome is written down.
 pub trait AuditSink: Send + Sync + std::fmt::Debug {
@@ -22,6 +23,5 @@ pub trait AuditSink: Send + Sync + std::fmt::Debug {
     fn append(&self, kind: &str, body: &serde_json::Value) -> Result<(), String>;
 }
 
-/// Calls to the provider and to relays, by operation and outcome: both closed sets of words.
-#[derive(Debug, Default)]
-pub struct Requests(Mutex<BTreeMap<(&'static str, &'static str), u64>>);
+#[cfg(test)]
+mod tests;

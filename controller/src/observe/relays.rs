@@ -41,9 +41,9 @@ pub trait Relays: Send + Sync + std::fmt::Debug {
         epoch: u64,
     ) -> Result<(), RelayError>;
 
-    /// Whether the data path of the relay whose admin API is at `admin` answers a STUN Binding request. That tells a relay
-    /// whose admin API is down from one that is down.
-    async fn stun(&self, id: &InstanceId, admin: SocketAddr) -> bool;
+    /// Whether the data path of the relay whose admin API is at `admin` answers a STUN Binding request; `None`: it is
+    /// not tried. That tells a relay whose admin API is down from one that is down.
+    async fn stun(&self, id: &InstanceId, admin: SocketAddr) -> Option<bool>;
 }
 
 /// A drain as it is ordered: the body of `POST /v1/drain`.
@@ -117,7 +117,7 @@ impl<R: Relays> Relays for DryRunRelays<R> {
         Err(RelayError::DryRun)
     }
 
-    async fn stun(&self, id: &InstanceId, admin: SocketAddr) -> bool {
+    async fn stun(&self, id: &InstanceId, admin: SocketAddr) -> Option<bool> {
         self.0.stun(id, admin).await
     }
 }
