@@ -6,8 +6,16 @@
 
 mod controller;
 mod counters;
+mod diary;
+mod handle;
+mod look;
 mod published;
+mod season_file;
 
-pub use controller::{Controller, Handle, Order, Parts, Reread, Settings, Wish};
+pub use controller::{Controller, Parts, Reread, Settings};
 pub use counters::{Counters, Histogram, outcome_word};
+pub use handle::{Handle, Order, Wish};
 pub use published::{Decision, Published, Tried};
+
+#[cfg(test)]
+mod tests;

@@ -23,6 +23,8 @@ pub(super) struct LastLook<'a> {
     pub(super) reason: Reason,
     /// Whether the provider ends it already and waits for our word.
     pub(super) ends_anyway: bool,
+    /// The deadline that it was given, whether it has said so or not.
+    pub(super) ordered: Option<UnixTime>,
     /// Whether a drain is over when what is left carries nothing.
     pub(super) end_idle: bool,
     /// This controller's wall clock.
@@ -38,10 +40,14 @@ pub(super) fn listed(
     let failed = |words: String| Err(Outcome::Failed { words });
     let listing = match fresh {
         Ok(listing) if !listing.complete => {
-            return failed("the list before the end is not complete; nothing is ended by it".into());
+            return failed(
+                "the list before the end is not complete; nothing is ended by it".into(),
+            );
         }
         Ok(listing) if listing.instances.len() * 2 < known => {
-            return failed("the list before the end lacks most instances; it is not believed".into());
+            return failed(
+                "the list before the end lacks most instances; it is not believed".into(),
+            );
         }
         Ok(listing) => listing,
         Err(error) => return failed(format!("the list before the end failed: {error}")),
@@ -75,9 +81,7 @@ fn says_so(report: &Report, look: &LastLook<'_>) -> Result<(), String> {
     let now = report.time.min(look.now);
     match &report.drain {
         Some(drain) if drain.deadline <= now || left == Some(0.0) => Ok(()),
-        Some(drain)
-            if look.end_idle && drain.idle_allocations >= drain.allocations_remaining =>
-        {
+        Some(drain) if look.end_idle && drain.idle_allocations >= drain.allocations_remaining => {
             Ok(())
         }
         Some(drain) => Err(format!(
@@ -98,7 +102,8 @@ fn says_so(report: &Report, look: &LastLook<'_>) -> Result<(), String> {
 fn silent(error: &RelayError, look: &LastLook<'_>) -> Result<(), String> {
     let last = look.relay.report.as_ref();
     let drain = last.and_then(|report| report.drain.as_ref());
-    if drain.is_some_and(|drain| drain.deadline <= look.now) {
+    let deadline = drain.map(|drain| drain.deadline).max(look.ordered);
+    if deadline.is_some_and(|deadline| deadline <= look.now) {
         return Ok(());
     }
     if matches!(error, RelayError::Refused(_)) {

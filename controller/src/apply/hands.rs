@@ -9,6 +9,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use serde_json::json;
+use taciturn_protocol::time::UnixTime;
 use tokio::task::{JoinSet, spawn_blocking};
 use tokio::time::timeout;
 
@@ -98,6 +99,11 @@ async fn side_by_side(
                 .relay()
                 .and_then(|id| fleet.relays.get(id))
                 .cloned(),
+            ordered: action
+                .act
+                .relay()
+                .and_then(|id| fleet.history.orders.get(id))
+                .map(|ordered| ordered.deadline),
             epoch: fleet.leadership.epoch,
             known: fleet.relays.len(),
             fresh: fresh.cloned(),
@@ -210,6 +216,7 @@ impl Hands {
 struct One {
     action: Action,
     relay: Option<Relay>,
+    ordered: Option<UnixTime>,
     epoch: u64,
     known: usize,
     fresh: Option<Arc<Result<Listing, ProviderError>>>,
@@ -238,7 +245,7 @@ impl One {
             }
             Err(Stopped::NotBegun(why)) => {
                 tracing::warn!(act = self.action.act.as_str(), %why, "not begun");
-                self.report("not_begun", json!({"why": why})).await;
+                self.report("refusal", json!({"why": why})).await;
                 None
             }
         }
@@ -295,7 +302,10 @@ impl One {
                 of_relay(hands.tell("undrain", call).await)
             }
             Act::Terminate { relay } => {
-                match hands.ask("terminate", hands.provider.terminate(relay)).await {
+                match hands
+                    .ask("terminate", hands.provider.terminate(relay))
+                    .await
+                {
                     Ok(Ended::Ending) => done(),
                     Ok(Ended::Already) => Outcome::Nothing,
                     Err(error) => of_provider(error),
@@ -348,7 +358,9 @@ impl One {
             return Err(Stopped::Outcome(Outcome::Nothing));
         }
         let Some(fresh) = &self.fresh else {
-            return Err(Stopped::NotBegun("nobody looked at the list again".to_owned()));
+            return Err(Stopped::NotBegun(
+                "nobody looked at the list again".to_owned(),
+            ));
         };
         listed(fresh, relay, self.known).map_err(Stopped::Outcome)
     }
@@ -375,6 +387,7 @@ impl One {
             stun,
             reason: self.action.reason,
             ends_anyway,
+            ordered: self.ordered,
             end_idle: self.hands.policy.end_idle_drains,
             now: self.hands.clock.unix(),
         };

@@ -48,6 +48,11 @@ impl Keeper {
         self.lock().leadership(self.clock.instant())
     }
 
+    /// How much longer the lease is good; zero where it is not held.
+    pub fn left(&self) -> Duration {
+        self.lock().left(self.clock.instant())
+    }
+
     /// Looked at before each thing that is done: whether the lease is held for longer than that can take, and still in
     /// the epoch in which it was decided.
     ///

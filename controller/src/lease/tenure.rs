@@ -245,6 +245,14 @@ impl Tenure {
         }
     }
 
+    /// How much longer the lease is good; zero where it is not held.
+    pub fn left(&self, now: Instant) -> Duration {
+        match self.role {
+            Role::Leading { until, .. } => until.saturating_since(now),
+            Role::Standby | Role::Released => Duration::ZERO,
+        }
+    }
+
     /// Gives the lease up: it may not act from now on. Returns what to write so that nobody has to wait for ttl.
     pub fn release(&mut self) -> Option<Step> {
         let role = std::mem::replace(&mut self.role, Role::Released);

@@ -67,10 +67,9 @@ impl Tls {
         for authority in &tls.ca {
             roots.add(authority.clone())?;
         }
-        let builder =
-            ClientConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
-                .with_safe_default_protocol_versions()?
-                .with_root_certificates(roots);
+        let builder = ClientConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
+            .with_safe_default_protocol_versions()?
+            .with_root_certificates(roots);
         let mut config = match &tls.identity {
             Some(identity) => builder
                 .with_client_auth_cert(identity.certificates.clone(), identity.key.clone_key())?,

@@ -21,9 +21,9 @@ use tokio::task::JoinSet;
 use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
 
-use super::Tls;
 use super::super::RelayError;
 use super::super::report::{REPORT_BYTES, short};
+use super::Tls;
 
 /// The longest head, and how many fields it may have.
 const HEAD_BYTES: usize = 16 * 1024;
