@@ -131,7 +131,7 @@ impl Controller {
                 stopping,
             },
             picture: Picture::new(now),
-            season: SeasonFile::open(parts.settings.state_directory.as_deref()),
+            season: SeasonFile::open(parts.settings.state_directory.as_deref(), now),
             diary: Diary::default(),
             publisher,
             orders,
@@ -204,10 +204,7 @@ impl Controller {
         let now = self.hands.clock.now();
         let policy = Arc::clone(&self.hands.policy);
         let ahead = policy.lead.saturating_add(OUTLOOK_MORE);
-        let outlook = self
-            .season
-            .season
-            .outlook(now.unix, ahead, &policy.forecast);
+        let outlook = self.season.season.outlook(now, ahead, &policy.forecast);
         self.picture.outlook(outlook);
 
         let fleet = self.picture.fleet(now);
@@ -219,10 +216,8 @@ impl Controller {
             .remember(now, &fleet, &plan, &outcomes, &policy);
         answer(answers, &outcomes);
 
-        self.season
-            .season
-            .record(now.unix, &plan.need.demand, &policy.forecast);
-        self.season.append();
+        self.season.season.record(now, &plan.need.demand);
+        self.season.append(now);
         let took = self.hands.clock.instant().saturating_since(begun);
         self.publish(now, fleet, plan, outcomes, took).await
     }
