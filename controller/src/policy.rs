@@ -26,6 +26,7 @@ mod supply;
 mod surplus;
 mod unfinished;
 mod unhealthy;
+mod upkeep;
 mod victims;
 mod view;
 mod zones;

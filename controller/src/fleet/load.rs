@@ -104,6 +104,28 @@ impl Loads {
         })
     }
 
+    /// The greater along each dimension of what is known of either.
+    #[must_use]
+    pub fn greater(self, other: Self) -> Self {
+        Dimension::ALL
+            .into_iter()
+            .fold(self, |greatest, dimension| {
+                let value = match (self.of(dimension), other.of(dimension)) {
+                    (Some(a), Some(b)) => Some(a.max(b)),
+                    (a, b) => a.or(b),
+                };
+                greatest.with(dimension, value)
+            })
+    }
+
+    /// So many times as much.
+    #[must_use]
+    pub fn times(self, factor: f64) -> Self {
+        Dimension::ALL.into_iter().fold(self, |times, dimension| {
+            times.with(dimension, self.of(dimension).map(|value| value * factor))
+        })
+    }
+
     /// These values, and where they are not known those of `other`.
     #[must_use]
     pub fn or(self, other: Self) -> Self {

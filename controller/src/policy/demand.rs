@@ -27,16 +27,12 @@ pub(crate) fn demand(view: &View<'_>) -> Demand {
         let full = in_units(seen, seen.carries);
         let measured = in_units(seen, seen.load);
         let upward = if seen.full {
-            greater(measured, full)
+            measured.greater(full)
         } else {
             measured
         };
         let silent = seen.ought_to_report() && !seen.fresh;
-        let downward = if silent {
-            greater(upward, full)
-        } else {
-            upward
-        };
+        let downward = if silent { upward.greater(full) } else { upward };
         Demand {
             measured: sum.measured.plus(measured),
             upward: sum.upward.plus(upward),
@@ -62,16 +58,6 @@ fn carries_calls(seen: &Seen<'_>) -> bool {
 /// A share of a core of a greater machine is more than the same share of a smaller one's.
 fn in_units(seen: &Seen<'_>, loads: Loads) -> Loads {
     loads.with(Dimension::Core, loads.core.map(|core| core * seen.units))
-}
-
-fn greater(a: Loads, b: Loads) -> Loads {
-    Dimension::ALL.into_iter().fold(a, |greatest, dimension| {
-        let value = match (a.of(dimension), b.of(dimension)) {
-            (Some(a), Some(b)) => Some(a.max(b)),
-            (a, b) => a.or(b),
-        };
-        greatest.with(dimension, value)
-    })
 }
 
 /// What the measured demand will have grown by when a relay that is launched now serves; zero where it falls.

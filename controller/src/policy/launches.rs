@@ -50,9 +50,11 @@ pub(crate) fn on_their_way<'a>(view: &View<'a>) -> BTreeMap<&'a ZoneId, u32> {
         });
         let mut left = count;
         for seen in turned_up {
-            let known = claimed.contains(&seen.id)
-                || (history.launches.iter()).any(|launch| launch.instances.contains(seen.id));
-            if left > 0 && !known {
+            let known = || {
+                claimed.contains(&seen.id)
+                    || (history.launches.iter()).any(|launch| launch.instances.contains(seen.id))
+            };
+            if left > 0 && !known() {
                 claimed.push(seen.id);
                 left -= 1;
             }

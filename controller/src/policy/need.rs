@@ -13,7 +13,7 @@ use super::rounding::{figures, filled, within};
 use super::settings::ForecastMode;
 use super::view::View;
 use super::{schedule, zones};
-use crate::fleet::{Dimension, Loads, ZoneId};
+use crate::fleet::{Loads, ZoneId};
 
 /// What is needed, and figures that only the rules need.
 #[derive(Debug)]
@@ -118,16 +118,7 @@ pub(crate) enum Trend {
 fn forecast(view: &View<'_>) -> u32 {
     let margin = within(view.policy.forecast.margin, 1.0, 10.0);
     let outlook = figures(view.fleet.outlook);
-    let (relays, _) = relays_for(
-        view,
-        Dimension::ALL
-            .into_iter()
-            .fold(outlook, |loads, dimension| {
-                loads.with(dimension, outlook.of(dimension).map(|value| value * margin))
-            }),
-        Loads::default(),
-        0.0,
-    );
+    let (relays, _) = relays_for(view, outlook.times(margin), Loads::default(), 0.0);
     relays
 }
 
@@ -166,12 +157,7 @@ fn supply(view: &View<'_>) -> Supply {
             *supply.by_zone.entry(seen.relay.zone.clone()).or_default() += 1;
         }
         if serves {
-            for dimension in Dimension::ALL {
-                let value = seen.carries.of(dimension).map(|value| value * fill);
-                let sum = supply.capacity.of(dimension).unwrap_or(0.0);
-                let sum = value.map_or(supply.capacity.of(dimension), |value| Some(sum + value));
-                supply.capacity = supply.capacity.with(dimension, sum);
-            }
+            supply.capacity = supply.capacity.plus(seen.carries.times(fill));
         }
     }
     for (zone, count) in launches::on_their_way(view) {

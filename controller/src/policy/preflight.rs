@@ -6,7 +6,8 @@ use super::draft::Draft;
 use super::view::{Seen, Standing, View};
 use crate::fleet::Lifecycle;
 
-/// Whether a removal of this relay could be carried through.
+/// Whether a removal of this relay could be carried through. Where nothing can be ended, an operator's own order to drain is
+/// still carried out.
 pub(crate) fn passes(draft: &Draft<'_>, seen: &Seen<'_>) -> bool {
     let view = &draft.view;
     seen.relay.lifecycle == Lifecycle::InService
@@ -16,16 +17,24 @@ pub(crate) fn passes(draft: &Draft<'_>, seen: &Seen<'_>) -> bool {
             .newer_epoch
             .is_none_or(|epoch| epoch <= view.fleet.leadership.epoch)
         && view.policy.allowed_zones.contains(&seen.relay.zone)
-        && may_shrink(view, begun(draft).saturating_add(1))
+        && (seen.relay.cordoned && view.fleet.group.fixed
+            || may_shrink(view, begun(draft).saturating_add(1)))
 }
 
 /// Whether the provider would end `relays` more, and not replace them.
 pub(crate) fn may_shrink(view: &View<'_>, relays: u32) -> bool {
     let group = &view.fleet.group;
+    // Ends that were asked for and that its figures do not show yet.
+    let unseen = view.fleet.history.own_changes.iter();
+    let unseen = unseen
+        .filter(|(_, change)| *change < 0)
+        .fold(relays, |sum, (_, change)| {
+            sum.saturating_add(change.unsigned_abs())
+        });
     let above_minimum = group
         .min
         .zip(group.desired)
-        .is_none_or(|(min, desired)| desired.saturating_sub(relays) >= min);
+        .is_none_or(|(min, desired)| desired.checked_sub(unseen).is_some_and(|left| left >= min));
     !group.fixed && !group.terminate_suspended && above_minimum
 }
 

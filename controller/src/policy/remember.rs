@@ -411,7 +411,9 @@ impl Writer<'_> {
         let ordered = |id: &InstanceId, order: &Ordered| {
             let forgotten = view.relay(id).is_some_and(|seen| {
                 // It is heard of, and has not taken the order: somebody took it back, or it never came.
-                seen.fresh && seen.drain().is_none() && since(order.asked) > 2 * policy.stale_after
+                seen.fresh
+                    && seen.drain().is_none()
+                    && since(order.asked) > policy.stale_after.saturating_mul(2)
             });
             here(id) && !forgotten
         };
@@ -419,7 +421,8 @@ impl Writer<'_> {
         history.extended.retain(|id, _| here(id));
         history.ailing.retain(|id, _| here(id));
         history.expected.retain(|id, it| {
-            view.fleet.relays.contains_key(id) || since(it.at) <= 2 * policy.ready_timeout
+            view.fleet.relays.contains_key(id)
+                || since(it.at) <= policy.ready_timeout.saturating_mul(2)
         });
     }
 }

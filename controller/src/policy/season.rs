@@ -77,7 +77,7 @@ impl Season {
         let more = ahead.as_secs().min(24 * 3600).div_ceil(BUCKET);
         (first..=first.saturating_add(more))
             .map(|bucket| self.expected(bucket, &timezone, forecast))
-            .fold(Loads::default(), greater)
+            .fold(Loads::default(), Loads::greater)
     }
 
     /// Lines to append to a file, of five minutes that are over at `now`.
@@ -132,7 +132,7 @@ impl Season {
 
     fn note(&mut self, bucket: u64, demand: Loads) {
         let before = self.buckets.entry(bucket).or_default();
-        *before = greater(*before, figures(demand));
+        *before = before.greater(figures(demand));
         while self.buckets.len() > MOST_BUCKETS {
             if let Some((oldest, _)) = self.buckets.pop_first() {
                 self.unwritten.remove(&oldest);
@@ -204,14 +204,4 @@ fn percentile(mut values: Vec<f64>, share: f64) -> Option<f64> {
     let rank = super::rounding::enough(within(share, 0.0, 1.0) * f64::from(count));
     let last = rank.saturating_sub(1).min(count.checked_sub(1)?);
     values.get(usize::try_from(last).ok()?).copied()
-}
-
-fn greater(a: Loads, b: Loads) -> Loads {
-    Dimension::ALL.into_iter().fold(a, |greatest, dimension| {
-        let value = match (a.of(dimension), b.of(dimension)) {
-            (Some(a), Some(b)) => Some(a.max(b)),
-            (a, b) => a.or(b),
-        };
-        greatest.with(dimension, value)
-    })
 }

@@ -11,6 +11,7 @@ use super::draft::Draft;
 use super::launches;
 use super::plan::{Act, AlarmKind, Need, Reason};
 use super::rounding::{enough, filled, within};
+use super::upkeep::upkeep;
 use super::view::{Seen, Standing, View};
 use crate::fleet::{Lifecycle, ZoneId};
 
@@ -20,7 +21,7 @@ pub(crate) fn supply(draft: &mut Draft<'_>) {
     }
     ask_again(draft);
     if draft.reckoning.missing() == 0 {
-        return;
+        return upkeep(draft);
     }
     let mut gained = 0.0;
     let mut back = 0;
@@ -30,26 +31,19 @@ pub(crate) fn supply(draft: &mut Draft<'_>) {
         }
         gained += restored.units;
         back += 1;
-        let (act, what) = match restored.standing {
-            Standing::Draining => (
-                Act::Undrain {
-                    relay: restored.relay.id.clone(),
-                },
-                "it takes new calls again",
-            ),
-            _ => (
-                Act::Restore {
-                    relay: restored.relay.id.clone(),
-                },
-                "it was not drained yet",
-            ),
+        let relay = restored.relay.id.clone();
+        let (act, what) = if restored.standing == Standing::Draining {
+            (Act::Undrain { relay }, "it takes new calls again")
+        } else {
+            (Act::Restore { relay }, "it was not drained yet")
         };
         let words = format!("{}: {what}", why(draft));
         draft.act(act, draft.reckoning.reason, words);
     }
     let missing = still_missing(draft, gained, back);
     if missing > 0 {
-        launch(draft, missing, back);
+        let (reason, why) = (draft.reckoning.reason, why(draft));
+        launch(draft, missing, back, reason, &why);
     }
 }
 
@@ -156,20 +150,18 @@ fn still_missing(draft: &Draft<'_>, gained: f64, back: u32) -> u32 {
     by_units.max(by_count)
 }
 
-fn launch(draft: &mut Draft<'_>, missing: u32, back: u32) {
+/// Launches `missing` relays, or as many of them as may be launched now. `back`: relays that this round brings back.
+pub(crate) fn launch(draft: &mut Draft<'_>, missing: u32, back: u32, reason: Reason, why: &str) {
     let capped = match draft.brakes.launches {
         Launches::None => {
-            let words = format!(
-                "{}, and nothing is launched while nobody knows what there is",
-                why(draft)
-            );
+            let words = format!("{why}, and nothing is launched while nobody knows what there is");
             return draft.alarm(AlarmKind::CannotLaunch, None, words);
         }
         Launches::Capped => true,
         Launches::Free => false,
     };
     if let Some(obstacle) = obstacle(&draft.view) {
-        let words = format!("{}, and {obstacle}", why(draft));
+        let words = format!("{why}, and {obstacle}");
         return draft.alarm(AlarmKind::CannotLaunch, None, words);
     }
     let policy = draft.view.policy;
@@ -183,18 +175,14 @@ fn launch(draft: &mut Draft<'_>, missing: u32, back: u32) {
     let relays = missing.min(room.relays);
     let placed = place(draft, relays);
     if relays == 0 && room.bound != "one step at a time" {
-        let words = format!("{}, and {} allows no more", why(draft), room.bound);
+        let words = format!("{why}, and {} allows no more", room.bound);
         draft.alarm(AlarmKind::CannotLaunch, None, words);
     }
-    let reason = draft.reckoning.reason;
     for (nth, (zone, count, here)) in (0_u64..).zip(placed) {
         let Some(token) = launches::token(&draft.view, nth) else {
             continue;
         };
-        let words = format!(
-            "{}: {count} in {zone}, where {here} serve or are on their way",
-            why(draft)
-        );
+        let words = format!("{why}: {count} in {zone}, where there are {here}");
         let act = Act::Launch { zone, count, token };
         draft.act(act, reason, words);
     }
@@ -234,11 +222,17 @@ fn obstacle(view: &View<'_>) -> Option<String> {
 /// One by one into the zone that has the fewest: zone, how many, how many were there.
 fn place(draft: &Draft<'_>, relays: u32) -> Vec<(ZoneId, u32, u32)> {
     let view = &draft.view;
+    let coming = launches::on_their_way(view);
     let mut zones: Vec<(&ZoneId, u32, u32)> = (view.zones.iter())
         .filter(|zone| launches::pause_in(view, zone).is_none())
         .map(|zone| {
-            let here = draft.reckoning.need.by_zone.get(*zone);
-            (*zone, 0, here.copied().unwrap_or(0))
+            let here = view
+                .relays
+                .iter()
+                .filter(|seen| seen.relay.zone == **zone && stays(seen));
+            let here = u32::try_from(here.count()).unwrap_or(u32::MAX);
+            let coming = coming.get(*zone).copied().unwrap_or(0);
+            (*zone, 0, here.saturating_add(coming))
         })
         .collect();
     // A fleet is of hundreds of relays at most: what is more than that comes in the next round.
@@ -255,6 +249,11 @@ fn place(draft: &Draft<'_>, relays: u32) -> Vec<(ZoneId, u32, u32)> {
         .filter(|(_, added, _)| *added > 0)
         .map(|(zone, added, here)| (zone.clone(), added, here))
         .collect()
+}
+
+/// A silent relay is still in its zone: if the zone is lost, the next one had better be elsewhere.
+fn stays(seen: &Seen<'_>) -> bool {
+    seen.is_live() && !matches!(seen.standing, Standing::Draining | Standing::Ending)
 }
 
 /// "5 relays are needed (load: bits with 25 % headroom), 3 serve or are on their way".

@@ -6,10 +6,10 @@
 use super::draft::Draft;
 use super::plan::{Act, Reason};
 use super::victims;
-use super::view::{Seen, Standing};
+use super::view::Seen;
 
 pub(crate) fn surplus(draft: &mut Draft<'_>) {
-    if !draft.brakes.removes || draft.reckoning.missing() > 0 || draft.view.fleet.group.fixed {
+    if !draft.brakes.removes || draft.reckoning.missing() > 0 {
         return;
     }
     let policy = draft.view.policy;
@@ -22,7 +22,8 @@ pub(crate) fn surplus(draft: &mut Draft<'_>) {
     let lately = u32::try_from(lately.count()).unwrap_or(u32::MAX);
     let mut budget = policy.down_step.saturating_sub(lately);
     for reason in [Reason::Cordoned, Reason::Image, Reason::Surplus] {
-        if reason != Reason::Cordoned && !is_quiet(draft) {
+        let fixed = draft.view.fleet.group.fixed;
+        if reason != Reason::Cordoned && (fixed || !is_quiet(draft)) {
             return;
         }
         while budget > 0 && remove_one(draft, reason) {
@@ -35,7 +36,7 @@ pub(crate) fn surplus(draft: &mut Draft<'_>) {
 }
 
 /// Nobody is on the way, and nothing was launched lately.
-fn is_quiet(draft: &Draft<'_>) -> bool {
+pub(crate) fn is_quiet(draft: &Draft<'_>) -> bool {
     let view = &draft.view;
     let history = &view.fleet.history;
     let since = |at| view.now.instant.saturating_since(at);
@@ -72,12 +73,13 @@ fn remove_one(draft: &mut Draft<'_>, reason: Reason) -> bool {
 fn words(draft: &Draft<'_>, victim: &Seen<'_>, reason: Reason, serving: usize) -> String {
     let need = &draft.reckoning.need;
     let calls = victim.allocations().unwrap_or(0.0);
-    let what = match reason {
-        Reason::Cordoned => "an operator wants it gone".to_owned(),
-        Reason::Image => format!("its image {} is not the current one", victim.relay.image),
-        _ => format!("at most {} were needed for the whole window", need.held),
+    let what = if reason == Reason::Cordoned {
+        "an operator wants it gone".to_owned()
+    } else if reason == Reason::Image {
+        format!("its image {} is not the current one", victim.relay.image)
+    } else {
+        format!("at most {} were needed for the whole window", need.held)
     };
-    debug_assert!(victim.standing != Standing::Gone);
     format!(
         "{what}, and {serving} serve; it has {calls} allocations, in {}",
         victim.relay.zone

@@ -53,7 +53,9 @@ fn withheld(draft: &mut Draft<'_>, seen: &Seen<'_>) {
         return draft.act(Act::Restore { relay }, Reason::Unfinished, words);
     };
     let waited = seen.relay.withheld_for.unwrap_or_default();
-    let ripe = waited >= draft.view.policy.list_ttl && preflight::may_shrink(&draft.view, 1);
+    let fixed = draft.view.fleet.group.fixed && reason == Reason::Cordoned;
+    let ripe =
+        waited >= draft.view.policy.list_ttl && (fixed || preflight::may_shrink(&draft.view, 1));
     if draft.brakes.removes && ripe && may_ask(draft, seen) {
         let deadline = deadline(draft, seen);
         let words = format!(
@@ -163,11 +165,17 @@ fn ending(draft: &mut Draft<'_>, seen: &Seen<'_>) {
 /// Once, by id; and only what can be ended without being replaced.
 pub(crate) fn terminate(draft: &mut Draft<'_>, seen: &Seen<'_>, reason: Reason, words: String) {
     let ends = draft.ends().saturating_add(1);
-    let allowed = draft.brakes.removes
-        && !seen.relay.terminate_asked
-        && preflight::may_shrink(&draft.view, ends);
-    if allowed && !draft.is_dealt_with(seen.id) {
-        let relay = seen.id.clone();
+    if draft.view.fleet.group.fixed || seen.relay.terminate_asked || draft.is_dealt_with(seen.id) {
+        return;
+    }
+    let relay = seen.id.clone();
+    if !preflight::may_shrink(&draft.view, ends) {
+        let words = format!(
+            "{relay} is to be ended ({words}), and the provider would not: its minimum is reached, or terminating is suspended \
+             there; lower the one, or resume the other"
+        );
+        draft.alarm(AlarmKind::DrainOverdue, Some(&relay), words);
+    } else if draft.brakes.removes {
         draft.act(Act::Terminate { relay }, reason, words);
     }
 }
@@ -198,11 +206,13 @@ fn is_past(draft: &Draft<'_>, seen: &Seen<'_>) -> bool {
     let deadline = seen.drain().map_or(ordered.deadline, |drain| {
         drain.deadline.max(ordered.deadline)
     });
+    let silent_for = seen.relay.report_age.unwrap_or(Duration::MAX);
     let by_its_own = seen.report().is_none_or(|report| {
-        let silent = !seen.fresh;
-        silent || report.time >= deadline
+        let its_clock = report.time.plus_secs(silent_for.as_secs());
+        silent_for >= view.policy.ready_timeout || its_clock >= deadline
     });
-    view.now.unix >= deadline && view.now.instant >= ordered.until && by_its_own
+    let hung = seen.drain().is_some() || silent_for >= view.policy.ready_timeout;
+    view.now.unix >= deadline && view.now.instant >= ordered.until && by_its_own && hung
 }
 
 fn ordered(draft: &Draft<'_>, seen: &Seen<'_>) -> bool {

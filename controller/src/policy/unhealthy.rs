@@ -62,9 +62,10 @@ fn failed(draft: &mut Draft<'_>, seen: &Seen<'_>, in_hand: &mut u32, allowed: u3
         && preflight::passes(draft, seen)
         && has_room(draft);
     if begins {
-        let what = match seen.standing {
-            Standing::Stale => "neither its admin API nor its data path answers",
-            _ => "it is not ready",
+        let what = if seen.standing == Standing::Stale {
+            "neither its admin API nor its data path answers"
+        } else {
+            "it is not ready"
         };
         let minutes = seen.ailing_for.unwrap_or_default().as_secs() / 60;
         let relay = seen.id.clone();
@@ -104,7 +105,8 @@ fn most_at_a_time(view: &View<'_>) -> u32 {
 fn in_hand(draft: &Draft<'_>) -> u32 {
     let leaving = draft.view.relays.iter().filter(|seen| {
         let ordered = draft.view.fleet.history.orders.contains_key(seen.id);
-        is_ailing(seen) && (seen.withheld() || ordered)
+        let ailing = matches!(seen.standing, Standing::Stale | Standing::Unready);
+        ailing && (seen.withheld() || ordered)
     });
     u32::try_from(leaving.count()).unwrap_or(u32::MAX)
 }

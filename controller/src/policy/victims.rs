@@ -7,6 +7,7 @@
 use std::cmp::Reverse;
 
 use super::draft::Draft;
+use super::launches;
 use super::plan::Reason;
 use super::preflight;
 use super::rounding::enough;
@@ -94,7 +95,8 @@ pub(crate) fn is_spare(draft: &Draft<'_>, victim: &Seen<'_>, remaining: &[&Seen<
     enough_units && enough_relays && survives(draft, victim, remaining)
 }
 
-/// The loss of the fullest zone is survived afterwards, or is no worse than before.
+/// The loss of the fullest zone is survived afterwards. Where relays can be in one zone only for now, it is enough if it
+/// is no worse than before.
 fn survives(draft: &Draft<'_>, victim: &Seen<'_>, remaining: &[&Seen<'_>]) -> bool {
     let view = &draft.view;
     if !view.policy.zone_loss_floor || view.zones.len() < 2 {
@@ -106,5 +108,7 @@ fn survives(draft: &Draft<'_>, victim: &Seen<'_>, remaining: &[&Seen<'_>]) -> bo
         .copied()
         .filter(|seen| seen.id != victim.id);
     let after = zones::left_after_a_loss(rest);
-    after + 1e-9 >= f64::from(draft.reckoning.bare_down) || after + 1e-9 >= before
+    let open = (view.zones.iter()).filter(|zone| launches::pause_in(view, zone).is_none());
+    let stuck = open.count() < 2;
+    after + 1e-9 >= f64::from(draft.reckoning.bare_down) || (stuck && after + 1e-9 >= before)
 }

@@ -47,7 +47,7 @@ pub(crate) struct Seen<'a> {
     pub(crate) fresh: bool,
     /// It, or what it says of itself, is in a zone that is not allowed.
     pub(crate) offshore: bool,
-    /// Its network card or kernel drops packets now, or it says that it is overloaded.
+    /// Its network card or kernel drops packets by its last word, or it says that it is overloaded.
     pub(crate) full: bool,
     /// What it carries, as far as was ever known.
     pub(crate) load: Loads,
@@ -122,7 +122,7 @@ impl<'a> View<'a> {
     pub(crate) fn of(fleet: &'a Fleet, policy: &'a Policy, now: Now) -> Self {
         let whole = launched_kind(fleet, policy);
         let fill = within(policy.fill_target, 0.01, 1.0);
-        let unit = scaled(whole, fill);
+        let unit = whole.times(fill);
         let relays = fleet
             .relays
             .iter()
@@ -181,7 +181,7 @@ fn seen<'a>(
         standing: standing(id, relay, fresh, fleet, policy),
         fresh,
         offshore,
-        full: fresh && report.is_some_and(|report| report.full_now || overloaded(report)),
+        full: report.is_some_and(|report| report.full_now || overloaded(report)),
         load: report.map_or_else(Loads::default, |report| figures(report.load)),
         carries,
         units: units(carries, whole),
@@ -213,13 +213,14 @@ fn standing(
         return Standing::Draining;
     }
     let late = relay.age > policy.ready_timeout;
+    let was_ready = relay.was_ready || report.is_some_and(|report| report.ready);
     let ours = relay.lifecycle == Lifecycle::Pending || fleet.history.expected.contains_key(id);
     match report {
         Some(report) if fresh && (report.ready || overloaded(report)) => Standing::Serving,
-        Some(_) if fresh && !relay.was_ready && !late => Standing::Launching,
-        Some(report) if fresh && !relay.was_ready && ours && empty(report) => Standing::NeverReady,
+        Some(_) if fresh && !was_ready && !late => Standing::Launching,
+        Some(report) if fresh && !was_ready && ours && empty(report) => Standing::NeverReady,
         Some(_) if fresh => Standing::Unready,
-        _ if relay.was_ready => Standing::Stale,
+        _ if was_ready => Standing::Stale,
         _ if !late => Standing::Launching,
         None if relay.lifecycle == Lifecycle::Pending && relay.answers_stun != Some(true) => {
             Standing::NeverReady
@@ -299,10 +300,4 @@ fn units(carries: Loads, whole: Loads) -> f64 {
         })
         .reduce(f64::min)
         .map_or(1.0, |units| within(units, 0.01, 100.0))
-}
-
-fn scaled(loads: Loads, factor: f64) -> Loads {
-    Dimension::ALL.into_iter().fold(loads, |scaled, dimension| {
-        scaled.with(dimension, loads.of(dimension).map(|value| value * factor))
-    })
 }
