@@ -23,8 +23,12 @@ const EMPTY_NOUNS: [&str; 15] = [
 const EMPTY_VERBS: [&str; 5] = ["get", "process", "do", "perform", "manage"];
 
 /// Product code outside `relay/src/clock.rs` that may read a clock, with the reason.
-const CLOCKS_ELSEWHERE: [(&str, &str); 5] = [
+const CLOCKS_ELSEWHERE: [(&str, &str); 6] = [
     ("controller/src/clock.rs", "the controller's own clock"),
+    (
+        "controller/cloud-sim/",
+        "a stand-in of a cloud for tests, with a clock as the cloud has one",
+    ),
     (
         "relay/src/admin/",
         "deadlines of the admin plane's connections, on the control runtime",

@@ -36,6 +36,7 @@ use self::addresses::Addresses;
 use self::books::{Books, Zones};
 use self::memory::Memory;
 use super::{Capabilities, Ended, LaunchOrder, Listing, Provider, ProviderError};
+use crate::clock::Clock;
 use crate::fleet::{InstanceId, ZoneId};
 
 pub(crate) use self::call::{Again, Calls, Fault, Meaning};
@@ -56,6 +57,7 @@ pub struct Aws {
     allowed: BTreeSet<ZoneId>,
     zones: Zones,
     addresses: Addresses,
+    clock: Clock,
     memory: Mutex<Memory>,
     /// One raise or decrement at a time where capacity is reckoned: each starts from what the one before has done.
     reckoning: tokio::sync::Mutex<()>,
@@ -84,13 +86,15 @@ impl Aws {
         allowed: &BTreeSet<ZoneId>,
         admin_port: u16,
     ) -> Self {
+        let clock = Clock::start();
         Self {
             client: client(sdk, settings),
             calls: Calls::new(settings),
             settings: settings.clone(),
             allowed: allowed.clone(),
             zones: Zones::new(&settings.zone_ids),
-            addresses: Addresses::new(settings, admin_port),
+            addresses: Addresses::new(settings, admin_port, clock),
+            clock,
             memory: Mutex::default(),
             reckoning: tokio::sync::Mutex::default(),
         }

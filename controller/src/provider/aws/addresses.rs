@@ -8,10 +8,11 @@ use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use taciturn_protocol::time::Instant;
 use tokio::sync::Semaphore;
-use tokio::time::Instant;
 
 use super::settings::Settings;
+use crate::clock::Clock;
 use crate::fleet::InstanceId;
 
 /// How long a list waits for addresses; a name that takes longer is there for the next one.
@@ -38,10 +39,11 @@ pub(super) struct Addresses {
     admin_port: u16,
     known: Arc<Mutex<BTreeMap<InstanceId, Known>>>,
     places: Arc<Semaphore>,
+    clock: Clock,
 }
 
 impl Addresses {
-    pub(super) fn new(settings: &Settings, admin_port: u16) -> Self {
+    pub(super) fn new(settings: &Settings, admin_port: u16, clock: Clock) -> Self {
         let configured = settings.addresses.iter();
         let known = configured.map(|(id, at)| (id.clone(), Known::At(*at)));
         Self {
@@ -49,6 +51,7 @@ impl Addresses {
             admin_port,
             known: Arc::new(Mutex::new(known.collect())),
             places: Arc::new(Semaphore::new(AT_ONCE)),
+            clock,
         }
     }
 
@@ -63,6 +66,7 @@ impl Addresses {
             let port = self.admin_port;
             let known = Arc::clone(&self.known);
             let places = Arc::clone(&self.places);
+            let clock = self.clock;
             // On its own: a name that is slow is still found when nobody waits for it any more.
             asked.spawn(tokio::spawn(async move {
                 let _place = places.acquire().await;
@@ -70,7 +74,7 @@ impl Addresses {
                 let known_now = found
                     .ok()
                     .and_then(|mut all| all.next())
-                    .map_or_else(|| Known::NowhereSince(Instant::now()), Known::At);
+                    .map_or_else(|| Known::NowhereSince(clock.instant()), Known::At);
                 locked(&known).insert(id, known_now);
             }));
         }
@@ -88,7 +92,7 @@ impl Addresses {
 
     /// Those of `wanted` to ask for now; they are marked as asked for.
     fn unknown(&self, wanted: &BTreeSet<InstanceId>) -> Vec<InstanceId> {
-        let now = Instant::now();
+        let now = self.clock.instant();
         let mut known = locked(&self.known);
         known.retain(|id, state| {
             let configured = self.settings.addresses.contains_key(id);
@@ -96,7 +100,7 @@ impl Addresses {
         });
         let ask = |id: &&InstanceId| match known.get(*id) {
             None => true,
-            Some(Known::NowhereSince(since)) => now.saturating_duration_since(*since) >= REST,
+            Some(Known::NowhereSince(since)) => now.saturating_since(*since) >= REST,
             Some(Known::Asked | Known::At(_)) => false,
         };
         let ids: Vec<InstanceId> = wanted.iter().filter(ask).cloned().collect();
@@ -153,7 +157,7 @@ mod tests {
         let mut settings = settings(AwsAddress::Name("{id}.invalid".to_owned()));
         let at = "127.0.1.1:9641".parse().expect("an address");
         settings.addresses.insert(id("i-1"), at);
-        let addresses = Addresses::new(&settings, 9641);
+        let addresses = Addresses::new(&settings, 9641, Clock::start());
         let wanted = BTreeSet::from([id("i-1"), id("i-2")]);
         assert_eq!(
             addresses.of(&wanted).await,

@@ -97,15 +97,13 @@ impl Books {
         self.group.min = number(group.min_size);
         self.group.max = number(group.max_size);
         self.group.desired = number(group.desired_capacity);
-        for (what, value) in [
-            ("MinSize", self.group.min),
-            ("MaxSize", self.group.max),
-            ("DesiredCapacity", self.group.desired),
-        ] {
-            if value.is_none() {
-                self.gaps
-                    .push(format!("the answer has no {what} of the group"));
-            }
+        // Figures that are missing are read as zeros: what does not fit together was not said.
+        let fits = |it: &Group| Some(it.min? <= it.desired? && it.desired? <= it.max?);
+        if fits(&self.group) != Some(true) {
+            self.gaps.push(format!(
+                "the group's figures contradict each other: MinSize {:?}, DesiredCapacity {:?}, MaxSize {:?}",
+                self.group.min, self.group.desired, self.group.max
+            ));
         }
         let ids = group.availability_zone_ids();
         self.gives_zone_ids |= !ids.is_empty();
@@ -183,6 +181,13 @@ impl Books {
         }
     }
 
+    /// Instances that count towards the desired capacity.
+    pub(super) fn counted(&self) -> u32 {
+        let counts =
+            |it: &&Instance| matches!(it.lifecycle, Lifecycle::Pending | Lifecycle::InService);
+        u32::try_from(self.instances.values().filter(counts).count()).unwrap_or(u32::MAX)
+    }
+
     pub(super) fn ids(&self) -> BTreeSet<InstanceId> {
         self.instances.keys().cloned().collect()
     }
@@ -257,20 +262,17 @@ pub(super) fn lifecycle(word: &str) -> Option<Lifecycle> {
 
 /// Whether a refresh in this state replaces instances, or is about to. What is not known does.
 pub(super) fn refreshes(status: Option<&InstanceRefreshStatus>) -> bool {
-    #[expect(
-        clippy::wildcard_enum_match_arm,
-        reason = "the SDK's enum is open: what it does not know yet counts as active"
-    )]
-    match status {
+    let over = matches!(
+        status,
         Some(
             InstanceRefreshStatus::Successful
-            | InstanceRefreshStatus::Failed
-            | InstanceRefreshStatus::Cancelled
-            | InstanceRefreshStatus::RollbackFailed
-            | InstanceRefreshStatus::RollbackSuccessful,
-        ) => false,
-        _ => true,
-    }
+                | InstanceRefreshStatus::Failed
+                | InstanceRefreshStatus::Cancelled
+                | InstanceRefreshStatus::RollbackFailed
+                | InstanceRefreshStatus::RollbackSuccessful
+        )
+    );
+    !over
 }
 
 /// The launch template that new instances get.

@@ -7,7 +7,6 @@
 use aws_sdk_autoscaling::operation::launch_instances::LaunchInstancesOutput;
 use aws_sdk_autoscaling::types::RetryStrategy;
 use sha2::{Digest, Sha256};
-use tokio::time::Instant;
 
 use super::call::plain;
 use super::memory::Raise;
@@ -105,7 +104,7 @@ impl Aws {
         let books = self.describe().await?;
         let (desired, max) = self.may_raise(&books)?;
         let ids = books.ids();
-        let now = Instant::now();
+        let now = self.clock.instant();
         let before = self.memory().raise(&order.token).cloned();
         let raise = match before {
             Some(before) => {
@@ -124,7 +123,10 @@ impl Aws {
                 }
             }
             None => {
-                let from = desired.max(self.memory().desired_at_least(now));
+                // A capacity that is below what is there would end some of it, whoever wrote it.
+                let from = desired
+                    .max(self.memory().desired_at_least(now))
+                    .max(books.counted());
                 Raise {
                     from,
                     to: from.saturating_add(order.count),
@@ -225,8 +227,12 @@ impl Aws {
     /// Whether the group's history says that `raise` has happened.
     async fn activity_of(&self, raise: &Raise) -> Result<bool, Fault> {
         let words = format!("from {} to {}", raise.from, raise.to);
-        let since = raise.at.elapsed().as_secs().saturating_add(60);
-        let now = std::time::SystemTime::now();
+        let since = self.clock.instant().saturating_since(raise.at).as_secs();
+        let begun_after = self
+            .clock
+            .unix()
+            .as_secs()
+            .saturating_sub(since.saturating_add(60));
         let mut next: Option<String> = None;
         for _ in 0..PAGES_OF_ACTIVITIES {
             let call = || {
@@ -241,13 +247,11 @@ impl Aws {
                 .call("DescribeScalingActivities", Again::Reads, call)
                 .await?;
             for activity in answer.activities() {
-                let begun = activity
-                    .start_time()
-                    .and_then(|at| std::time::SystemTime::try_from(*at).ok());
-                // One of long ago was another raise between the same figures. A clock that differs finds it all the same.
+                // One of long ago was another raise between the same figures.
+                let begun = activity.start_time().map(|at| at.secs());
                 let recent = begun
-                    .and_then(|begun| now.duration_since(begun).ok())
-                    .is_none_or(|age| age.as_secs() <= since);
+                    .and_then(|begun| u64::try_from(begun).ok())
+                    .is_none_or(|begun| begun >= begun_after);
                 if recent && activity.cause().is_some_and(|cause| cause.contains(&words)) {
                     return Ok(true);
                 }

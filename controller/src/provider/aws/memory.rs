@@ -7,7 +7,7 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
-use tokio::time::Instant;
+use taciturn_protocol::time::Instant;
 
 use crate::fleet::{InstanceId, LaunchToken};
 
@@ -104,7 +104,7 @@ impl Memory {
 
     /// The desired capacity that raises and decrements of the last moments lead to: a description may not show it yet.
     pub(super) fn desired_at_least(&self, now: Instant) -> u32 {
-        let recent = |raise: &&Raise| raise.done && now.saturating_duration_since(raise.at) < LAG;
+        let recent = |raise: &&Raise| raise.done && now.saturating_since(raise.at) < LAG;
         let raises = self.raises.values().filter(recent);
         raises
             .map(|raise| self.due(raise))
@@ -152,8 +152,8 @@ impl Memory {
         self.ended.get(id).copied()
     }
 
-    pub(super) fn has_ended(&mut self, id: &InstanceId, answered: bool) {
-        self.ended.insert(id.clone(), (Instant::now(), answered));
+    pub(super) fn has_ended(&mut self, id: &InstanceId, at: Instant, answered: bool) {
+        self.ended.insert(id.clone(), (at, answered));
         while self.ended.len() > MOST {
             let oldest = self.ended.iter().min_by_key(|(_, (at, _))| *at);
             let Some(oldest) = oldest.map(|(id, _)| id.clone()) else {

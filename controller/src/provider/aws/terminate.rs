@@ -22,18 +22,19 @@ impl Aws {
             if answered {
                 return Ok(Ended::Already);
             }
-            if at.elapsed() < LAG && self.serves(id).await? {
+            let since = self.clock.instant().saturating_since(at);
+            if since < LAG && self.serves(id).await? {
                 return Err(ProviderError::Unknown(format!(
                     "the end of {id} was asked for {} s ago without an answer, and does not show yet; it is asked for again \
                      when a minute is over",
-                    at.elapsed().as_secs()
+                    since.as_secs()
                 )));
             }
         }
         if !self.serves(id).await? {
             return Ok(Ended::Already);
         }
-        self.memory().has_ended(id, false);
+        self.memory().has_ended(id, self.clock.instant(), false);
         let call = || {
             self.client
                 .terminate_instance_in_auto_scaling_group()
@@ -48,7 +49,7 @@ impl Aws {
         match answer {
             Ok(_) => {
                 let mut memory = self.memory();
-                memory.has_ended(id, true);
+                memory.has_ended(id, self.clock.instant(), true);
                 memory.lowered = memory.lowered.saturating_add(1);
                 Ok(Ended::Ending)
             }
