@@ -1,33 +1,21 @@
 //! The admin API: health, metrics, status, drain, and allocations by pseudonym.
 //!
-//! Responsible for the routes, and for answers that are short and say what is wrong. Not responsible for what the figures
-//! mean (`metrics`, `taciturn_protocol::status`), nor for when a drain ends (`crate::drain`).
-//!
-//! By default programs on this host alone reach it, over loopback or a Unix socket; beyond that everybody who asks for
-//! more than health proves who they are (`access`). None is trusted with time or memory: a connection lives for a minute,
-//! bodies are small, pages are bounded, and so are connections (A-40). What a web page in a browser on this host makes it
-//! send is refused (`gate`).
+//! Responsible for the routes. Not responsible for what the figures mean (`metrics`, `taciturn_protocol::status`), nor for
+//! when a drain ends (`crate::drain`), nor for who may ask and what a stranger can hold (`taciturn_plane`).
 
 mod access;
 mod allocations;
-mod bounded;
 mod drain;
-mod gate;
-mod query;
-mod refused;
 mod status;
 
 use std::sync::Arc;
 
-use axum::body::Bytes;
-use axum::extract::rejection::BytesRejection;
-use axum::extract::{DefaultBodyLimit, State};
-use axum::http::{Method, StatusCode, Uri, header};
-use axum::middleware;
+use axum::Router;
+use axum::extract::State;
+use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
-use axum::{Json, Router};
-use serde_json::json;
+use taciturn_plane::{Access, refusal};
 use taciturn_protocol::status::Phase;
 use tokio::sync::oneshot;
 
@@ -41,12 +29,12 @@ use crate::readiness::SharedReadiness;
 use crate::reload::Reload;
 use crate::worker::{self, Message, Outbox};
 
-pub use access::{Access, AccessError, PreparedAccess};
-pub use bounded::{AdminListener, Bounded, Timed};
+pub use access::{AccessError, Refusals, prepare};
 pub use status::Capacity;
 
-/// Longest request body.
-const BODY_BYTES: usize = 16 * 1024;
+/// The paths, for who asks for another.
+const PATHS: &str =
+    "/live, /ready, /metrics, /v1/status, /v1/drain, /v1/allocations and /v1/allocations/{id}";
 
 /// What the admin API shows and changes.
 #[derive(Debug)]
@@ -92,7 +80,7 @@ impl Admin {
 /// The routes of the admin API.
 pub fn router(admin: Arc<Admin>) -> Router {
     let access = Arc::clone(&admin.access);
-    Router::new()
+    let routes = Router::new()
         .route("/live", get(live))
         .route("/ready", get(ready))
         .route("/metrics", get(metrics))
@@ -102,12 +90,8 @@ pub fn router(admin: Arc<Admin>) -> Router {
         .route(
             "/v1/allocations/{id}",
             get(allocations::inspect).delete(allocations::end),
-        )
-        .fallback(no_such_path)
-        .method_not_allowed_fallback(no_such_method)
-        .layer(DefaultBodyLimit::max(BODY_BYTES))
-        .layer(middleware::from_fn_with_state(access, gate::judge))
-        .with_state(admin)
+        );
+    taciturn_plane::guarded(routes, access, PATHS).with_state(admin)
 }
 
 async fn live() -> &'static str {
@@ -126,7 +110,11 @@ async fn ready(State(admin): State<Arc<Admin>>) -> Response {
 
 async fn metrics(State(admin): State<Arc<Admin>>) -> Response {
     match admin.metrics.encode() {
-        Ok(text) => ([(header::CONTENT_TYPE, prometheus::TEXT_FORMAT)], text).into_response(),
+        Ok(text) => (
+            [(header::CONTENT_TYPE, taciturn_plane::metrics::TEXT_FORMAT)],
+            text,
+        )
+            .into_response(),
         Err(error) => {
             tracing::error!(%error, "metrics cannot be written");
             refusal(
@@ -137,70 +125,10 @@ async fn metrics(State(admin): State<Arc<Admin>>) -> Response {
     }
 }
 
-async fn no_such_path(uri: Uri) -> Response {
-    let cut = uri.path().floor_char_boundary(100);
-    let path = &uri.path()[..cut];
-    refusal(
-        StatusCode::NOT_FOUND,
-        &format!(
-            "there is no {path}; there are /live, /ready, /metrics, /v1/status, /v1/drain, /v1/allocations and \
-             /v1/allocations/{{id}}"
-        ),
-    )
-}
-
-async fn no_such_method(method: Method) -> Response {
-    let method = method.as_str();
-    let method = &method[..method.floor_char_boundary(20)];
-    refusal(
-        StatusCode::METHOD_NOT_ALLOWED,
-        &format!("{method} is not for this path; the Allow header says what is"),
-    )
-}
-
-/// An error in the form that all of them have.
-fn refusal(status: StatusCode, error: &str) -> Response {
-    (status, Json(json!({ "error": error }))).into_response()
-}
-
-/// The same, before it is written down.
-#[derive(Debug)]
-struct Refused {
-    status: StatusCode,
-    error: String,
-}
-
-impl Refused {
-    /// The request makes no sense.
-    fn bad(error: impl Into<String>) -> Self {
-        Self {
-            status: StatusCode::BAD_REQUEST,
-            error: error.into(),
-        }
-    }
-}
-
-impl IntoResponse for Refused {
-    fn into_response(self) -> Response {
-        refusal(self.status, &self.error)
-    }
-}
-
 /// A worker did not answer in time. What it holds is not known, and is not zero.
 fn unanswered() -> Response {
     refusal(
         StatusCode::SERVICE_UNAVAILABLE,
         "a worker does not answer; the relay is overloaded or ending",
     )
-}
-
-/// The body, or why it is not taken.
-fn body(read: Result<Bytes, BytesRejection>) -> Result<Bytes, Refused> {
-    read.map_err(|rejection| match rejection.status() {
-        status @ StatusCode::PAYLOAD_TOO_LARGE => Refused {
-            status,
-            error: format!("the body is longer than {BODY_BYTES} bytes"),
-        },
-        _ => Refused::bad("the body cannot be read"),
-    })
 }

@@ -67,7 +67,7 @@ impl fmt::Debug for LevelSwitch {
     }
 }
 
-impl Source for Arc<EventLog> {
+impl Source for EventLog {
     fn families(&self) -> Vec<Family> {
         vec![Family::gauge(
             "taciturn_relay_forensics",

@@ -19,7 +19,6 @@ mod lifecycle;
 mod tests;
 
 use std::io;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use hyper::StatusCode;
@@ -118,7 +117,7 @@ impl MetadataRequests {
     }
 }
 
-impl Source for Arc<MetadataRequests> {
+impl Source for MetadataRequests {
     fn families(&self) -> Vec<Family> {
         vec![Family::counters(
             "taciturn_relay_metadata_requests_total",

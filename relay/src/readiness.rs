@@ -129,7 +129,7 @@ impl SharedReadiness {
     }
 }
 
-impl Source for Arc<SharedReadiness> {
+impl Source for SharedReadiness {
     fn families(&self) -> Vec<Family> {
         vec![Family::gauge(
             "taciturn_relay_ready",

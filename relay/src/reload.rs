@@ -19,11 +19,12 @@ use std::error::Error;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use arc_swap::ArcSwap;
+use taciturn_plane::Access;
 use taciturn_protocol::credentials::NonceKey;
 use taciturn_protocol::server::{OwnAddresses, PeerPolicy};
 use tracing::{info, warn};
 
-use crate::admin::{Access, Capacity};
+use crate::admin::Capacity;
 use crate::clock::Clock;
 use crate::config::{Config, ConfigError};
 use crate::drain::DrainControl;

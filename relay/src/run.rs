@@ -27,10 +27,11 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::thread::JoinHandle;
 
+use taciturn_plane::{Bounded, Listener as AdminListener};
 use taciturn_protocol::status::Phase;
 use tracing::{info, warn};
 
-use crate::admin::{self, Admin, AdminListener, Bounded};
+use crate::admin::{self, Admin};
 use crate::clock::Clock;
 use crate::config::{Config, ListenerTransport};
 use crate::counters::Totals;

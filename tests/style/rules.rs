@@ -30,7 +30,7 @@ const CLOCKS_ELSEWHERE: [(&str, &str); 6] = [
         "a stand-in of a cloud for tests, with a clock as the cloud has one",
     ),
     (
-        "relay/src/admin/",
+        "plane/src/bounded.rs",
         "deadlines of the admin plane's connections, on the control runtime",
     ),
     (

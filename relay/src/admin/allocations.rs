@@ -15,8 +15,9 @@ use serde_json::{Value, json};
 use taciturn_protocol::address::Family;
 use taciturn_protocol::forward::AllocationId;
 
-use super::query::Query;
-use super::{Admin, refusal, unanswered};
+use taciturn_plane::{Query, refusal};
+
+use super::{Admin, unanswered};
 use crate::worker::{self, AllocationReport, Message, Outbox, Page};
 
 /// Allocations on a page, unless the request says otherwise.

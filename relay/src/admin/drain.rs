@@ -13,8 +13,9 @@ use axum::response::{IntoResponse, Response};
 use serde::Deserialize;
 use serde_json::json;
 
-use super::query::Query;
-use super::{Admin, Refused, body, refusal};
+use taciturn_plane::{Query, Refusal, body, json_of, refusal};
+
+use super::Admin;
 use crate::drain::{DrainControl, DrainOrder, DrainRefused, DrainSource};
 
 pub(super) async fn begin(
@@ -51,24 +52,20 @@ pub(super) async fn end(
     }
 }
 
-fn epoch(query: Option<&str>, read: Result<Bytes, BytesRejection>) -> Result<Option<u64>, Refused> {
-    let query = Query::parse(query, &["epoch"]).map_err(Refused::bad)?;
-    let in_query = query.number("epoch").map_err(Refused::bad)?;
+fn epoch(query: Option<&str>, read: Result<Bytes, BytesRejection>) -> Result<Option<u64>, Refusal> {
+    let query = Query::parse(query, &["epoch"]).map_err(Refusal::bad)?;
+    let in_query = query.number("epoch").map_err(Refusal::bad)?;
     let body = body(read)?;
     if body.is_empty() {
         return Ok(in_query);
     }
     let order: EndOrder = json_of(&body)?;
     if in_query.is_some_and(|epoch| epoch != order.epoch) {
-        return Err(Refused::bad(
+        return Err(Refusal::bad(
             "epoch stands in the query and, with another value, in the body",
         ));
     }
     Ok(Some(order.epoch))
-}
-
-fn json_of<T: for<'b> Deserialize<'b>>(body: &[u8]) -> Result<T, Refused> {
-    serde_json::from_slice(body).map_err(|error| Refused::bad(error.to_string()))
 }
 
 /// Carries out an order, which may write a file, where waiting for the disk keeps nobody else waiting.

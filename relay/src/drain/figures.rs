@@ -2,13 +2,12 @@
 //!
 //! Not responsible for the phase, which is shown with or without a drain (`phase`).
 
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use super::{DrainControl, DrainSource};
 use crate::metrics::{Family, Source};
 
-impl Source for Arc<DrainControl> {
+impl Source for DrainControl {
     fn families(&self) -> Vec<Family> {
         let drain = self.status();
         let drain = drain.as_ref();

@@ -229,7 +229,7 @@ impl From<PreparedTls> for TlsSettings {
     }
 }
 
-impl Source for Arc<TlsSettings> {
+impl Source for TlsSettings {
     fn families(&self) -> Vec<Family> {
         let expires = self.current.load().expires;
         vec![Family::gauges(

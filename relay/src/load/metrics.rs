@@ -1,12 +1,10 @@
 //! The load and the process as Prometheus sees them.
 
-use std::sync::Arc;
-
 use crate::metrics::{Family, Source};
 
 use super::{ALLOWANCES, LoadSample, LoadSampler, Parts};
 
-impl Source for Arc<LoadSampler> {
+impl Source for LoadSampler {
     /// What is not known has no series: a missing figure is never a zero.
     fn families(&self) -> Vec<Family> {
         let sample = self.latest();

@@ -1,14 +1,12 @@
 //! Metrics of the TCP and TLS listeners: what they have seen before a connection reached a worker.
 
-use std::sync::Arc;
-
 use taciturn_protocol::address::Transport;
 
 use crate::listener::{FrontCounters, Group, HandshakeFailure, Refusal, TlsVersion};
 
 use super::{Family, Source};
 
-impl Source for Arc<FrontCounters> {
+impl Source for FrontCounters {
     fn families(&self) -> Vec<Family> {
         let mut families = vec![
             Family::counter(

@@ -2,7 +2,6 @@
 //!
 //! Not responsible for reloading.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use taciturn_protocol::time::UnixTime;
@@ -77,7 +76,7 @@ impl Reloads {
     }
 }
 
-impl Source for Arc<Reloads> {
+impl Source for Reloads {
     fn families(&self) -> Vec<Family> {
         vec![
             Family::counters(
@@ -106,6 +105,8 @@ impl Source for Arc<Reloads> {
 #[cfg(test)]
 #[expect(clippy::unwrap_used, reason = "tests")]
 mod tests {
+    use std::sync::Arc;
+
     use super::*;
     use crate::metrics::Metrics;
 

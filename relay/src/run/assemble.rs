@@ -7,10 +7,11 @@ use std::num::NonZeroU64;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use taciturn_plane::Access;
 use taciturn_protocol::address::Family;
 use taciturn_protocol::server::PeerPolicy;
 
-use crate::admin::{Access, Admin};
+use crate::admin::{self, Admin};
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::counters::Totals;
@@ -135,7 +136,7 @@ pub(super) fn assemble(
         Box::new(Arc::clone(&ground.requests)),
         Box::new(Arc::clone(reload.reloads())),
         Box::new(findings),
-        Box::new(Arc::clone(&access)),
+        Box::new(admin::Refusals(Arc::clone(&access))),
     ]);
     if let Some(tls) = front.tls() {
         sources.push(Box::new(Arc::clone(tls)));

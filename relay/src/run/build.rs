@@ -7,13 +7,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use rustls::crypto::SecureRandom;
+use taciturn_plane::PreparedAccess;
 use taciturn_protocol::credentials::{Directory, NonceKey, Nonces, StaticUser};
 use taciturn_protocol::forward::{Bandwidth, PortSet, RouteTable};
 use taciturn_protocol::server::{
     Drain, Limits, LocalQuota, PeerPolicy, PeerRules, RelayedIp, Replacement, Server, Settings,
 };
 
-use crate::admin::{AccessError, PreparedAccess};
+use crate::admin::{self, AccessError};
 use crate::clock::{self, Clock};
 use crate::config::{self, Config, TlsProfile};
 use crate::counters::Counters;
@@ -271,7 +272,7 @@ pub(crate) fn tls(tls: &config::Tls, clock: Clock) -> Result<PreparedTls, StartE
 /// Who may ask the admin API. TLS there follows the listeners' profile.
 pub(crate) fn access(config: &Config) -> Result<PreparedAccess, AccessError> {
     let profile = config.tls.as_ref().map(profile).unwrap_or_default();
-    PreparedAccess::new(&config.admin, profile)
+    admin::prepare(&config.admin, profile)
 }
 
 const fn profile(tls: &config::Tls) -> Profile {

@@ -79,7 +79,7 @@ pub enum StartError {
     Instance(#[from] InstanceError),
     /// The metrics contradict each other, which is a fault of this program.
     #[error("metrics cannot be registered")]
-    Metrics(#[from] prometheus::Error),
+    Metrics(#[from] taciturn_plane::metrics::MetricsError),
 }
 
 impl StartError {

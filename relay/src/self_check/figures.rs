@@ -1,13 +1,11 @@
 //! The self-check's metrics.
 
-use std::sync::Arc;
-
 use taciturn_protocol::address::Transport;
 
 use super::findings::{Advertised, Findings, Outcome};
 use crate::metrics::{Family, Source};
 
-impl Source for Arc<Findings> {
+impl Source for Findings {
     fn families(&self) -> Vec<Family> {
         let picture = self.latest();
         let works = |transport: Transport| {

@@ -1,12 +1,8 @@
-//! What the admin API turned away, as a metric: somebody who tries its door is seen.
+//! What the API turned away, as a metric: somebody who tries its door is seen.
 //!
 //! Not responsible for judging (`gate`, `access`, `bounded`).
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-
-use super::Access;
-use crate::metrics::{Family, Source};
 
 /// Why a request or a connection was turned away before anything looked at what it asks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -55,18 +51,9 @@ impl Refusals {
             count.fetch_add(1, Ordering::Relaxed);
         }
     }
-}
 
-impl Source for Arc<Access> {
-    fn families(&self) -> Vec<Family> {
-        vec![Family::counters(
-            "taciturn_relay_admin_refusals_total",
-            "Requests and connections that the admin API turned away unheard, by reason.",
-            ["reason"],
-            Refused::ALL
-                .iter()
-                .zip(&self.refusals().0)
-                .map(|(refused, count)| ([refused.as_str()], count.load(Ordering::Relaxed))),
-        )]
+    pub(super) fn counts(&self) -> impl Iterator<Item = (&'static str, u64)> + '_ {
+        let counts = Refused::ALL.iter().zip(&self.0);
+        counts.map(|(refused, count)| (refused.as_str(), count.load(Ordering::Relaxed)))
     }
 }

@@ -1,6 +1,6 @@
-//! The admin API's connections, bounded in number and in time.
+//! The API's connections, bounded in number and in time.
 //!
-//! Responsible for what one program can hold of the relay: a connection ends a minute after it began, whether it sends a
+//! Responsible for what one program can hold of ours: a connection ends a minute after it began, whether it sends a
 //! byte a second or nothing, there are at most [`CONNECTIONS`], and at most [`CONNECTIONS_OF_ONE`] from one host beyond
 //! this one, so that a stranger cannot keep everybody else out. TLS handshakes count, and have less time. Not responsible
 //! for what is said on a connection.
@@ -33,9 +33,9 @@ const LIFETIME: Duration = Duration::from_secs(60);
 /// How long a TLS handshake may take.
 const HANDSHAKE: Duration = Duration::from_secs(5);
 
-/// Where the admin API accepts.
+/// Where the API accepts.
 #[derive(Debug)]
-pub enum AdminListener {
+pub enum Listener {
     /// HTTP over TCP, and over TLS where [`Access`] has a certificate.
     Tcp(TcpListener),
     /// HTTP over a Unix socket.
@@ -53,7 +53,7 @@ pub struct Bounded {
 /// Where connections come in, as long as there are seats.
 #[derive(Debug)]
 struct Door {
-    listener: AdminListener,
+    listener: Listener,
     slots: Arc<Semaphore>,
     sources: Sources,
 }
@@ -67,7 +67,7 @@ struct Seat {
 
 impl Bounded {
     /// Bounds the connections of this listener.
-    pub fn new(listener: AdminListener, access: Arc<Access>) -> Self {
+    pub fn new(listener: Listener, access: Arc<Access>) -> Self {
         Self {
             door: Door {
                 listener,
@@ -88,14 +88,14 @@ impl Door {
             return std::future::pending().await;
         };
         let (stream, source): (Box<dyn Stream>, _) = match &self.listener {
-            AdminListener::Tcp(listener) => loop {
+            Listener::Tcp(listener) => loop {
                 let (stream, from) = listener.accept().await?;
                 // One too many is closed at once, and says so by that.
                 if let Ok(seat) = self.sources.admit(from.ip()) {
                     break (Box::new(stream), seat);
                 }
             },
-            AdminListener::Unix(listener) => (Box::new(listener.accept().await?.0), None),
+            Listener::Unix(listener) => (Box::new(listener.accept().await?.0), None),
         };
         let seat = Seat {
             _slot: slot,
@@ -128,7 +128,7 @@ impl axum::serve::Listener for Bounded {
                         let access = Arc::clone(&self.access);
                         self.handshakes.spawn(async move {
                             let Ok(Ok(stream)) = timeout(HANDSHAKE, handshake).await else {
-                                access.refusals().count(Refused::Handshake);
+                                access.refuse(Refused::Handshake);
                                 return None;
                             };
                             Some(Timed::new(Box::new(stream), seat))

@@ -1,4 +1,4 @@
-//! Who may speak to the admin API: programs that may, and never a web page that a browser on this host shows.
+//! Who may speak to the API: programs that may, and never a web page that a browser on this host shows.
 //!
 //! Responsible for judging a request by its headers, before anything reads its body. Not responsible for what it asks, nor
 //! for what proves that a program may (`access`).
@@ -32,7 +32,7 @@ pub(super) async fn judge(
         Names::Own
     };
     if let Some((refused, status, why)) = refusal(request.method(), request.headers(), names) {
-        access.refusals().count(refused);
+        access.refuse(refused);
         return super::refusal(status, why);
     }
     let mut authorizations = request.headers().get_all(header::AUTHORIZATION).iter();
@@ -41,10 +41,10 @@ pub(super) async fn judge(
         (_, Some(_)) => None,
     };
     if !OPEN.contains(&request.uri().path()) && !access.admits(authorization) {
-        access.refusals().count(Refused::Token);
+        access.refuse(Refused::Token);
         let refused = super::refusal(
             StatusCode::UNAUTHORIZED,
-            "the token of [admin] token-file is asked for: Authorization: Bearer <token>",
+            "the token of token-file is asked for: Authorization: Bearer <token>",
         );
         let challenge = [(header::WWW_AUTHENTICATE, "Bearer realm=\"taciturn\"")];
         return (challenge, refused).into_response();
@@ -52,7 +52,7 @@ pub(super) async fn judge(
     next.run(request).await
 }
 
-/// What a request may call the relay.
+/// What a request may call this program.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Names {
     /// An address or localhost. A page that has its own name resolve to loopback would call it by that.
@@ -176,7 +176,7 @@ mod tests {
     }
 
     #[test]
-    fn whoever_must_prove_who_they_are_may_call_the_relay_by_any_name() {
+    fn whoever_must_prove_who_they_are_may_use_any_name() {
         let mut headers = HeaderMap::new();
         headers.insert("host", HeaderValue::from_static("relay-1.example.org:9641"));
         assert_eq!(refusal(&Method::GET, &headers, Names::Any), None);

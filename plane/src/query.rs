@@ -4,13 +4,16 @@
 
 /// The keys and values of a query, each key once.
 #[derive(Debug)]
-pub(super) struct Query<'q> {
+pub struct Query<'q> {
     pairs: Vec<(&'q str, &'q str)>,
 }
 
 impl<'q> Query<'q> {
     /// Reads a query in which only these keys may stand.
-    pub(super) fn parse(query: Option<&'q str>, known: &[&str]) -> Result<Self, String> {
+    ///
+    /// # Errors
+    /// Another key, or one twice; in words.
+    pub fn parse(query: Option<&'q str>, known: &[&str]) -> Result<Self, String> {
         let mut pairs: Vec<(&str, &str)> = Vec::new();
         let parts = query.unwrap_or_default().split('&');
         for part in parts.filter(|part| !part.is_empty()) {
@@ -30,7 +33,7 @@ impl<'q> Query<'q> {
     }
 
     /// The value of this key, where there is one.
-    pub(super) fn text(&self, key: &str) -> Option<&'q str> {
+    pub fn text(&self, key: &str) -> Option<&'q str> {
         self.pairs
             .iter()
             .find(|(other, _)| *other == key)
@@ -38,7 +41,10 @@ impl<'q> Query<'q> {
     }
 
     /// The same as a number.
-    pub(super) fn number(&self, key: &str) -> Result<Option<u64>, String> {
+    ///
+    /// # Errors
+    /// It is none; in words.
+    pub fn number(&self, key: &str) -> Result<Option<u64>, String> {
         self.text(key)
             .map(|value| {
                 value

@@ -1,0 +1,88 @@
+//! Answers that say what is wrong, in the one form that all of them have: `{"error": "..."}`.
+//!
+//! Not responsible for answers to what makes sense.
+
+use axum::Json;
+use axum::body::Bytes;
+use axum::extract::rejection::BytesRejection;
+use axum::http::{Method, StatusCode, Uri};
+use axum::response::{IntoResponse, Response};
+use serde_json::json;
+
+/// Longest request body.
+pub const BODY_BYTES: usize = 16 * 1024;
+
+/// An error.
+pub fn refusal(status: StatusCode, error: &str) -> Response {
+    (status, Json(json!({ "error": error }))).into_response()
+}
+
+/// The same, before it is written down.
+#[derive(Debug)]
+pub struct Refusal {
+    status: StatusCode,
+    error: String,
+}
+
+impl Refusal {
+    /// With this status.
+    pub fn new(status: StatusCode, error: impl Into<String>) -> Self {
+        Self {
+            status,
+            error: error.into(),
+        }
+    }
+
+    /// The request makes no sense.
+    pub fn bad(error: impl Into<String>) -> Self {
+        Self::new(StatusCode::BAD_REQUEST, error)
+    }
+}
+
+impl IntoResponse for Refusal {
+    fn into_response(self) -> Response {
+        refusal(self.status, &self.error)
+    }
+}
+
+/// The body, or why it is not taken.
+///
+/// # Errors
+/// It is too long, or breaks off.
+pub fn body(read: Result<Bytes, BytesRejection>) -> Result<Bytes, Refusal> {
+    read.map_err(|rejection| match rejection.status() {
+        status @ StatusCode::PAYLOAD_TOO_LARGE => Refusal::new(
+            status,
+            format!("the body is longer than {BODY_BYTES} bytes"),
+        ),
+        _ => Refusal::bad("the body cannot be read"),
+    })
+}
+
+/// What a body says.
+///
+/// # Errors
+/// It is not that.
+pub fn json_of<T: for<'b> serde::Deserialize<'b>>(body: &[u8]) -> Result<T, Refusal> {
+    serde_json::from_slice(body).map_err(|error| Refusal::bad(error.to_string()))
+}
+
+/// There is no such path; `paths` are those that there are, in words.
+pub fn no_such_path(uri: &Uri, paths: &str) -> Response {
+    let cut = uri.path().floor_char_boundary(100);
+    let path = &uri.path()[..cut];
+    refusal(
+        StatusCode::NOT_FOUND,
+        &format!("there is no {path}; there are {paths}"),
+    )
+}
+
+/// There is such a path, and this is not what can be done to it.
+pub async fn no_such_method(method: Method) -> Response {
+    let method = method.as_str();
+    let method = &method[..method.floor_char_boundary(20)];
+    refusal(
+        StatusCode::METHOD_NOT_ALLOWED,
+        &format!("{method} is not for this path; the Allow header says what is"),
+    )
+}

@@ -1,0 +1,46 @@
+//! What the relay and the controller have in common towards their operators: an HTTP API for programs, and metrics.
+//!
+//! ```text
+//!   a connection --> bounded: in number and time, TLS --> gate: no web page, the token (access) --> the program's routes
+//! ```
+//!
+//! Responsible for who may ask and what a stranger can hold, for the form of errors, and for the exposition of metrics. Not
+//! responsible for what is asked and shown: routes, names and figures belong to the relay and to the controller.
+//!
+//! By default programs on this host alone reach such an API, over loopback or a Unix socket; beyond that everybody who asks
+//! for more than health proves who they are ([`Access`]). None is trusted with time or memory: a connection lives for a
+//! minute, bodies are small, and so is the number of connections (A-40). What a web page in a browser on this host makes it
+//! send is refused.
+#![forbid(unsafe_code)]
+
+mod access;
+mod answers;
+mod bounded;
+mod gate;
+pub mod metrics;
+mod query;
+mod refused;
+
+use std::sync::Arc;
+
+use axum::extract::DefaultBodyLimit;
+use axum::{Router, middleware};
+
+pub use access::{Access, Authority, PreparedAccess, TlsError, Token, tls};
+pub use answers::{BODY_BYTES, Refusal, body, json_of, no_such_method, no_such_path, refusal};
+pub use bounded::{Bounded, Listener, Timed};
+pub use query::Query;
+
+/// `routes` behind the gate, with small bodies and with answers for paths and methods that there are not. `paths`: those
+/// that there are, in words. `/live` and `/ready` are open to everybody: load balancers and orchestrators have no token.
+pub fn guarded<S: Clone + Send + Sync + 'static>(
+    routes: Router<S>,
+    access: Arc<Access>,
+    paths: &'static str,
+) -> Router<S> {
+    routes
+        .fallback(move |uri| async move { no_such_path(&uri, paths) })
+        .method_not_allowed_fallback(no_such_method)
+        .layer(DefaultBodyLimit::max(BODY_BYTES))
+        .layer(middleware::from_fn_with_state(access, gate::judge))
+}
