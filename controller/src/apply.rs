@@ -24,4 +24,5 @@ pub trait AuditSink: Send + Sync + std::fmt::Debug {
 }
 
 #[cfg(test)]
+#[expect(clippy::unwrap_used, reason = "tests")]
 mod tests;

@@ -10,6 +10,9 @@ use taciturn_protocol::time::{Instant, Now, UnixTime};
 #[derive(Clone, Copy, Debug)]
 pub struct Clock {
     start: std::time::Instant,
+    /// Set by a test.
+    #[cfg(test)]
+    hand: Option<&'static hand::Hand>,
 }
 
 impl Clock {
@@ -18,6 +21,8 @@ impl Clock {
         let start = std::time::Instant::now();
         Self {
             start: start.checked_sub(Duration::from_secs(1)).unwrap_or(start),
+            #[cfg(test)]
+            hand: None,
         }
     }
 
@@ -31,15 +36,80 @@ impl Clock {
 
     /// The monotonic clock. It goes on while the process is stopped, so that a lease that ran out meanwhile is noticed.
     pub fn instant(&self) -> Instant {
+        #[cfg(test)]
+        if let Some(hand) = self.hand {
+            return hand.instant();
+        }
         Instant::from_nanos(u64::try_from(self.start.elapsed().as_nanos()).unwrap_or(u64::MAX))
     }
 
     /// The wall clock; one that is set before 1970 reads as 1970.
     pub fn unix(&self) -> UnixTime {
+        #[cfg(test)]
+        if let Some(hand) = self.hand {
+            return hand.unix();
+        }
         UnixTime::from_secs(
             SystemTime::now()
                 .duration_since(UNIX_EPOCH)
                 .map_or(0, |since| since.as_secs()),
         )
+    }
+}
+
+/// A clock that a test sets.
+#[cfg(test)]
+pub(crate) mod hand {
+    use std::sync::atomic::{AtomicU64, Ordering};
+    use std::time::Duration;
+
+    use taciturn_protocol::time::{Instant, UnixTime};
+
+    use super::Clock;
+
+    /// Both clocks, as they are set.
+    #[derive(Debug)]
+    pub(crate) struct Hand {
+        milliseconds: AtomicU64,
+        unix: AtomicU64,
+    }
+
+    impl Hand {
+        /// When all tests begin.
+        pub(crate) const BEGIN: u64 = 1_790_000_000;
+
+        /// A clock that stands still at [`Hand::BEGIN`], and what moves it. Both live as long as the test.
+        pub(crate) fn clock() -> (Clock, &'static Self) {
+            let hand: &'static Self = Box::leak(Box::new(Self {
+                milliseconds: AtomicU64::new(1_000),
+                unix: AtomicU64::new(Self::BEGIN * 1_000),
+            }));
+            let clock = Clock {
+                hand: Some(hand),
+                ..Clock::start()
+            };
+            (clock, hand)
+        }
+
+        /// Time passes.
+        pub(crate) fn pass(&self, time: Duration) {
+            let milliseconds = u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
+            self.milliseconds.fetch_add(milliseconds, Ordering::SeqCst);
+            self.unix.fetch_add(milliseconds, Ordering::SeqCst);
+        }
+
+        /// Somebody sets the wall clock forward.
+        pub(crate) fn jump(&self, seconds: u64) {
+            self.unix.fetch_add(seconds * 1_000, Ordering::SeqCst);
+        }
+
+        pub(super) fn instant(&self) -> Instant {
+            let milliseconds = self.milliseconds.load(Ordering::SeqCst);
+            Instant::from_nanos(milliseconds * 1_000_000)
+        }
+
+        pub(super) fn unix(&self) -> UnixTime {
+            UnixTime::from_secs(self.unix.load(Ordering::SeqCst) / 1_000)
+        }
     }
 }

@@ -18,4 +18,5 @@ pub use handle::{Handle, Order, Wish};
 pub use published::{Decision, Published, Tried};
 
 #[cfg(test)]
+#[expect(clippy::unwrap_used, reason = "tests")]
 mod tests;

@@ -357,4 +357,5 @@ impl Tenure {
 }
 
 #[cfg(test)]
+#[expect(clippy::unwrap_used, reason = "tests")]
 mod tests;
