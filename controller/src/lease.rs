@@ -9,6 +9,7 @@
 mod file;
 mod keeper;
 mod none;
+mod s3;
 mod tenure;
 
 use async_trait::async_trait;
@@ -17,6 +18,7 @@ use serde::{Deserialize, Serialize};
 pub use file::FileLease;
 pub use keeper::Keeper;
 pub use none::NoLease;
+pub use s3::{PlaceError, S3Lease};
 pub use tenure::{Step, Tenure, Terms};
 
 /// What is kept. Never deleted, as the epoch would be lost with it: a lease that is given up has no holder.
