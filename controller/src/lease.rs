@@ -9,6 +9,7 @@
 mod file;
 mod keeper;
 mod none;
+mod opened;
 mod s3;
 mod tenure;
 
@@ -18,6 +19,7 @@ use serde::{Deserialize, Serialize};
 pub use file::FileLease;
 pub use keeper::Keeper;
 pub use none::NoLease;
+pub use opened::open;
 pub use s3::{PlaceError, S3Lease};
 pub use tenure::{Step, Tenure, Terms};
 
