@@ -14,6 +14,7 @@ mod clairvoyant;
 mod cloud;
 mod demand;
 mod fault;
+mod foresight;
 mod host;
 mod keeper;
 mod ledger;
@@ -38,6 +39,7 @@ pub use trace::{MOST_BYTES, Row, Trace, TraceError};
 
 use clairvoyant::Load;
 use fault::Mishap;
+use foresight::{Foresight, LULLS};
 use keeper::{Controllers, Keeper};
 use ledger::Ledger;
 use rivals::{Fixed, Ratio, Tracking};
@@ -167,19 +169,37 @@ fn run(trace: &Trace, mut world: World<'_>, keeper: &mut dyn Keeper) -> Ledger {
     world.close()
 }
 
+/// The cheapest that somebody with foresight does without blocking a call.
+fn foreseen(trace: &Trace, settings: &Settings, load: &Load, each: f64) -> Ledger {
+    let needed = load.relays(each);
+    let tried = LULLS.into_iter().map(|lull| {
+        let world = World::new(settings, trace, &[]);
+        let mut keeper = Foresight {
+            needed: &needed,
+            lull,
+        };
+        run(trace, world, &mut keeper)
+    });
+    tried
+        .min_by_key(|ledger| (ledger.blocked, ledger.relay_seconds))
+        .expect("several are tried")
+}
+
 /// What the policy is compared with.
 #[derive(Clone, Copy, Debug)]
 enum Rival {
+    Foresight,
     Tracking,
     Ratio,
     Fixed,
 }
 
 impl Rival {
-    const ALL: [Self; 3] = [Self::Tracking, Self::Ratio, Self::Fixed];
+    const ALL: [Self; 4] = [Self::Foresight, Self::Tracking, Self::Ratio, Self::Fixed];
 
     const fn name(self) -> &'static str {
         match self {
+            Self::Foresight => "foresight",
             Self::Tracking => "target tracking",
             Self::Ratio => "ratio (HPA)",
             Self::Fixed => "fixed at peak",
@@ -195,11 +215,12 @@ impl Rival {
         mishaps: &[Mishap],
     ) -> Ledger {
         let mut settings = settings.clone();
+        let each = f64::from(settings.room) * policy.fill_target;
         let mut keeper: Box<dyn Keeper> = match self {
+            Self::Foresight => return foreseen(trace, &settings, load, each),
             Self::Tracking => Box::<Tracking>::default(),
             Self::Ratio => Box::<Ratio>::default(),
             Self::Fixed => {
-                let each = f64::from(settings.room) * policy.fill_target;
                 settings.at_start = chance::whole((f64::from(load.peak().0) / each).ceil());
                 Box::new(Fixed)
             }

@@ -50,10 +50,15 @@ impl Load {
         )
     }
 
+    /// Relays that are needed in each second, where each carries up to `carries` allocations.
+    pub(super) fn relays(&self, carries: f64) -> Vec<u32> {
+        let needed = |live: &u32| super::chance::whole((f64::from(*live) / carries).ceil());
+        self.0.iter().map(needed).collect()
+    }
+
     /// Relay-hours, where each relay carries up to `carries` allocations.
     pub(super) fn least_hours(&self, carries: f64, settings: &Settings) -> f64 {
-        let needed = |live: &u32| super::chance::whole((f64::from(*live) / carries).ceil());
-        let needed: Vec<u32> = self.0.iter().map(needed).collect();
+        let needed = self.relays(carries);
         let most = needed.iter().copied().max().unwrap_or(0);
         let least = settings.bounds.0;
         let always = u64::from(least) * u64::try_from(needed.len()).unwrap_or(0);

@@ -162,14 +162,14 @@ impl Keeper for Fixed {
     }
 }
 
-fn serving<'w>(world: &'w World<'_>) -> impl Iterator<Item = &'w Host> {
+pub(super) fn serving<'w>(world: &'w World<'_>) -> impl Iterator<Item = &'w Host> {
     world
         .present()
         .filter(|host| host.is_up(world.now) && host.drain.is_none())
 }
 
 /// Instances that serve or boot.
-fn present(world: &World<'_>) -> u32 {
+pub(super) fn present(world: &World<'_>) -> u32 {
     let stays = |host: &&Host| host.life == Life::Runs && host.drain.is_none();
     count(world.present().filter(stays).count())
 }
@@ -178,12 +178,12 @@ fn filled(host: &Host) -> f64 {
     f64::from(host.live) / f64::from(host.room.max(1))
 }
 
-fn count(of: usize) -> u32 {
+pub(super) fn count(of: usize) -> u32 {
     u32::try_from(of).unwrap_or(u32::MAX)
 }
 
 /// Launches up to `wanted` and the maximum, into the zones with the fewest.
-fn grow(world: &mut World<'_>, wanted: u32) {
+pub(super) fn grow(world: &mut World<'_>, wanted: u32) {
     let missing = wanted
         .min(world.settings.bounds.1)
         .saturating_sub(present(world));
@@ -201,7 +201,7 @@ fn grow(world: &mut World<'_>, wanted: u32) {
     }
 }
 
-fn publish(world: &mut World<'_>) {
+pub(super) fn publish(world: &mut World<'_>) {
     let ids: Vec<InstanceId> = serving(world).map(|host| host.id.clone()).collect();
     world.publish(&ids);
 }
