@@ -81,12 +81,12 @@ fn spread(draft: &mut Draft<'_>) {
     }
     let serving = || view.relays.iter().filter(|seen| seen.is_capacity());
     let left = zones::left_after_a_loss(serving());
-    let bare = super::headroom::bare(view, draft.reckoning.demand.upward);
+    let filled = super::headroom::crowded(view, draft.reckoning.demand.upward);
     let words = if view.zones.len() < 2 {
         Some("relays can be in one zone only, whose loss nothing survives: allow another, or set zone-loss-floor = false".to_owned())
-    } else if left + 1e-9 < f64::from(bare) {
+    } else if left + 1e-9 < f64::from(filled) {
         Some(format!(
-            "{left:.1} relays' worth would be left if the fullest zone were lost, and {bare} are in use: see which zones get no \
+            "{left:.1} relays' worth would be left if the fullest zone were lost, and the load fills {filled}: see which zones get no \
              relays, and why"
         ))
     } else {

@@ -34,10 +34,20 @@ pub(crate) fn relays_for(
     (enough(most.0), most.1)
 }
 
-/// Relays that just carry `demand`, in relays' worth: what must be left when a zone is lost.
+/// Relays that just carry `demand`, each filled up to the fill target.
 pub(crate) fn bare(view: &View<'_>, demand: Loads) -> u32 {
+    enough(worth(view, demand))
+}
+
+/// Relays that just carry `demand`, each filled to the last allocation: what must be left when a zone is lost. The fill target
+/// is for days on which none is; until others have been launched, those that are left may be full.
+pub(crate) fn crowded(view: &View<'_>, demand: Loads) -> u32 {
+    enough(worth(view, demand) * within(view.policy.fill_target, 0.0, 1.0))
+}
+
+fn worth(view: &View<'_>, demand: Loads) -> f64 {
     let worths = Dimension::ALL
         .into_iter()
         .filter_map(|dimension| relays_worth(view, demand, dimension));
-    enough(worths.fold(0.0, f64::max))
+    worths.fold(0.0, f64::max)
 }

@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 
 use super::demand::{Demand, demand, growth};
-use super::headroom::{bare, relays_for};
+use super::headroom::{crowded, relays_for};
 use super::launches;
 use super::plan::{Need, Reason};
 use super::rounding::{figures, filled, within};
@@ -25,7 +25,7 @@ pub(crate) struct Reckoning {
     /// What the need is for.
     pub(crate) reason: Reason,
     /// Relays' worth that must be left when a zone is lost, silent relays counted as full.
-    pub(crate) bare_down: u32,
+    pub(crate) crowded_down: u32,
     /// Capacity there is or will be soon, in relays of the kind that is launched.
     pub(crate) units: f64,
     /// The same, in relays: what the minimum and the maximum count.
@@ -55,9 +55,9 @@ pub(crate) fn reckon(view: &View<'_>, trend: Trend) -> Reckoning {
         ForecastMode::Floor => forecast,
         ForecastMode::Off | ForecastMode::Observe => 0,
     };
-    let zone_loss = zones::floor(view, bare(view, demand.upward));
-    let bare_down = bare(view, demand.downward);
-    let zone_loss_down = zones::floor(view, bare_down);
+    let zone_loss = zones::floor(view, crowded(view, demand.upward));
+    let crowded_down = crowded(view, demand.downward);
+    let zone_loss_down = zones::floor(view, crowded_down);
     let schedule = schedule::minimum(&policy.schedule, view.now.unix);
     let least = policy.min.min(policy.max);
     let floors = forecast_floor.max(schedule).max(least);
@@ -99,7 +99,7 @@ pub(crate) fn reckon(view: &View<'_>, trend: Trend) -> Reckoning {
         },
         demand,
         unbounded,
-        bare_down,
+        crowded_down,
         units: supply.units,
         count: supply.count,
     }

@@ -38,7 +38,8 @@ pub struct Policy {
     /// How far ahead the trend of the demand is followed: from the decision to a relay that serves.
     #[serde(with = "human")]
     pub lead: Duration,
-    /// The time over which the trend is taken.
+    /// The time over which the trend is taken: not less than the rhythm in which appointments begin, or each quarter of an hour
+    /// looks like growth.
     #[serde(with = "human")]
     pub trend_window: Duration,
     /// Whether the loss of one zone has to be survived.
@@ -230,7 +231,7 @@ impl Default for Policy {
             headroom_down: 0.35,
             slack: 2.0,
             lead: minutes(3),
-            trend_window: minutes(5),
+            trend_window: minutes(15),
             zone_loss_floor: true,
             window: minutes(30),
             up_step: 2,

@@ -21,14 +21,16 @@ pub(crate) fn upkeep(draft: &mut Draft<'_>) {
     }
     let view = &draft.view;
     let serving = || view.relays.iter().filter(|seen| seen.is_capacity());
-    let bare = super::headroom::bare(view, draft.reckoning.demand.upward);
+    let filled = super::headroom::crowded(view, draft.reckoning.demand.upward);
     // One zone alone does not get better by more relays.
     let open = (view.zones.iter()).filter(|zone| launches::pause_in(view, zone).is_none());
     let lopsided = view.policy.zone_loss_floor
         && open.count() > 1
-        && zones::left_after_a_loss(serving()) + 1e-9 < f64::from(bare);
+        && zones::left_after_a_loss(serving()) + 1e-9 < f64::from(filled);
     if lopsided {
-        let why = format!("the loss of the fullest zone would leave less than the {bare} in use");
+        let why = format!(
+            "the loss of the fullest zone would leave less than the {filled} that the load fills"
+        );
         return launch(draft, 1, 0, Reason::ZoneLoss, &why);
     }
     let need = &draft.reckoning.need;

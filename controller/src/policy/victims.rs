@@ -110,5 +110,5 @@ fn survives(draft: &Draft<'_>, victim: &Seen<'_>, remaining: &[&Seen<'_>]) -> bo
     let after = zones::left_after_a_loss(rest);
     let open = (view.zones.iter()).filter(|zone| launches::pause_in(view, zone).is_none());
     let stuck = open.count() < 2;
-    after + 1e-9 >= f64::from(draft.reckoning.bare_down) || (stuck && after + 1e-9 >= before)
+    after + 1e-9 >= f64::from(draft.reckoning.crowded_down) || (stuck && after + 1e-9 >= before)
 }

@@ -40,7 +40,11 @@ impl Keeper for Foresight<'_> {
         let boots = world.settings.boot * 6 / 5 + world.settings.interval;
         let soon = self.most(now, boots).max(least);
         let missing = soon.saturating_sub(present(world));
-        for id in draining(world).into_iter().rev().take(usize::try_from(missing).unwrap_or(0)) {
+        for id in draining(world)
+            .into_iter()
+            .rev()
+            .take(usize::try_from(missing).unwrap_or(0))
+        {
             world.undrain(&id, 0);
         }
         grow(world, soon);
@@ -50,7 +54,10 @@ impl Keeper for Foresight<'_> {
             .map(|host| (host.live, host.id.clone()))
             .collect();
         emptiest.sort();
-        for (_, id) in emptiest.into_iter().take(usize::try_from(spare).unwrap_or(0)) {
+        for (_, id) in emptiest
+            .into_iter()
+            .take(usize::try_from(spare).unwrap_or(0))
+        {
             let never = world.wall().plus_secs(86_400);
             world.drain(&id, never, 0);
         }
@@ -65,7 +72,10 @@ fn draining(world: &World<'_>) -> Vec<InstanceId> {
         .present()
         .filter(drains)
         .map(|host| {
-            let started = host.drain.as_ref().map_or(0, |drain| drain.started.as_secs());
+            let started = host
+                .drain
+                .as_ref()
+                .map_or(0, |drain| drain.started.as_secs());
             (started, host.id.clone())
         })
         .collect();
