@@ -131,11 +131,14 @@ pub fn simulate(trace: &Trace, policy: &Policy, options: &Options) -> Comparison
     let settings = Settings::of(&policy, options);
     let load = Load::of(trace, options.seed);
     let mishaps = options.scenario.mishaps(&load, &settings);
-    let mut comparison = Comparison::new(trace, &policy, &settings, &load, options.scenario);
+    let optimum = foreseen(trace, &policy, &settings, &load);
+    let mut comparison =
+        Comparison::new(trace, &policy, &settings, &load, &optimum, options.scenario);
     let ledger = with_policy(trace, &policy, &settings, &mishaps);
     comparison.add("taciturn", &ledger);
     comparison.decisions = ledger.decisions;
     if options.compare {
+        comparison.add("foresight", &optimum);
         for rival in Rival::ALL {
             let ledger = rival.run(trace, &settings, &policy, &load, &mishaps);
             comparison.add(rival.name(), &ledger);
@@ -170,8 +173,8 @@ fn run(trace: &Trace, mut world: World<'_>, keeper: &mut dyn Keeper) -> Ledger {
 }
 
 /// The cheapest that somebody with foresight does without blocking a call.
-fn foreseen(trace: &Trace, settings: &Settings, load: &Load, each: f64) -> Ledger {
-    let needed = load.relays(each);
+fn foreseen(trace: &Trace, policy: &Policy, settings: &Settings, load: &Load) -> Ledger {
+    let needed = load.relays(f64::from(settings.room) * policy.fill_target);
     let tried = LULLS.into_iter().map(|lull| {
         let world = World::new(settings, trace, &[]);
         let mut keeper = Foresight {
@@ -188,18 +191,16 @@ fn foreseen(trace: &Trace, settings: &Settings, load: &Load, each: f64) -> Ledge
 /// What the policy is compared with.
 #[derive(Clone, Copy, Debug)]
 enum Rival {
-    Foresight,
     Tracking,
     Ratio,
     Fixed,
 }
 
 impl Rival {
-    const ALL: [Self; 4] = [Self::Foresight, Self::Tracking, Self::Ratio, Self::Fixed];
+    const ALL: [Self; 3] = [Self::Tracking, Self::Ratio, Self::Fixed];
 
     const fn name(self) -> &'static str {
         match self {
-            Self::Foresight => "foresight",
             Self::Tracking => "target tracking",
             Self::Ratio => "ratio (HPA)",
             Self::Fixed => "fixed at peak",
@@ -215,12 +216,11 @@ impl Rival {
         mishaps: &[Mishap],
     ) -> Ledger {
         let mut settings = settings.clone();
-        let each = f64::from(settings.room) * policy.fill_target;
         let mut keeper: Box<dyn Keeper> = match self {
-            Self::Foresight => return foreseen(trace, &settings, load, each),
             Self::Tracking => Box::<Tracking>::default(),
             Self::Ratio => Box::<Ratio>::default(),
             Self::Fixed => {
+                let each = f64::from(settings.room) * policy.fill_target;
                 settings.at_start = chance::whole((f64::from(load.peak().0) / each).ceil());
                 Box::new(Fixed)
             }

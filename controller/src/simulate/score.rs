@@ -27,10 +27,13 @@ pub struct Comparison {
     pub relay_carries: u32,
     /// Seconds that relays took to boot, on the average.
     pub boot_seconds: u64,
-    /// Relay-hours of the clairvoyant optimum at the policy's fill target and minimum: what `ratio` is to.
+    /// Relay-hours of the clairvoyant optimum, what `ratio` is to: the cheapest that was found for somebody who knows every call
+    /// before, boots and drains relays as everybody must, cuts nothing, and keeps to the policy's fill target and minimum.
     pub optimum_relay_hours: f64,
-    /// The same with relays filled to the last allocation.
-    pub bare_relay_hours: f64,
+    /// Relay-hours below which nobody comes at that fill target and minimum, even if calls could be moved for nothing.
+    pub bound_relay_hours: f64,
+    /// That bound with relays filled to the last allocation.
+    pub bare_bound_relay_hours: f64,
     /// The policy, and after it what it was compared with.
     pub keepers: Vec<Score>,
     /// What the policy decided, one line for each action; not part of the figures.
@@ -90,6 +93,7 @@ impl Comparison {
         policy: &Policy,
         settings: &Settings,
         load: &Load,
+        optimum: &Ledger,
         scenario: Scenario,
     ) -> Self {
         let start = i64::try_from(trace.start.as_secs()).unwrap_or(i64::MAX);
@@ -107,8 +111,9 @@ impl Comparison {
             },
             relay_carries: settings.room,
             boot_seconds: settings.boot,
-            optimum_relay_hours: rounded(load.least_hours(room * policy.fill_target, settings)),
-            bare_relay_hours: rounded(load.least_hours(room, settings)),
+            optimum_relay_hours: rounded(hours(optimum)),
+            bound_relay_hours: rounded(load.least_hours(room * policy.fill_target, settings)),
+            bare_bound_relay_hours: rounded(load.least_hours(room, settings)),
             keepers: Vec::new(),
             decisions: Vec::new(),
         }
@@ -118,7 +123,7 @@ impl Comparison {
         self.trace.calls = ledger.called;
         let calls = (ledger.called as f64).max(1.0);
         let percent = |count: u64| thousandths(100.0 * count as f64 / calls);
-        let hours = ledger.relay_seconds as f64 / 3600.0;
+        let hours = hours(ledger);
         let turns = ledger.turns_by_day();
         let launches = ledger
             .done("launch")
@@ -142,6 +147,10 @@ impl Comparison {
             turns_mean: rounded(f64::from(all_turns) / self.trace.days.max(0.01)),
         });
     }
+}
+
+fn hours(ledger: &Ledger) -> f64 {
+    ledger.relay_seconds as f64 / 3600.0
 }
 
 /// To hundredths: more is noise.
@@ -168,9 +177,13 @@ impl fmt::Display for Comparison {
         )?;
         writeln!(
             f,
-            "optimum    {} relay-hours for somebody who knows every call before, at the same fill target and minimum; {} with \
-             relays filled to the last allocation",
-            self.optimum_relay_hours, self.bare_relay_hours
+            "optimum    {} relay-hours for somebody who knows every call before, but boots and drains as everybody must",
+            self.optimum_relay_hours
+        )?;
+        writeln!(
+            f,
+            "bound      {} relay-hours if calls could be moved too; {} with relays filled to the last allocation",
+            self.bound_relay_hours, self.bare_bound_relay_hours
         )?;
         writeln!(f)?;
         writeln!(
