@@ -22,71 +22,17 @@ mod tests;
 use serde::Serialize;
 
 pub use ledger::{Audit, AuditState};
+pub use line::hex;
 pub use verify::{Fault, Verified, verify, verify_file};
 
-/// What a line is about.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Kind {
+/// Kinds of lines that the trail writes about itself; all others are their writers'.
+mod kind {
     /// The trail begins: which fleet, and what was there before.
-    Begin,
+    pub(super) const BEGIN: &str = "begin";
     /// A line that was cut off by a crash was set aside.
-    TornLine,
+    pub(super) const TORN_LINE: &str = "torn-line";
     /// Lines could not be written and are not here.
-    Gap,
-    /// A controller has started.
-    Start,
-    /// It ends.
-    Stop,
-    /// A configuration was put in force, or refused.
-    Configuration,
-    /// What was decided, where it is not what was decided before.
-    Decision,
-    /// Something is about to be done.
-    Intent,
-    /// What came of it.
-    Outcome,
-    /// An order was turned down.
-    Refusal,
-    /// The lease has changed hands.
-    Lease,
-    /// An operator has ordered something.
-    Operator,
-}
-
-impl Kind {
-    /// All of them.
-    pub const ALL: [Self; 12] = [
-        Self::Begin,
-        Self::TornLine,
-        Self::Gap,
-        Self::Start,
-        Self::Stop,
-        Self::Configuration,
-        Self::Decision,
-        Self::Intent,
-        Self::Outcome,
-        Self::Refusal,
-        Self::Lease,
-        Self::Operator,
-    ];
-
-    /// The word in the trail.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Begin => "begin",
-            Self::TornLine => "torn-line",
-            Self::Gap => "gap",
-            Self::Start => "start",
-            Self::Stop => "stop",
-            Self::Configuration => "configuration",
-            Self::Decision => "decision",
-            Self::Intent => "intent",
-            Self::Outcome => "outcome",
-            Self::Refusal => "refusal",
-            Self::Lease => "lease",
-            Self::Operator => "operator",
-        }
-    }
+    pub(super) const GAP: &str = "gap";
 }
 
 /// The last line of a trail: whoever keeps this elsewhere can tell later that nothing up to it was taken away.

@@ -68,6 +68,33 @@ impl ControllerConfig {
             .as_ref()
             .map(|directory| directory.join(name))
     }
+
+    /// How long one call to the provider may take: what the lease has to outlast.
+    pub fn provider_timeout(&self) -> Duration {
+        self.provider.timeout()
+    }
+
+    /// The sections and keys in which `other` differs from this one and which a running controller cannot take over. What is
+    /// left are `[policy]` and the allowed zones.
+    pub fn needs_restart(&self, other: &Self) -> Vec<&'static str> {
+        let same = [
+            ("fleet", self.fleet == other.fleet),
+            (
+                "state-directory",
+                self.state_directory == other.state_directory,
+            ),
+            ("interval", self.interval == other.interval),
+            ("[api]", self.api.address == other.api.address),
+            ("[log]", self.log == other.log),
+            ("[relays]", self.relays.is_like(&other.relays)),
+            ("[lease]", self.lease == other.lease),
+            ("[provider]", self.provider == other.provider),
+        ];
+        same.into_iter()
+            .filter(|(_, same)| !same)
+            .map(|(name, _)| name)
+            .collect()
+    }
 }
 
 /// `[api]`.
@@ -187,6 +214,18 @@ pub struct Relays {
     pub probe_port: Option<u16>,
 }
 
+impl Relays {
+    /// Whether both ask in the same way, what is in the files of certificates left aside.
+    fn is_like(&self, other: &Self) -> bool {
+        let name = |relays: &Self| relays.tls.as_ref().map(|tls| tls.server_name.clone());
+        self.admin_port == other.admin_port
+            && self.timeout == other.timeout
+            && self.probe_port == other.probe_port
+            && self.token == other.token
+            && name(self) == name(other)
+    }
+}
+
 /// TLS towards the relays.
 #[derive(Debug)]
 pub struct RelaysTls {
@@ -253,6 +292,15 @@ impl Provider {
             Self::Aws(_) => "aws",
             Self::Static(_) => "static",
             Self::Exec(_) => "exec",
+        }
+    }
+
+    /// How long one call may take: what the lease has to outlast.
+    pub const fn timeout(&self) -> Duration {
+        match self {
+            Self::Aws(aws) => aws.operation_timeout,
+            Self::Exec(exec) => exec.timeout,
+            Self::Local(_) | Self::Static(_) => Duration::from_secs(10),
         }
     }
 }

@@ -13,6 +13,7 @@
 //! every scenario replays; `simulate` lives on that.
 #![forbid(unsafe_code)]
 
+pub mod api;
 pub mod apply;
 pub mod audit;
 pub mod clock;
@@ -20,8 +21,11 @@ pub mod config;
 pub mod durations;
 pub mod fleet;
 pub mod lease;
+pub mod metrics;
 pub mod observe;
 pub mod policy;
 pub mod provider;
 pub mod reconcile;
+pub mod run;
+mod shown;
 pub mod simulate;

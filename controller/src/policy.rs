@@ -28,7 +28,7 @@ mod unfinished;
 mod unhealthy;
 mod upkeep;
 mod victims;
-mod view;
+pub(crate) mod view;
 mod zones;
 
 use taciturn_protocol::time::Now;

@@ -17,7 +17,7 @@ use sha2::{Digest, Sha256};
 
 use super::line::hex;
 use super::verify::{Fault, verify_file};
-use super::{Head, Kind, line};
+use super::{Head, kind, line};
 use crate::apply::AuditSink;
 use crate::clock::Clock;
 
@@ -87,17 +87,17 @@ impl Audit {
         let whole = match found {
             Ok(whole) => whole,
             Err(fault) if fault.last && fault.before.head.seq > 0 => {
-                first.push((Kind::TornLine, set_tail_aside(path, &fault, clock)?));
+                first.push((kind::TORN_LINE, set_tail_aside(path, &fault, clock)?));
                 fault.before
             }
             Err(fault) => {
                 let before = set_all_aside(path, &fault, clock)?;
-                first.push((Kind::Begin, json!({ "fleet": fleet, "before": before })));
+                first.push((kind::BEGIN, json!({ "fleet": fleet, "before": before })));
                 super::verify::Verified::default()
             }
         };
         if whole.head.seq == 0 && first.is_empty() {
-            first.push((Kind::Begin, json!({ "fleet": fleet })));
+            first.push((kind::BEGIN, json!({ "fleet": fleet })));
         }
         let audit = Self {
             clock,
@@ -114,7 +114,7 @@ impl Audit {
             }),
         };
         for (kind, body) in first {
-            audit.note(kind, &body).map_err(io::Error::other)?;
+            audit.append(kind, &body).map_err(io::Error::other)?;
         }
         Ok(audit)
     }
@@ -123,14 +123,6 @@ impl Audit {
     ///
     /// # Errors
     /// It is not on the disk, in words; it is tried again by itself.
-    pub fn note(&self, kind: Kind, body: &Value) -> Result<(), String> {
-        self.append(kind.as_str(), body)
-    }
-
-    /// As [`Audit::note`], with a word of the caller's.
-    ///
-    /// # Errors
-    /// See [`Audit::note`].
     pub fn append(&self, kind: &str, body: &Value) -> Result<(), String> {
         let time = self.time();
         let mut ledger = self.ledger.lock().unwrap_or_else(PoisonError::into_inner);
@@ -199,7 +191,7 @@ impl Ledger {
         if self.lost > self.told {
             let lost = self.lost;
             let body = json!({ "lines_lost": lost - self.told });
-            let (text, head) = line::write(&self.head, now, Kind::Gap.as_str(), &body);
+            let (text, head) = line::write(&self.head, now, kind::GAP, &body);
             self.write(&text, head)?;
             self.told = lost;
         }

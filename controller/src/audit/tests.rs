@@ -54,15 +54,15 @@ fn small() -> Vec<u8> {
     let scratch = Scratch::new();
     let audit = open(&scratch.trail());
     audit
-        .note(Kind::Start, &json!({ "version": "0.1.0" }))
+        .append("start", &json!({ "version": "0.1.0" }))
         .unwrap();
     audit
-        .note(
-            Kind::Decision,
+        .append(
+            "decision",
             &json!({ "words": "a \"quoted\" word, a line\nend and ,\"hash\":\"" }),
         )
         .unwrap();
-    audit.note(Kind::Stop, &json!({})).unwrap();
+    audit.append("stop", &json!({})).unwrap();
     fs::read(scratch.trail()).unwrap()
 }
 
@@ -82,7 +82,7 @@ fn kinds(bytes: &[u8]) -> Vec<String> {
 fn what_is_written_is_whole_and_says_its_head() {
     let scratch = Scratch::new();
     let audit = open(&scratch.trail());
-    audit.note(Kind::Start, &json!({ "a": 1 })).unwrap();
+    audit.append("start", &json!({ "a": 1 })).unwrap();
     let bytes = fs::read(scratch.trail()).unwrap();
     let verified = judged(&bytes).unwrap();
     assert_eq!(verified.head, audit.state().head);
@@ -166,7 +166,7 @@ fn a_torn_line_is_set_aside_and_told_of() {
         fs::write(scratch.trail(), torn).unwrap();
         assert!(judged(torn).unwrap_err().torn, "{cut}");
         let audit = open(&scratch.trail());
-        audit.note(Kind::Start, &json!({})).unwrap();
+        audit.append("start", &json!({})).unwrap();
         let bytes = fs::read(scratch.trail()).unwrap();
         let verified = judged(&bytes).unwrap();
         assert_eq!(verified.remarks, [4], "{cut}");
@@ -207,7 +207,7 @@ fn a_restart_goes_on_where_the_trail_ended() {
     let scratch = Scratch::new();
     for start in 1..=3_u64 {
         let audit = open(&scratch.trail());
-        audit.note(Kind::Start, &json!({})).unwrap();
+        audit.append("start", &json!({})).unwrap();
         assert_eq!(audit.state().head.seq, start + 1);
     }
     let bytes = fs::read(scratch.trail()).unwrap();
@@ -233,7 +233,7 @@ fn what_cannot_be_written_waits_and_is_written_later() {
     };
     break_file();
     for number in 0..3 {
-        assert!(audit.note(Kind::Decision, &json!({ "n": number })).is_err());
+        assert!(audit.append("decision", &json!({ "n": number })).is_err());
     }
     let state = audit.state();
     assert_eq!((state.waiting, state.failures), (3, 3));
@@ -258,7 +258,7 @@ fn half_a_line_is_never_followed_by_another() {
     bytes.extend_from_slice(b"{\"seq\":2,\"ti");
     fs::write(scratch.trail(), bytes).unwrap();
     audit.ledger_for_test(|ledger| ledger.lose_file());
-    audit.note(Kind::Start, &json!({})).unwrap();
+    audit.append("start", &json!({})).unwrap();
     let bytes = fs::read(scratch.trail()).unwrap();
     assert_eq!(kinds(&bytes), ["begin", "start"]);
 }
@@ -269,7 +269,7 @@ fn a_trail_that_was_cut_under_a_running_controller_is_not_written_over() {
     let audit = open(&scratch.trail());
     fs::write(scratch.trail(), "").unwrap();
     audit.ledger_for_test(|ledger| ledger.lose_file());
-    let words = audit.note(Kind::Start, &json!({})).unwrap_err();
+    let words = audit.append("start", &json!({})).unwrap_err();
     assert!(words.contains("somebody has cut it"), "{words}");
     assert_eq!(fs::read(scratch.trail()).unwrap(), b"");
 }
@@ -286,7 +286,7 @@ fn lines_that_were_given_up_are_told_of() {
     let away = scratch.0.join("away");
     fs::rename(&directory, &away).unwrap();
     for number in 0..2050 {
-        assert!(audit.note(Kind::Decision, &json!({ "n": number })).is_err());
+        assert!(audit.append("decision", &json!({ "n": number })).is_err());
     }
     assert_eq!(audit.state().lost, 2);
     fs::rename(&away, &directory).unwrap();
@@ -307,9 +307,7 @@ fn a_body_that_no_line_holds_is_left_out_and_its_size_is_told() {
     let scratch = Scratch::new();
     let audit = open(&scratch.trail());
     let long = "x".repeat(line::LONGEST);
-    audit
-        .note(Kind::Decision, &json!({ "words": long }))
-        .unwrap();
+    audit.append("decision", &json!({ "words": long })).unwrap();
     let bytes = fs::read(scratch.trail()).unwrap();
     assert!(judged(&bytes).is_ok());
     assert!(String::from_utf8(bytes).unwrap().contains("left_out_bytes"));

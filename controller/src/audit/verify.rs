@@ -6,8 +6,7 @@ use std::fs::File;
 use std::io::{self, BufRead, BufReader, Read};
 use std::path::Path;
 
-use super::Head;
-use super::line;
+use super::{Head, kind, line};
 
 /// What is known of a trail that is whole.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -113,8 +112,8 @@ fn advance(so_far: &mut Verified, found: line::Line, read: usize, known: Option<
     so_far.bytes = so_far
         .bytes
         .saturating_add(u64::try_from(read).unwrap_or(u64::MAX));
-    let continues = found.kind == "begin" && found.body.get("before").is_some();
-    if continues || matches!(found.kind.as_str(), "gap" | "torn-line") {
+    let continues = found.kind == kind::BEGIN && found.body.get("before").is_some();
+    if continues || [kind::GAP, kind::TORN_LINE].contains(&found.kind.as_str()) {
         so_far.remarks.push(found.seq);
     }
     if known.is_some_and(|known| known.eq_ignore_ascii_case(&found.hash)) {

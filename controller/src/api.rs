@@ -1,0 +1,138 @@
+//! The controller's API: health, metrics, the fleet and the decisions about it, targets for Prometheus, orders of operators.
+//!
+//! Responsible for the routes. Everything that is shown is what the loop has published last, so that no question waits for a
+//! round, and none disturbs one. Not responsible for what is done about an order (`reconcile`), nor for who may ask and what a
+//! stranger can hold (`taciturn_plane`).
+
+mod decisions;
+mod fleet;
+mod orders;
+mod targets;
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use axum::extract::State;
+use axum::http::{StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use axum::routing::{get, post};
+use axum::{Json, Router};
+use taciturn_plane::metrics::{Metrics, TEXT_FORMAT};
+use taciturn_plane::{Access, guarded, refusal};
+
+use crate::audit::Audit;
+use crate::clock::Clock;
+use crate::fleet::InstanceId;
+use crate::reconcile::{Handle, Published, Wish};
+
+/// The paths, for who asks for another.
+const PATHS: &str = "/live, /ready, /metrics, /v1/fleet, /v1/decisions, /v1/audit, /v1/prometheus/targets, \
+                     /v1/relays/{id}/drain and /v1/relays/{id}/keep";
+
+/// What was seen longer ago than this, or this many intervals, is not shown as if it were so now.
+const OLD: Duration = Duration::from_secs(60);
+
+/// The loop, as the API and the metrics know it.
+#[async_trait]
+pub trait Rounds: Send + Sync + fmt::Debug {
+    /// The latest round.
+    fn latest(&self) -> Arc<Published>;
+
+    /// Orders something of one relay; answers what becomes of it.
+    ///
+    /// # Errors
+    /// Why nothing does, in words.
+    async fn order(&self, relay: InstanceId, wish: Wish) -> Result<String, String>;
+}
+
+#[async_trait]
+impl Rounds for Handle {
+    fn latest(&self) -> Arc<Published> {
+        Self::latest(self)
+    }
+
+    async fn order(&self, relay: InstanceId, wish: Wish) -> Result<String, String> {
+        Self::order(self, relay, wish).await
+    }
+}
+
+/// What the API shows and orders.
+#[derive(Debug)]
+pub struct Api {
+    /// The loop.
+    pub rounds: Arc<dyn Rounds>,
+    /// The audit trail, for its head.
+    pub audit: Arc<Audit>,
+    /// What a scrape shows.
+    pub metrics: Metrics,
+    /// Who may ask.
+    pub access: Arc<Access>,
+    /// The clock, which the loop's is a copy of.
+    pub clock: Clock,
+}
+
+impl Api {
+    /// Why what was published last cannot be taken for what is so now; `None`: it can.
+    fn doubt(&self, latest: &Published) -> Option<String> {
+        if latest.counters.rounds == 0 {
+            return Some("no round has come to its end yet".to_owned());
+        }
+        let now = self.clock.instant();
+        let age = now.saturating_since(latest.snapshot.now.instant);
+        (age > OLD).then(|| format!("the latest round was {} s ago", age.as_secs()))
+    }
+}
+
+/// The routes of the API.
+pub fn router(api: Arc<Api>) -> Router {
+    let access = Arc::clone(&api.access);
+    let routes = Router::new()
+        .route("/live", get(live))
+        .route("/ready", get(ready))
+        .route("/metrics", get(metrics))
+        .route("/v1/fleet", get(fleet::show))
+        .route("/v1/decisions", get(decisions::list))
+        .route("/v1/audit", get(audit))
+        .route("/v1/prometheus/targets", get(targets::list))
+        .route(
+            "/v1/relays/{id}/drain",
+            post(orders::drain).delete(orders::undrain),
+        )
+        .route(
+            "/v1/relays/{id}/keep",
+            post(orders::keep).delete(orders::release),
+        );
+    guarded(routes, access, PATHS).with_state(api)
+}
+
+async fn live() -> &'static str {
+    "live\n"
+}
+
+/// Whether rounds come to their end. A standby that does not lead is ready too: it would take over.
+async fn ready(State(api): State<Arc<Api>>) -> Response {
+    match api.doubt(&api.rounds.latest()) {
+        None => "ready\n".into_response(),
+        Some(words) => (StatusCode::SERVICE_UNAVAILABLE, format!("{words}\n")).into_response(),
+    }
+}
+
+async fn metrics(State(api): State<Arc<Api>>) -> Response {
+    match api.metrics.encode() {
+        Ok(text) => ([(header::CONTENT_TYPE, TEXT_FORMAT)], text).into_response(),
+        Err(error) => {
+            tracing::error!(%error, "metrics cannot be written");
+            refusal(
+                StatusCode::INTERNAL_SERVER_ERROR,
+                "the metrics cannot be written; the log says why",
+            )
+        }
+    }
+}
+
+/// The trail's head, to be kept elsewhere, and how writing it goes.
+async fn audit(State(api): State<Arc<Api>>) -> Response {
+    Json(api.audit.state()).into_response()
+}

@@ -1,0 +1,157 @@
+//! The controller as a process: start-up and shut-down order on one page.
+//!
+//! Responsible for which part knows which other, for signals, and for what systemd is told. Not responsible for what any of
+//! them does.
+//!
+//! The loop runs on a runtime of its own, so that no burst of requests to the API keeps a round waiting.
+
+mod start;
+mod supervisor;
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use taciturn_plane::{Access, Bounded, Listener};
+use tokio::signal::unix::{SignalKind, signal};
+use tracing::{info, warn};
+
+use crate::api::{self, Api};
+use crate::audit::Audit;
+use crate::clock::Clock;
+use crate::config::{ApiAddress, ControllerConfig};
+use crate::metrics;
+use crate::reconcile::{Controller, Handle};
+
+pub use start::StartError;
+use supervisor::Supervisor;
+
+/// What the command line adds to the configuration.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// The configuration's file, for reloads.
+    pub config: PathBuf,
+    /// Nothing is launched, drained or ended.
+    pub dry_run: bool,
+}
+
+/// Runs a controller until it is told to stop (SIGTERM, SIGINT).
+///
+/// # Errors
+/// Why it could not start; the system is then left as it was.
+pub fn run(config: ControllerConfig, options: Options) -> Result<(), StartError> {
+    let supervisor = Supervisor::of_environment();
+    let clock = Clock::start();
+    let state_directory = start::state_directory(&config)?;
+    let audit = Arc::new(start::audit(&config, &state_directory, clock)?);
+    let access = Arc::new(Access::new(start::access(&config.api)?));
+    let rounds = start::runtime("rounds")?;
+    let plane = start::runtime("plane")?;
+    let (address, listener) = plane.block_on(start::listen(&config.api.address))?;
+    let (controller, handle) = rounds.block_on(start::controller(
+        config,
+        &options,
+        &state_directory,
+        Arc::clone(&audit),
+        clock,
+    ))?;
+    let api = Arc::new(Api {
+        rounds: Arc::new(handle.clone()),
+        audit: Arc::clone(&audit),
+        metrics: metrics::all(&handle, &audit, &access, clock)?,
+        access: Arc::clone(&access),
+        clock,
+    });
+    let router = api::router(api);
+    plane.spawn(async move {
+        if let Err(error) = axum::serve(Bounded::new(listener, access), router).await {
+            warn!(%error, "the API has ended");
+        }
+    });
+    let head = audit.state().head;
+    info!(
+        %address,
+        dry_run = options.dry_run,
+        audit_seq = head.seq,
+        audit_head = head.hash,
+        "the controller has started"
+    );
+    rounds.block_on(until_stopped(controller, handle, &supervisor, &audit))?;
+    let head = audit.state().head;
+    info!(
+        audit_seq = head.seq,
+        audit_head = head.hash,
+        "the controller has ended"
+    );
+    Ok(())
+}
+
+async fn until_stopped(
+    controller: Controller,
+    handle: Handle,
+    supervisor: &Supervisor,
+    audit: &Audit,
+) -> Result<(), StartError> {
+    let listen = |kind| signal(kind).map_err(StartError::system("signals cannot be listened to"));
+    let mut terminate = listen(SignalKind::terminate())?;
+    let mut interrupt = listen(SignalKind::interrupt())?;
+    let mut hang_up = listen(SignalKind::hangup())?;
+    let mut published = handle.published();
+    let mut running = tokio::spawn(controller.run());
+    supervisor.ready();
+    loop {
+        tokio::select! {
+            ended = &mut running => {
+                return ended.map_err(|_| StartError::Loop);
+            }
+            _ = terminate.recv() => stop(&handle, supervisor),
+            _ = interrupt.recv() => stop(&handle, supervisor),
+            _ = hang_up.recv() => {
+                supervisor.reloading();
+                handle.reload();
+                // Whether it was taken is in the log, the audit trail and the status; the process is ready either way.
+                supervisor.ready();
+            }
+            Ok(()) = published.changed() => {
+                let latest = Arc::clone(&published.borrow_and_update());
+                supervisor.round(&latest);
+                // What a full disk has kept waiting is tried once a round, whether or not there is more to write.
+                let _ = audit.retry();
+            }
+        }
+    }
+}
+
+fn stop(handle: &Handle, supervisor: &Supervisor) {
+    info!("asked to stop");
+    supervisor.stopping();
+    handle.stop();
+}
+
+/// Where the API listens, in words.
+#[derive(Clone, Debug)]
+enum Address {
+    Tcp(SocketAddr),
+    Unix(PathBuf),
+}
+
+impl std::fmt::Display for Address {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Tcp(address) => address.fmt(f),
+            Self::Unix(path) => write!(f, "unix:{}", path.display()),
+        }
+    }
+}
+
+/// A listener and the address that it has in the end.
+type Bound = (Address, Listener);
+
+impl From<&ApiAddress> for Address {
+    fn from(address: &ApiAddress) -> Self {
+        match address {
+            ApiAddress::Tcp(address) => Self::Tcp(*address),
+            ApiAddress::Unix(path) => Self::Unix(path.clone()),
+        }
+    }
+}

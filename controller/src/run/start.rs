@@ -1,0 +1,250 @@
+//! From the configuration to the parts of a controller, none of which acts yet.
+//!
+//! Not responsible for the order in which anything begins (`run`).
+
+use std::fs;
+use std::io;
+use std::os::unix::fs::{DirBuilderExt, FileTypeExt};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use rustls::crypto::aws_lc_rs;
+use serde_json::{Value, json};
+use taciturn_plane::{Listener, PreparedAccess, TlsError, Token, tls};
+use tokio::net::{TcpListener, UnixListener};
+use tokio::runtime::{Builder, Runtime};
+
+use super::{Address, Bound, Options};
+use crate::audit::Audit;
+use crate::clock::Clock;
+use crate::config::{self, Api, ApiAddress, ControllerConfig, LeaseKind};
+use crate::lease::{FileLease, Keeper, Lease, NoLease, Terms};
+use crate::observe::{ClientError, DryRunRelays, RelayClient, Relays};
+use crate::provider;
+use crate::reconcile::{Controller, Handle, Parts, Reread, Settings};
+
+/// Why a controller could not start.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum StartError {
+    /// There is nowhere to keep anything.
+    #[error(
+        "state-directory: is missing, and systemd has made none ($STATE_DIRECTORY); write state-directory = \
+         \"/var/lib/taciturn-controller\""
+    )]
+    NoStateDirectory,
+    /// The state directory cannot be made or used.
+    #[error(
+        "state-directory = \"{0}\": cannot be used; name a directory that the controller's user may write"
+    )]
+    StateDirectory(PathBuf, #[source] io::Error),
+    /// The audit trail cannot be opened: nothing is done that could not be written down.
+    #[error("the audit trail {0} cannot be opened")]
+    Audit(PathBuf, #[source] io::Error),
+    /// The API cannot listen.
+    #[error("[api] address = \"{0}\" cannot be listened on")]
+    Listen(String, #[source] io::Error),
+    /// The API's certificates cannot be used.
+    #[error("[api] TLS cannot be set up")]
+    Tls(#[from] TlsError),
+    /// What relays are asked with cannot be used.
+    #[error("[relays] cannot be used")]
+    Relays(#[from] ClientError),
+    /// The provider cannot be used.
+    #[error("[provider] {0}")]
+    Provider(String),
+    /// The lease cannot be used.
+    #[error("[lease] {0}")]
+    Lease(String),
+    /// A fault of this program.
+    #[error("metrics cannot be shown")]
+    Metrics(#[from] taciturn_plane::metrics::MetricsError),
+    /// The system refuses something that it always gives.
+    #[error("{0}")]
+    System(&'static str, #[source] io::Error),
+    /// A fault of this program: the loop ended badly.
+    #[error("the loop has ended by a fault of this program; the log has it")]
+    Loop,
+}
+
+impl StartError {
+    pub(super) fn system(what: &'static str) -> impl Fn(io::Error) -> Self {
+        move |error| Self::System(what, error)
+    }
+}
+
+/// The state directory, made where it is not there.
+pub(super) fn state_directory(config: &ControllerConfig) -> Result<PathBuf, StartError> {
+    let directory = config
+        .state_directory
+        .clone()
+        .ok_or(StartError::NoStateDirectory)?;
+    fs::DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(&directory)
+        .map_err(|error| StartError::StateDirectory(directory.clone(), error))?;
+    Ok(directory)
+}
+
+/// The audit trail, which says first by which files this controller runs.
+pub(super) fn audit(
+    config: &ControllerConfig,
+    state_directory: &Path,
+    clock: Clock,
+) -> Result<Audit, StartError> {
+    let path = state_directory.join("audit.jsonl");
+    let opened = Audit::open(&path, &config.fleet, clock).and_then(|audit| {
+        audit
+            .append("configuration", &in_force(config))
+            .map_err(io::Error::other)?;
+        Ok(audit)
+    });
+    opened.map_err(|error| StartError::Audit(path, error))
+}
+
+/// A configuration as the audit trail tells of it: its files by their hashes, and the policy in full.
+fn in_force(config: &ControllerConfig) -> Value {
+    let files: Vec<Value> = config
+        .files
+        .iter()
+        .map(|(path, digest)| json!({ "file": path.display().to_string(), "sha256": crate::audit::hex(digest) }))
+        .collect();
+    json!({
+        "taken": true,
+        "files": files,
+        "provider": config.provider.as_str(),
+        "allowed_zones": config.allowed_zones,
+        "policy": config.policy,
+    })
+}
+
+/// Who may ask the API.
+pub(super) fn access(api: &Api) -> Result<PreparedAccess, StartError> {
+    let token = api.token.as_ref().map(|token| Token::new(token.as_bytes()));
+    let tls = api.tls.as_ref().map(|ours| {
+        tls(
+            &ours.identity.certificates,
+            &ours.identity.key,
+            &ours.client_ca,
+            // Given explicitly: the process-wide default is whatever some dependency installed first.
+            Arc::new(aws_lc_rs::default_provider()),
+            rustls::DEFAULT_VERSIONS,
+        )
+    });
+    Ok(PreparedAccess::new(token, tls.transpose()?))
+}
+
+pub(super) fn runtime(name: &str) -> Result<Runtime, StartError> {
+    Builder::new_multi_thread()
+        .worker_threads(1)
+        .thread_name(format!("taciturn-{name}"))
+        .enable_all()
+        .build()
+        .map_err(StartError::system("threads cannot be started"))
+}
+
+/// Listens; a socket that a controller before this one has left is taken away.
+pub(super) async fn listen(address: &ApiAddress) -> Result<Bound, StartError> {
+    let refused = |error| StartError::Listen(Address::from(address).to_string(), error);
+    match address {
+        ApiAddress::Tcp(wanted) => {
+            let listener = TcpListener::bind(wanted).await.map_err(refused)?;
+            let address = listener.local_addr().map_err(refused)?;
+            Ok((Address::Tcp(address), Listener::Tcp(listener)))
+        }
+        ApiAddress::Unix(path) => {
+            let socket =
+                fs::symlink_metadata(path).is_ok_and(|found| found.file_type().is_socket());
+            // One that still answers belongs to a controller that runs.
+            if socket && tokio::net::UnixStream::connect(path).await.is_err() {
+                fs::remove_file(path).map_err(refused)?;
+            }
+            let listener = UnixListener::bind(path).map_err(refused)?;
+            Ok((Address::Unix(path.clone()), Listener::Unix(listener)))
+        }
+    }
+}
+
+/// The loop and its handle.
+pub(super) async fn controller(
+    config: ControllerConfig,
+    options: &Options,
+    state_directory: &Path,
+    audit: Arc<Audit>,
+    clock: Clock,
+) -> Result<(Controller, Handle), StartError> {
+    let provider = provider::open(&config, state_directory, clock, options.dry_run)
+        .await
+        .map_err(StartError::Provider)?;
+    let client = RelayClient::new(&config.relays)?;
+    let relays: Arc<dyn Relays> = if options.dry_run {
+        Arc::new(DryRunRelays(client))
+    } else {
+        Arc::new(client)
+    };
+    let provider_timeout = config.provider_timeout();
+    let terms = Terms {
+        ttl: config.lease.ttl,
+        renew: config.lease.renew,
+        longest: provider_timeout.max(config.relays.timeout),
+    };
+    let holder = config.lease.holder.clone().unwrap_or_else(host_and_process);
+    let lease = lease(&config.lease.kind).await?;
+    let keeper = Arc::new(Keeper::new(lease, &holder, terms, clock));
+    let settings = Settings {
+        interval: config.interval,
+        dry_run: options.dry_run,
+        state_directory: Some(state_directory.to_path_buf()),
+        provider_timeout,
+        relay_timeout: config.relays.timeout,
+    };
+    let policy = config.policy.clone();
+    Ok(Controller::new(Parts {
+        provider,
+        relays,
+        keeper,
+        audit: Arc::clone(&audit) as _,
+        clock,
+        policy,
+        reread: Some(reread(config, options.config.clone(), audit)),
+        settings,
+    }))
+}
+
+/// Reads the configuration again. What a running controller cannot take over is refused by its name.
+fn reread(running: ControllerConfig, file: PathBuf, audit: Arc<Audit>) -> Reread {
+    Box::new(move || {
+        let read = config::load(&file).map_err(|errors| errors.to_string())?;
+        let changed = running.needs_restart(&read);
+        if !changed.is_empty() {
+            return Err(format!(
+                "{} cannot be changed while the controller runs; restart it, which ends no call, or change it back",
+                changed.join(", ")
+            ));
+        }
+        for warning in &read.warnings {
+            tracing::warn!("{warning}");
+        }
+        // The loop tells of the policy; this, of the files that it came from. What cannot be written is counted and told.
+        let _ = audit.append("configuration-read", &in_force(&read));
+        Ok(read.policy)
+    })
+}
+
+async fn lease(kind: &LeaseKind) -> Result<Arc<dyn Lease>, StartError> {
+    match kind {
+        LeaseKind::None => Ok(Arc::new(NoLease::default())),
+        LeaseKind::File { file } => Ok(Arc::new(FileLease::new(file.clone()))),
+        LeaseKind::S3 { .. } => Err(StartError::Lease(
+            "kind = \"s3\": is not in this build; write kind = \"file\" or \"none\"".to_owned(),
+        )),
+    }
+}
+
+/// How people call this controller in the lease.
+fn host_and_process() -> String {
+    let host = rustix::system::uname();
+    let host = host.nodename().to_string_lossy().into_owned();
+    format!("{host}:{}", std::process::id())
+}
