@@ -1,170 +1,40 @@
-//! `taciturn check-config`: says what a relay would do with a configuration, or everything that is wrong with it.
+//! `taciturn check-config`: says what a relay or a controller would do with a configuration, or everything that is wrong.
 //!
-//! Responsible for the summary. Not for judging: `taciturn_relay::config` does.
+//! Responsible for telling the two files apart, by their keys. Not for judging either.
+
+#[cfg(feature = "controller")]
+pub(crate) mod controller;
+#[cfg(feature = "relay")]
+pub(crate) mod relay;
 
 use std::io::Write;
 use std::path::Path;
 
-use anyhow::bail;
-use taciturn_relay::config::{self, Admin, AdminAddress, Config, Log, LogFormat};
-
 use crate::cli::CheckConfigOptions;
 
 pub(crate) fn run(options: &CheckConfigOptions, out: &mut dyn Write) -> anyhow::Result<()> {
-    let config = load(&options.file)?;
-    writeln!(out, "ok: {}", options.file.display())?;
-    for (name, value) in summary(&config) {
+    let file = &options.file;
+    #[cfg(feature = "controller")]
+    if cfg!(not(feature = "relay")) || controller::is_one(file) {
+        return controller::check(file, out);
+    }
+    #[cfg(feature = "relay")]
+    relay::check(file, out)?;
+    Ok(())
+}
+
+/// What the program would do, a line for each part of it.
+fn print(file: &Path, summary: &[(&str, String)], out: &mut dyn Write) -> anyhow::Result<()> {
+    writeln!(out, "ok: {}", file.display())?;
+    for (name, value) in summary {
         writeln!(out, "  {name:<10} {value}")?;
     }
     Ok(())
 }
 
-/// Reads the configuration; its warnings and errors go to standard error, one a line.
-pub(crate) fn load(file: &Path) -> anyhow::Result<Config> {
-    match config::load(file) {
-        Ok(config) => {
-            for warning in &config.warnings {
-                eprintln!("warning: {warning}");
-            }
-            Ok(config)
-        }
-        Err(errors) => {
-            eprintln!("{errors}");
-            match errors.as_slice().len() {
-                1 => bail!("the configuration has an error"),
-                count => bail!("the configuration has {count} errors"),
-            }
-        }
-    }
-}
-
-fn summary(config: &Config) -> Vec<(&'static str, String)> {
-    let listeners: Vec<String> = config
-        .listeners
-        .iter()
-        .map(|l| format!("{} {}", l.transport.as_str(), l.address))
-        .collect();
-    let relayed: Vec<String> = config
-        .relayed
-        .addresses
-        .iter()
-        .map(|a| {
-            a.advertise.map_or_else(
-                || a.bind.to_string(),
-                |seen| format!("{} (seen as {seen})", a.bind),
-            )
-        })
-        .collect();
-    let ports = format!(
-        "ports {}-{}",
-        config.relayed.ports.start(),
-        config.relayed.ports.end()
-    );
-    let secrets: Vec<&str> = config.secrets.iter().map(|secret| secret.id()).collect();
-    let users: Vec<&str> = config.users.iter().map(|user| user.name.as_str()).collect();
-    let tls = config.tls.as_ref().map_or_else(
-        || "none".to_owned(),
-        |tls| {
-            format!(
-                "profile {}, {}",
-                tls.profile.as_str(),
-                tls.certificate_file.display()
-            )
-        },
-    );
-    vec![
-        ("realm", config.realm.as_str().to_owned()),
-        ("listeners", listeners.join(", ")),
-        ("relayed", format!("{}, {ports}", relayed.join(", "))),
-        ("tls", tls),
-        ("secrets", or_none(&secrets)),
-        ("users", or_none(&users)),
-        ("admin", admin(&config.admin)),
-        ("drain", drain(config)),
-        ("self-check", self_check(config)),
-        ("metadata", config.metadata.as_str().to_owned()),
-        ("log", log(&config.log)),
-        ("files", files(config)),
-    ]
-}
-
-fn admin(admin: &Admin) -> String {
-    let address = match &admin.address {
-        AdminAddress::Tcp(address) => address.to_string(),
-        AdminAddress::Unix(path) => format!("unix:{}", path.display()),
-    };
-    let mut words = vec![address];
-    words.extend(admin.token.is_some().then(|| "with a token".to_owned()));
-    words.extend(admin.tls.as_ref().map(|tls| {
-        if tls.client_ca.is_empty() {
-            "over TLS".to_owned()
-        } else {
-            "over mutual TLS".to_owned()
-        }
-    }));
-    words.join(", ")
-}
-
-fn drain(config: &Config) -> String {
-    let alternates: Vec<String> = config
-        .drain
-        .alternates
-        .iter()
-        .map(|alternate| format!("{} {}", alternate.transport.as_str(), alternate.server))
-        .collect();
-    let stop = if config.drain.stop_after.is_zero() {
-        "SIGTERM stops at once".to_owned()
-    } else {
-        format!("SIGTERM within {}s", config.drain.stop_after.as_secs())
-    };
-    let clients = if alternates.is_empty() {
-        "new clients get 508".to_owned()
-    } else {
-        format!("new clients go to {}", alternates.join(", "))
-    };
-    let state = config.state_directory.as_ref().map_or_else(
-        || "forgotten by a restart".to_owned(),
-        |directory| format!("kept in {}", directory.display()),
-    );
-    format!("{stop}; {clients}; {state}")
-}
-
-fn self_check(config: &Config) -> String {
-    config.self_check.interval.map_or_else(
-        || "none".to_owned(),
-        |interval| format!("every {interval:?}"),
-    )
-}
-
-fn log(log: &Log) -> String {
-    let format = match log.format {
-        LogFormat::Text => "text",
-        LogFormat::Json => "json",
-        LogFormat::Journald => "journald",
-    };
-    let forensics = log.forensics_until.map_or_else(String::new, |until| {
-        format!(
-            ", full addresses until {} (seconds since 1970)",
-            until.as_secs()
-        )
-    });
-    format!("{format}, {}{forensics}", log.level.as_str())
-}
-
-/// What is read, and followed for a reload.
-fn files(config: &Config) -> String {
-    let files: Vec<String> = config
-        .files
-        .iter()
-        .map(|file| file.display().to_string())
-        .collect();
-    files.join(", ")
-}
-
-fn or_none(names: &[&str]) -> String {
-    if names.is_empty() {
-        "none".to_owned()
-    } else {
-        names.join(", ")
+fn counted(errors: usize) -> String {
+    match errors {
+        1 => "the configuration has an error".to_owned(),
+        count => format!("the configuration has {count} errors"),
     }
 }

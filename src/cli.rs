@@ -3,6 +3,8 @@
 //! Responsible for names, defaults and help texts. Not for doing anything.
 
 #[cfg(feature = "controller")]
+mod controller;
+#[cfg(feature = "controller")]
 mod fleet;
 #[cfg(feature = "relay")]
 mod probe;
@@ -12,6 +14,8 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+#[cfg(feature = "controller")]
+pub(crate) use controller::{AuditCommand, ControllerOptions, VerifyOptions};
 #[cfg(feature = "controller")]
 pub(crate) use fleet::{Generated, PlanOptions, SimulateOptions};
 #[cfg(feature = "relay")]
@@ -43,11 +47,19 @@ pub(crate) enum Command {
     #[command(after_help = EXIT_CODES)]
     Relay(RelayOptions),
 
-    /// Check a relay's configuration without running it
+    /// Run the controller of a fleet of relays until it is told to stop
     ///
-    /// Reads the file and every secret, key and certificate that it names. Prints what the relay would do, or everything
+    /// Launches relays when load rises, drains them when it falls, and ends those that are empty or whose time is over. Calls
+    /// do not depend on it: while none runs, relays go on, and one that starts takes up what was begun.
+    #[cfg(feature = "controller")]
+    #[command(after_help = EXIT_CODES)]
+    Controller(ControllerOptions),
+
+    /// Check the configuration of a relay or a controller without running it
+    ///
+    /// Reads the file and every secret, key and certificate that it names. Prints what the program would do, or everything
     /// that is wrong: one line each, with the file's line, the key, its value and the remedy. No port is opened.
-    #[cfg(feature = "relay")]
+    #[cfg(any(feature = "relay", feature = "controller"))]
     #[command(after_help = EXIT_CODES)]
     CheckConfig(CheckConfigOptions),
 
@@ -82,6 +94,11 @@ pub(crate) enum Command {
     #[command(after_help = EXIT_CODES)]
     Simulate(Box<SimulateOptions>),
 
+    /// Judge the audit trail of a controller
+    #[cfg(feature = "controller")]
+    #[command(subcommand, after_help = EXIT_CODES)]
+    Audit(AuditCommand),
+
     /// Make credentials, users' keys and secrets
     #[command(subcommand, after_help = EXIT_CODES)]
     Credentials(CredentialsCommand),
@@ -95,7 +112,7 @@ pub(crate) struct RelayOptions {
     pub(crate) config: PathBuf,
 }
 
-#[cfg(feature = "relay")]
+#[cfg(any(feature = "relay", feature = "controller"))]
 #[derive(Debug, Args)]
 pub(crate) struct CheckConfigOptions {
     /// The configuration to check

@@ -3,12 +3,18 @@
 //! Responsible for exit codes and for printing an error once. No logic of its own.
 #![forbid(unsafe_code)]
 
-#[cfg(feature = "relay")]
+#[cfg(feature = "controller")]
+mod audit;
+#[cfg(any(feature = "relay", feature = "controller"))]
 mod check_config;
 mod cli;
+#[cfg(feature = "controller")]
+mod controller;
 mod credentials;
 #[cfg(feature = "relay")]
 mod demo;
+#[cfg(any(feature = "relay", feature = "controller"))]
+mod log;
 #[cfg(feature = "controller")]
 mod plan;
 #[cfg(feature = "relay")]
@@ -42,7 +48,11 @@ fn run(command: Command) -> anyhow::Result<ExitCode> {
         Command::Probe(options) => return probe::run(&options, &mut io::stdout().lock()),
         #[cfg(feature = "relay")]
         Command::Relay(options) => relay::run(&options),
-        #[cfg(feature = "relay")]
+        #[cfg(feature = "controller")]
+        Command::Audit(command) => return audit::run(&command, &mut io::stdout().lock()),
+        #[cfg(feature = "controller")]
+        Command::Controller(options) => controller::run(&options),
+        #[cfg(any(feature = "relay", feature = "controller"))]
         Command::CheckConfig(options) => check_config::run(&options, &mut io::stdout().lock()),
         #[cfg(feature = "relay")]
         Command::Demo(options) => demo::run(options),

@@ -1,73 +1,42 @@
 //! `taciturn relay`: reads the configuration, opens the log and runs the relay.
 //!
-//! Responsible for where the log goes. `taciturn_relay::run` owns start-up and shut-down, and what is logged.
-
-use std::io;
+//! Not responsible for start-up and shut-down, nor for what is logged: `taciturn_relay::run` owns both.
 
 use anyhow::Context;
 use taciturn_relay::config::{Log, LogFormat, LogLevel};
 use taciturn_relay::events::LevelSwitch;
-use tracing::Subscriber;
-use tracing_subscriber::filter::{LevelFilter, Targets};
-use tracing_subscriber::layer::SubscriberExt;
-use tracing_subscriber::registry::LookupSpan;
-use tracing_subscriber::{Layer, Registry, reload};
+use tracing_subscriber::filter::LevelFilter;
 
 use crate::check_config;
 use crate::cli::RelayOptions;
+use crate::log::{self, Format};
 
 pub(crate) fn run(options: &RelayOptions) -> anyhow::Result<()> {
-    let config = check_config::load(&options.config)?;
+    let config = check_config::relay::load(&options.config)?;
     let level = open_log(&config.log)?;
     taciturn_relay::run::run(config, level).context("the relay cannot start")
 }
 
-/// Opens the log: standard error, from where a supervisor collects it, or the journal. Times are UTC.
+/// Opens the log as the relay's configuration says.
 ///
 /// # Errors
 /// The journal cannot be reached.
 pub(crate) fn open_log(log: &Log) -> anyhow::Result<LevelSwitch> {
-    let (filter, handle) = reload::Layer::new(ours(log.level));
-    let lines = lines(log.format)?;
-    // Not `init()`: that would also take in what libraries write through the `log` crate.
-    tracing::subscriber::set_global_default(Registry::default().with(filter).with(lines))
-        .context("the log is open already")?;
-    Ok(LevelSwitch::new(move |level| {
-        // Only a subscriber that is gone makes this fail, and this one lives as long as the process.
-        let _ = handle.reload(ours(level));
-    }))
+    let format = match log.format {
+        LogFormat::Text => Format::Text,
+        LogFormat::Json => Format::Json,
+        LogFormat::Journald => Format::Journald,
+    };
+    let switch = log::open(format, filter(log.level))?;
+    Ok(LevelSwitch::new(move |level| switch(filter(level))))
 }
 
-/// Our own crates alone: libraries for TLS, HTTP and TURN log addresses, server names and whole messages as they please,
-/// above all at trace level.
-fn ours(level: LogLevel) -> Targets {
-    let level = match level {
+const fn filter(level: LogLevel) -> LevelFilter {
+    match level {
         LogLevel::Error => LevelFilter::ERROR,
         LogLevel::Warn => LevelFilter::WARN,
         LogLevel::Info => LevelFilter::INFO,
         LogLevel::Debug => LevelFilter::DEBUG,
         LogLevel::Trace => LevelFilter::TRACE,
-    };
-    // A target is matched by its beginning: all our crates have this one.
-    Targets::new().with_target("taciturn", level)
-}
-
-fn lines<S>(format: LogFormat) -> anyhow::Result<Box<dyn Layer<S> + Send + Sync>>
-where
-    S: Subscriber + for<'span> LookupSpan<'span>,
-{
-    let lines = tracing_subscriber::fmt::layer().with_writer(io::stderr);
-    Ok(match format {
-        LogFormat::Text => lines.with_ansi(false).boxed(),
-        LogFormat::Json => lines.json().flatten_event(true).boxed(),
-        LogFormat::Journald => tracing_journald::layer()
-            .context(
-                "[log] format = \"journald\": the journal's socket cannot be reached; is systemd-journald running here? \
-                 otherwise write \"text\" or \"json\"",
-            )?
-            // Fields are named as in the other formats, in capitals and after ours: TACITURN_CLIENT.
-            .with_field_prefix(Some("TACITURN".to_owned()))
-            .with_syslog_identifier("taciturn".to_owned())
-            .boxed(),
-    })
+    }
 }

@@ -45,7 +45,7 @@ pub(crate) struct Attempt {
 /// Everything that is to be tried, in order.
 pub(crate) fn attempts(options: &ProbeOptions) -> anyhow::Result<Vec<Attempt>> {
     let attempts = if let Some(file) = &options.config {
-        of_config(&check_config::load(file)?, options)?
+        of_config(&check_config::relay::load(file)?, options)?
     } else if let Some(file) = &options.ice_servers {
         let servers = read_ice_servers(file)?;
         let paths: Vec<&Path> = servers.iter().map(|(path, _)| path).collect();

@@ -6,6 +6,7 @@
 use std::io;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
@@ -297,13 +298,25 @@ pub(super) fn relays(files: &mut Files<'_, '_>, written: &written::Relays) -> Re
             server_name: written.server_name.clone(),
             identity,
         }),
-        timeout: written
-            .timeout
-            .map_or(std::time::Duration::from_secs(2), |written| written.0),
+        timeout: relays_timeout(document, written),
         probe_port: match written.probe_port {
             None => Some(3478),
             Some(0) => None,
             Some(port) => Some(port),
         },
     }
+}
+
+/// A relay answers within milliseconds; one that takes longer than a round may take is not heard of.
+fn relays_timeout(document: &Document<'_>, written: &written::Relays) -> Duration {
+    let timeout = written
+        .timeout
+        .map_or(Duration::from_secs(2), |written| written.0);
+    if timeout < Duration::from_millis(100) || timeout > Duration::from_secs(30) {
+        document.refuse(
+            "relays.timeout",
+            "must be within 100ms to 30s; write e.g. \"2s\"",
+        );
+    }
+    timeout
 }

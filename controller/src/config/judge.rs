@@ -66,7 +66,6 @@ pub(super) fn judge(
     judge_times(
         &document,
         interval,
-        &relays,
         &policy,
         lease.as_ref(),
         provider.as_ref(),
@@ -259,20 +258,10 @@ fn lease(
 fn judge_times(
     document: &Document<'_>,
     interval: Duration,
-    relays: &super::Relays,
     policy: &Policy,
     lease: Option<&Lease>,
     provider: Option<&Provider>,
 ) {
-    if relays.timeout.is_zero() || relays.timeout > interval {
-        document.refuse(
-            "relays.timeout",
-            format!(
-                "must be more than nothing and at most interval ({}), as every relay is asked in every round; write e.g. \"2s\"",
-                words(interval)
-            ),
-        );
-    }
     if policy.stale_after < interval * 2 {
         document.refuse(
             "policy.stale-after",

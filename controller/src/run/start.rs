@@ -18,7 +18,7 @@ use super::{Address, Bound, Options};
 use crate::audit::Audit;
 use crate::clock::Clock;
 use crate::config::{self, Api, ApiAddress, ControllerConfig, LeaseKind};
-use crate::lease::{FileLease, Keeper, Lease, NoLease, Terms};
+use crate::lease::{FileLease, Keeper, Lease, NoLease, PlaceError, S3Lease, Terms};
 use crate::observe::{ClientError, DryRunRelays, RelayClient, Relays};
 use crate::provider;
 use crate::reconcile::{Controller, Handle, Parts, Reread, Settings};
@@ -54,8 +54,8 @@ pub enum StartError {
     #[error("[provider] {0}")]
     Provider(String),
     /// The lease cannot be used.
-    #[error("[lease] {0}")]
-    Lease(String),
+    #[error("[lease] cannot be used")]
+    Lease(#[from] PlaceError),
     /// A fault of this program.
     #[error("metrics cannot be shown")]
     Metrics(#[from] taciturn_plane::metrics::MetricsError),
@@ -236,9 +236,11 @@ async fn lease(kind: &LeaseKind) -> Result<Arc<dyn Lease>, StartError> {
     match kind {
         LeaseKind::None => Ok(Arc::new(NoLease::default())),
         LeaseKind::File { file } => Ok(Arc::new(FileLease::new(file.clone()))),
-        LeaseKind::S3 { .. } => Err(StartError::Lease(
-            "kind = \"s3\": is not in this build; write kind = \"file\" or \"none\"".to_owned(),
-        )),
+        LeaseKind::S3 {
+            bucket,
+            key,
+            region,
+        } => Ok(Arc::new(S3Lease::open(bucket, key, region).await?)),
     }
 }
 
