@@ -5,6 +5,8 @@
 #[cfg(feature = "controller")]
 mod controller;
 #[cfg(feature = "controller")]
+mod doctor;
+#[cfg(feature = "controller")]
 mod fleet;
 #[cfg(feature = "relay")]
 mod probe;
@@ -16,6 +18,8 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 
 #[cfg(feature = "controller")]
 pub(crate) use controller::{AuditCommand, ControllerOptions, VerifyOptions};
+#[cfg(feature = "controller")]
+pub(crate) use doctor::DoctorOptions;
 #[cfg(feature = "controller")]
 pub(crate) use fleet::{Generated, PlanOptions, SimulateOptions};
 #[cfg(feature = "relay")]
@@ -78,6 +82,14 @@ pub(crate) enum Command {
     #[cfg(feature = "relay")]
     #[command(after_help = probe::EXIT_CODES)]
     Probe(Box<ProbeOptions>),
+
+    /// Find out what has to be mended before a fleet controller can work here
+    ///
+    /// Looks at the allowed zones, the provider and its group, the lease, the audit trail, the clock and each relay. Says of
+    /// everything that is wrong how to mend it, with the command or the key. Changes nothing.
+    #[cfg(feature = "controller")]
+    #[command(after_help = doctor::EXIT_CODES)]
+    Doctor(DoctorOptions),
 
     /// Print what the fleet's policy would do about a snapshot of a fleet, and why
     ///

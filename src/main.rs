@@ -16,6 +16,8 @@ mod demo;
 #[cfg(any(feature = "relay", feature = "controller"))]
 mod log;
 #[cfg(feature = "controller")]
+mod doctor;
+#[cfg(feature = "controller")]
 mod plan;
 #[cfg(feature = "relay")]
 mod probe;
@@ -56,6 +58,8 @@ fn run(command: Command) -> anyhow::Result<ExitCode> {
         Command::CheckConfig(options) => check_config::run(&options, &mut io::stdout().lock()),
         #[cfg(feature = "relay")]
         Command::Demo(options) => demo::run(options),
+        #[cfg(feature = "controller")]
+        Command::Doctor(options) => return doctor::run(&options, &mut io::stdout().lock()),
         #[cfg(feature = "controller")]
         Command::Plan(options) => plan::run(&options, &mut io::stdout().lock()),
         #[cfg(feature = "controller")]

@@ -39,7 +39,8 @@ use super::{Capabilities, Ended, LaunchOrder, Listing, Provider, ProviderError};
 use crate::clock::Clock;
 use crate::fleet::{InstanceId, ZoneId};
 
-pub(crate) use self::call::{Again, Calls, Fault, Meaning};
+pub(crate) use self::books::{refreshes, template};
+pub(crate) use self::call::{Again, Calls, Fault, Meaning, plain};
 pub use self::settings::Settings;
 
 /// Pages that are followed before a list that does not end is given up.

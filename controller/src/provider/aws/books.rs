@@ -261,7 +261,7 @@ pub(super) fn lifecycle(word: &str) -> Option<Lifecycle> {
 }
 
 /// Whether a refresh in this state replaces instances, or is about to. What is not known does.
-pub(super) fn refreshes(status: Option<&InstanceRefreshStatus>) -> bool {
+pub(crate) fn refreshes(status: Option<&InstanceRefreshStatus>) -> bool {
     let over = matches!(
         status,
         Some(
@@ -276,7 +276,7 @@ pub(super) fn refreshes(status: Option<&InstanceRefreshStatus>) -> bool {
 }
 
 /// The launch template that new instances get.
-pub(super) fn template(group: &AutoScalingGroup) -> Option<&LaunchTemplateSpecification> {
+pub(crate) fn template(group: &AutoScalingGroup) -> Option<&LaunchTemplateSpecification> {
     group.launch_template().or_else(|| {
         group
             .mixed_instances_policy()?
