@@ -13,10 +13,10 @@ mod controller;
 mod credentials;
 #[cfg(feature = "relay")]
 mod demo;
-#[cfg(any(feature = "relay", feature = "controller"))]
-mod log;
 #[cfg(feature = "controller")]
 mod doctor;
+#[cfg(any(feature = "relay", feature = "controller"))]
+mod log;
 #[cfg(feature = "controller")]
 mod plan;
 #[cfg(feature = "relay")]

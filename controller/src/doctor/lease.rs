@@ -54,9 +54,9 @@ pub(super) async fn examine(config: &ControllerConfig) -> Finding {
 
 /// Reads the lease.
 async fn read(config: &ControllerConfig) -> Finding {
-    let lease = match lease::open(&config.lease).await {
+    let lease = match lease::open(&config.lease.kind).await {
         Ok(lease) => lease,
-        Err(words) => return Finding::bad(CHECK, words, "correct the section [lease]"),
+        Err(error) => return Finding::bad(CHECK, error.to_string(), "correct the section [lease]"),
     };
     match lease.read().await {
         Ok(None) => Finding::good(CHECK, format!("{}: nobody has held it yet", lease.kind())),

@@ -4,24 +4,21 @@
 
 use std::sync::Arc;
 
-use super::{FileLease, Lease, NoLease, S3Lease};
-use crate::config::{self, LeaseKind};
+use super::{FileLease, Lease, NoLease, PlaceError, S3Lease};
+use crate::config::LeaseKind;
 
-/// The lease of `config`. Nothing is read or written yet.
+/// The lease of this kind. Nothing is read or written yet.
 ///
 /// # Errors
-/// It cannot be used, in words: the bucket's endpoint is no URL.
-pub async fn open(config: &config::Lease) -> Result<Arc<dyn Lease>, String> {
-    Ok(match &config.kind {
+/// There is no such place: a bucket or an endpoint that has no URL.
+pub async fn open(kind: &LeaseKind) -> Result<Arc<dyn Lease>, PlaceError> {
+    Ok(match kind {
         LeaseKind::None => Arc::new(NoLease::default()),
         LeaseKind::File { file } => Arc::new(FileLease::new(file.clone())),
         LeaseKind::S3 {
             bucket,
             key,
             region,
-        } => {
-            let lease = S3Lease::open(bucket, key, region).await;
-            Arc::new(lease.map_err(|error| error.to_string())?)
-        }
+        } => Arc::new(S3Lease::open(bucket, key, region).await?),
     })
 }

@@ -17,8 +17,8 @@ use tokio::runtime::{Builder, Runtime};
 use super::{Address, Bound, Options};
 use crate::audit::Audit;
 use crate::clock::Clock;
-use crate::config::{self, Api, ApiAddress, ControllerConfig, LeaseKind};
-use crate::lease::{FileLease, Keeper, Lease, NoLease, PlaceError, S3Lease, Terms};
+use crate::config::{self, Api, ApiAddress, ControllerConfig};
+use crate::lease::{self, Keeper, PlaceError, Terms};
 use crate::observe::{ClientError, DryRunRelays, RelayClient, Relays};
 use crate::provider;
 use crate::reconcile::{Controller, Handle, Parts, Reread, Settings};
@@ -190,7 +190,7 @@ pub(super) async fn controller(
         longest: provider_timeout.max(config.relays.timeout),
     };
     let holder = config.lease.holder.clone().unwrap_or_else(host_and_process);
-    let lease = lease(&config.lease.kind).await?;
+    let lease = lease::open(&config.lease.kind).await?;
     let keeper = Arc::new(Keeper::new(lease, &holder, terms, clock));
     let settings = Settings {
         interval: config.interval,
@@ -230,18 +230,6 @@ fn reread(running: ControllerConfig, file: PathBuf, audit: Arc<Audit>) -> Reread
         let _ = audit.append("configuration-read", &in_force(&read));
         Ok(read.policy)
     })
-}
-
-async fn lease(kind: &LeaseKind) -> Result<Arc<dyn Lease>, StartError> {
-    match kind {
-        LeaseKind::None => Ok(Arc::new(NoLease::default())),
-        LeaseKind::File { file } => Ok(Arc::new(FileLease::new(file.clone()))),
-        LeaseKind::S3 {
-            bucket,
-            key,
-            region,
-        } => Ok(Arc::new(S3Lease::open(bucket, key, region).await?)),
-    }
 }
 
 /// How people call this controller in the lease.

@@ -210,7 +210,11 @@ fn launching(settings: &Settings, hooks: &[LifecycleHook], fixes: Fixes<'_>) -> 
         ));
     }
     for name in there {
-        if settings.launch_hook.as_deref() != Some(name) {
+        let known = [
+            settings.launch_hook.as_deref(),
+            Some(settings.termination_hook.as_str()),
+        ];
+        if !known.contains(&Some(name)) {
             findings.push(Finding::doubtful(
                 CHECK,
                 format!(
@@ -229,10 +233,14 @@ fn launching(settings: &Settings, hooks: &[LifecycleHook], fixes: Fixes<'_>) -> 
 
 fn template_of(group: &AutoScalingGroup, fixes: Fixes<'_>) -> Option<Finding> {
     let pin = |id: &str| {
-        fixes.update(&format!(
-            "--launch-template LaunchTemplateId={},Version=N, with the number of the version that was tried",
+        let update = format!(
+            "--launch-template LaunchTemplateId={},Version=N",
             quoted(id)
-        ))
+        );
+        format!(
+            "with the number of the version that was tried: {}",
+            fixes.update(&update)
+        )
     };
     let Some(template) = template(group) else {
         return Some(Finding::bad(

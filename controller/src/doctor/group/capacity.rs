@@ -23,7 +23,7 @@ pub(super) fn judge(policy: &Policy, described: &Described, fixes: Fixes<'_>) ->
             CHECK,
             format!("the scheduled action \"{action}\" changes the size of the group beside the controller"),
             format!(
-                "{}, and write it as [[policy.schedule]]",
+                "write it as [[policy.schedule]], and: {}",
                 fixes.group(
                     "delete-scheduled-action",
                     &format!("--scheduled-action-name {}", quoted(action))
@@ -36,7 +36,7 @@ pub(super) fn judge(policy: &Policy, described: &Described, fixes: Fixes<'_>) ->
             CHECK,
             "an instance refresh replaces all instances, whatever they carry; nothing is drained meanwhile",
             format!(
-                "{}, and let the controller replace them: policy.replace-images = true",
+                "let the controller replace them (policy.replace-images = true), and: {}",
                 fixes.group("cancel-instance-refresh", "")
             ),
         ));

@@ -45,9 +45,12 @@ pub(super) fn judge(
             fixes.update("--vpc-zone-identifier SUBNET,SUBNET,SUBNET"),
         ));
     }
+    // What is not mapped may be any of them.
+    if findings.is_empty() {
+        findings.extend(unused(config, &zones, fixes));
+    }
     findings.extend(contradictions(settings, group, fixes));
     findings.extend(offshore(config, &zones, fixes));
-    findings.extend(unused(config, &zones, fixes));
     findings.extend(instances(config, settings, group));
     findings
 }
@@ -82,7 +85,7 @@ fn offshore(config: &ControllerConfig, zones: &BTreeSet<ZoneId>, fixes: Fixes<'_
                 CHECK,
                 format!("the group can launch in {zone} ({place}), which is not allowed"),
                 format!(
-                    "{}, with subnets of allowed zones alone",
+                    "with subnets of allowed zones alone: {}",
                     fixes.update("--vpc-zone-identifier SUBNET,SUBNET,SUBNET")
                 ),
             )
@@ -109,7 +112,7 @@ fn unused(
                 unused.join(", ")
             ),
             format!(
-                "{}, with a subnet of each; or take them out of sovereignty.allowed-zone-ids",
+                "take them out of sovereignty.allowed-zone-ids; or with a subnet of each: {}",
                 fixes.update("--vpc-zone-identifier SUBNET,SUBNET,SUBNET")
             ),
         )
