@@ -43,7 +43,8 @@ pub fn run(config: ControllerConfig, options: Options) -> Result<(), StartError>
     let supervisor = Supervisor::of_environment();
     let clock = Clock::start();
     let state_directory = start::state_directory(&config)?;
-    let audit = Arc::new(start::audit(&config, &state_directory, clock)?);
+    let (directory, _alone) = start::own_directory(&state_directory, options.dry_run)?;
+    let audit = Arc::new(start::audit(&config, &directory, clock)?);
     let access = Arc::new(Access::new(start::access(&config.api)?));
     let rounds = start::runtime("rounds")?;
     let plane = start::runtime("plane")?;
@@ -51,7 +52,7 @@ pub fn run(config: ControllerConfig, options: Options) -> Result<(), StartError>
     let (controller, handle) = rounds.block_on(start::controller(
         config,
         &options,
-        &state_directory,
+        &directory,
         Arc::clone(&audit),
         clock,
     ))?;

@@ -2,9 +2,9 @@
 //!
 //! Not responsible for the order in which anything begins (`run`).
 
-use std::fs;
+use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io;
-use std::os::unix::fs::{DirBuilderExt, FileTypeExt};
+use std::os::unix::fs::{DirBuilderExt, FileTypeExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -18,7 +18,7 @@ use super::{Address, Bound, Options};
 use crate::audit::Audit;
 use crate::clock::Clock;
 use crate::config::{self, Api, ApiAddress, ControllerConfig};
-use crate::lease::{self, Keeper, PlaceError, Terms};
+use crate::lease::{self, Keeper, Lease, NoLease, PlaceError, Terms};
 use crate::observe::{ClientError, DryRunRelays, RelayClient, Relays};
 use crate::provider;
 use crate::reconcile::{Controller, Handle, Parts, Reread, Settings};
@@ -38,6 +38,12 @@ pub enum StartError {
         "state-directory = \"{0}\": cannot be used; name a directory that the controller's user may write"
     )]
     StateDirectory(PathBuf, #[source] io::Error),
+    /// Another process has it.
+    #[error(
+        "state-directory = \"{0}\": another controller runs there; give each its own, and let them share a lease \
+         ([lease] file) instead"
+    )]
+    NotAlone(PathBuf),
     /// The audit trail cannot be opened: nothing is done that could not be written down.
     #[error("the audit trail {0} cannot be opened")]
     Audit(PathBuf, #[source] io::Error),
@@ -79,21 +85,52 @@ pub(super) fn state_directory(config: &ControllerConfig) -> Result<PathBuf, Star
         .state_directory
         .clone()
         .ok_or(StartError::NoStateDirectory)?;
+    made(&directory).map_err(|error| StartError::StateDirectory(directory.clone(), error))?;
+    Ok(directory)
+}
+
+/// What keeps a second process out of the state directory: two would write over each other's audit trail.
+#[derive(Debug)]
+pub(super) struct Alone(#[expect(dead_code, reason = "held for its lock")] File);
+
+/// Where this process keeps what it writes. A dry run has a directory of its own, so that it can be tried beside the
+/// controller that acts.
+pub(super) fn own_directory(state: &Path, dry_run: bool) -> Result<(PathBuf, Alone), StartError> {
+    let directory = if dry_run {
+        state.join("dry-run")
+    } else {
+        state.to_path_buf()
+    };
+    let unusable = |error| StartError::StateDirectory(directory.clone(), error);
+    made(&directory).map_err(unusable)?;
+    let lock = OpenOptions::new()
+        .write(true)
+        .create(true)
+        .truncate(false)
+        .mode(0o600)
+        .open(directory.join("controller.lock"))
+        .map_err(unusable)?;
+    match lock.try_lock() {
+        Ok(()) => Ok((directory, Alone(lock))),
+        Err(TryLockError::WouldBlock) => Err(StartError::NotAlone(directory)),
+        Err(TryLockError::Error(error)) => Err(unusable(error)),
+    }
+}
+
+fn made(directory: &Path) -> io::Result<()> {
     fs::DirBuilder::new()
         .recursive(true)
         .mode(0o700)
-        .create(&directory)
-        .map_err(|error| StartError::StateDirectory(directory.clone(), error))?;
-    Ok(directory)
+        .create(directory)
 }
 
 /// The audit trail, which says first by which files this controller runs.
 pub(super) fn audit(
     config: &ControllerConfig,
-    state_directory: &Path,
+    directory: &Path,
     clock: Clock,
 ) -> Result<Audit, StartError> {
-    let path = state_directory.join("audit.jsonl");
+    let path = directory.join("audit.jsonl");
     let opened = Audit::open(&path, &config.fleet, clock).and_then(|audit| {
         audit
             .append("configuration", &in_force(config))
@@ -170,11 +207,12 @@ pub(super) async fn listen(address: &ApiAddress) -> Result<Bound, StartError> {
 pub(super) async fn controller(
     config: ControllerConfig,
     options: &Options,
-    state_directory: &Path,
+    own_directory: &Path,
     audit: Arc<Audit>,
     clock: Clock,
 ) -> Result<(Controller, Handle), StartError> {
-    let provider = provider::open(&config, state_directory, clock, options.dry_run)
+    let state_directory = state_directory(&config)?;
+    let provider = provider::open(&config, &state_directory, clock, options.dry_run)
         .await
         .map_err(StartError::Provider)?;
     let client = RelayClient::new(&config.relays)?;
@@ -190,12 +228,17 @@ pub(super) async fn controller(
         longest: provider_timeout.max(config.relays.timeout),
     };
     let holder = config.lease.holder.clone().unwrap_or_else(host_and_process);
-    let lease = lease::open(&config.lease.kind).await?;
+    let lease: Arc<dyn Lease> = if options.dry_run {
+        // Otherwise a trial would take the lease from the controller that acts.
+        Arc::new(NoLease::default())
+    } else {
+        lease::open(&config.lease.kind).await?
+    };
     let keeper = Arc::new(Keeper::new(lease, &holder, terms, clock));
     let settings = Settings {
         interval: config.interval,
         dry_run: options.dry_run,
-        state_directory: Some(state_directory.to_path_buf()),
+        state_directory: Some(own_directory.to_path_buf()),
         provider_timeout,
         relay_timeout: config.relays.timeout,
     };
