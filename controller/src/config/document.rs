@@ -72,18 +72,25 @@ impl<'a> Document<'a> {
 
     fn known_keys_only(mut self, section: &str) -> Self {
         let mut unknown = Vec::new();
-        take_unknown(&mut self.root, section, &mut unknown);
-        for (place, section, key) in unknown {
+        take_unknown(&mut self.root, section, section, &mut unknown);
+        for Unknown {
+            at,
+            section,
+            path,
+            key,
+        } in unknown
+        {
             let words = format!(
                 "is not a key of the configuration; {}",
                 remedy_for(&section, &key)
             );
-            let path = if section.is_empty() {
-                key
-            } else {
-                format!("{section}.{key}")
-            };
-            self.report(&self.errors, self.line(place), path, None, words);
+            self.report(
+                &self.errors,
+                self.line(at),
+                joined(&path, &key),
+                None,
+                words,
+            );
         }
         self
     }
@@ -121,9 +128,7 @@ impl<'a> Document<'a> {
                 None => ("", value.get_ref()),
             };
             let (missing, words) = in_our_words(error.message());
-            let parts = [name, path, missing.unwrap_or_default()];
-            let parts: Vec<&str> = parts.into_iter().filter(|part| !part.is_empty()).collect();
-            let key = parts.join(".").replace(".[", "[");
+            let key = joined(&joined(name, path), missing.unwrap_or_default()).replace(".[", "[");
             self.report(
                 &self.errors,
                 self.line(place.start),
@@ -161,38 +166,35 @@ impl<'a> Document<'a> {
         self.about(&self.warnings, key, words.into());
     }
 
-    /// Refuses in the form of `Policy::check`: `key = value: words` or `key: words`, the key within `section`.
+    /// Refuses in the form of `Policy::check`: `key = value: words` or `key: words`, with `key` as seen from `section`.
     pub(super) fn refuse_sentence(&self, section: &str, sentence: &str) {
         let (head, words) = sentence.split_once(": ").unwrap_or(("", sentence));
         let (key, value) = match head.split_once(" = ") {
             Some((key, value)) => (key, Some(value.to_owned())),
             None => (head, None),
         };
-        let line = self.line_of(key).or_else(|| {
-            let within = key.strip_prefix("policy.").unwrap_or(key);
-            self.line_of(within)
-                .or_else(|| self.line_of(&format!("{section}.{within}")))
-                .or_else(|| self.line_of(section))
-        });
-        self.report(
-            &self.errors,
-            line.unwrap_or(0),
-            key.to_owned(),
-            value,
-            words.to_owned(),
-        );
+        let key = joined(section, key);
+        let line = self.line_at_or_around(&key);
+        self.report(&self.errors, line, key, value, words.to_owned());
     }
 
     fn about(&self, list: &RefCell<Vec<ConfigError>>, key: &str, words: String) {
         let value = find(&self.root, key);
-        let mut section = key;
-        let mut line = value.map(|value| self.line(value.span().start));
-        while let (None, Some((outer, _))) = (line, section.rsplit_once('.')) {
-            section = outer;
-            line = self.line_of(section);
-        }
         let shown = value.and_then(|value| shown(value.get_ref()));
-        self.report(list, line.unwrap_or(0), key.to_owned(), shown, words);
+        let line = self.line_at_or_around(key);
+        self.report(list, line, key.to_owned(), shown, words);
+    }
+
+    /// The line of a key, or of the section that it is in; 0 where neither is written.
+    fn line_at_or_around(&self, key: &str) -> usize {
+        let mut around = Some(key);
+        while let Some(path) = around {
+            if let Some(line) = self.line_of(path) {
+                return line;
+            }
+            around = path.rsplit_once(['.', '[']).map(|(outer, _)| outer);
+        }
+        0
     }
 
     fn report(
@@ -247,11 +249,22 @@ impl<'a> Document<'a> {
     }
 }
 
-/// Takes out of a table, and of what is in it, every key that `section` does not have.
+/// A key that nobody knows.
+struct Unknown {
+    /// Where it stands.
+    at: usize,
+    /// The section that it stands in, as the schema names it, and as it is written.
+    section: String,
+    path: String,
+    key: String,
+}
+
+/// Takes out of a table, and of what is in it, every key that `section` does not have; it is written as `path`.
 fn take_unknown(
     value: &mut Spanned<DeValue<'_>>,
     section: &str,
-    unknown: &mut Vec<(usize, String, String)>,
+    path: &str,
+    unknown: &mut Vec<Unknown>,
 ) {
     match value.get_mut() {
         DeValue::Table(table) => {
@@ -264,26 +277,27 @@ fn take_unknown(
                 .keys()
                 .map(|key| (key.get_ref().to_string(), key.span().start))
                 .collect();
-            for (name, place) in names {
+            for (name, at) in names {
                 if open || known.is_some_and(|known| known.contains(&name.as_str())) {
-                    let part = if open { "*" } else { &name };
-                    let below = if section.is_empty() {
-                        part.to_owned()
-                    } else {
-                        format!("{section}.{part}")
-                    };
+                    let below = joined(section, if open { "*" } else { &name });
                     if let Some(value) = table.get_mut(name.as_str()) {
-                        take_unknown(value, &below, unknown);
+                        let path = joined(path, &printable(&name));
+                        take_unknown(value, &below, &path, unknown);
                     }
                 } else {
                     table.remove(name.as_str());
-                    unknown.push((place, section.to_owned(), printable(&name)));
+                    unknown.push(Unknown {
+                        at,
+                        section: section.to_owned(),
+                        path: path.to_owned(),
+                        key: printable(&name),
+                    });
                 }
             }
         }
         DeValue::Array(entries) => {
             for entry in entries.iter_mut() {
-                take_unknown(entry, section, unknown);
+                take_unknown(entry, section, path, unknown);
             }
         }
         DeValue::String(_)
@@ -291,6 +305,14 @@ fn take_unknown(
         | DeValue::Float(_)
         | DeValue::Boolean(_)
         | DeValue::Datetime(_) => {}
+    }
+}
+
+/// Both with a dot between them, where both are something.
+fn joined(outer: &str, inner: &str) -> String {
+    match (outer, inner) {
+        ("", only) | (only, "") => only.to_owned(),
+        (outer, inner) => format!("{outer}.{inner}"),
     }
 }
 
