@@ -31,6 +31,9 @@ mod victims;
 pub(crate) mod view;
 mod zones;
 
+#[cfg(test)]
+mod tests;
+
 use taciturn_protocol::time::Now;
 
 use crate::fleet::Fleet;

@@ -6,7 +6,7 @@
 
 use std::time::Duration;
 
-use super::rounding::{divisor, figure, within};
+use super::rounding::{divisor, figure, figures, within};
 use super::view::{Seen, Standing, View};
 use crate::fleet::{Dimension, Loads};
 
@@ -20,6 +20,9 @@ pub(crate) struct Demand {
     /// When relays are taken away: one that is silent counts as full too.
     pub(crate) downward: Loads,
 }
+
+/// Windows of the trend whose demand is remembered.
+pub(crate) const KEPT_WINDOWS: u32 = 3;
 
 pub(crate) fn demand(view: &View<'_>) -> Demand {
     let carrying = view.relays.iter().filter(|seen| carries_calls(seen));
@@ -62,16 +65,22 @@ fn in_units(seen: &Seen<'_>, loads: Loads) -> Loads {
 
 /// What the measured demand will have grown by when a relay that is launched now serves; zero where it falls.
 ///
-/// The change is spread over the whole window, also where less of it has been seen yet: two samples ten seconds apart are no
-/// trend.
+/// Growth is what goes beyond all that was there in the two windows before this one, so that calls which come back after a
+/// short fault are none. It is spread over the whole window, also where less of it has been seen yet: two samples ten seconds
+/// apart are no trend.
 pub(crate) fn growth(view: &View<'_>, measured: Loads) -> Loads {
     let policy = view.policy;
     let window = policy.trend_window;
     let since = |at| view.now.instant.saturating_since(at);
-    let mut samples = view.fleet.history.demand.iter();
-    let Some((_, before)) = samples.find(|(at, _)| since(*at) <= window) else {
-        return Loads::default();
-    };
+    let samples = &view.fleet.history.demand;
+    let kept = window.saturating_mul(KEPT_WINDOWS);
+    let old = |at| since(at) >= window / 10 * 9 && since(at) <= kept;
+    let earlier = samples.iter().filter(|(at, _)| old(*at));
+    let before = earlier.fold(Loads::default(), |most, (_, loads)| {
+        most.greater(figures(*loads))
+    });
+    let oldest = samples.iter().find(|(at, _)| since(*at) <= window);
+    let before = before.or(oldest.map_or_else(Loads::default, |(_, loads)| *loads));
     let ahead = policy.lead.as_secs_f64() / window.max(Duration::from_secs(1)).as_secs_f64();
     Dimension::ALL
         .into_iter()

@@ -133,7 +133,7 @@ impl Writer<'_> {
         }
     }
 
-    /// At most thirty samples in the trend's window.
+    /// At most thirty samples in each of the trend's windows.
     fn demand(&mut self, view: &View<'_>) {
         let (instant, window) = (self.now.instant, self.policy.trend_window);
         let measured = super::demand::demand(view).measured;
@@ -144,9 +144,10 @@ impl Writer<'_> {
         if measured != Loads::default() && due {
             demand.push_back((instant, measured));
         }
+        let kept = window.saturating_mul(super::demand::KEPT_WINDOWS);
         while demand
             .front()
-            .is_some_and(|(at, _)| instant.saturating_since(*at) > window)
+            .is_some_and(|(at, _)| instant.saturating_since(*at) > kept)
         {
             demand.pop_front();
         }

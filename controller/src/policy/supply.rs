@@ -151,18 +151,45 @@ fn still_missing(draft: &Draft<'_>, gained: f64, back: u32) -> u32 {
 }
 
 /// Launches `missing` relays, or as many of them as may be launched now. `back`: relays that this round brings back.
-pub(crate) fn launch(draft: &mut Draft<'_>, missing: u32, back: u32, reason: Reason, why: &str) {
+fn launch(draft: &mut Draft<'_>, missing: u32, back: u32, reason: Reason, why: &str) {
+    let Some(relays) = allowed(draft, missing, back, why) else {
+        return;
+    };
+    let placed = place(draft, relays);
+    order(draft, placed, reason, why);
+}
+
+/// One more in this very zone, if it may be launched now.
+pub(crate) fn launch_in(draft: &mut Draft<'_>, zone: &ZoneId, reason: Reason, why: &str) {
+    let view = &draft.view;
+    let open = view.zones.contains(&zone) && launches::pause_in(view, zone).is_none();
+    if !open || allowed(draft, 1, 0, why) != Some(1) {
+        return;
+    }
+    let here = draft.reckoning.need.by_zone.get(zone).copied().unwrap_or(0);
+    order(draft, vec![(zone.clone(), 1, here)], reason, why);
+}
+
+/// One more where the fewest are, if it may be launched now.
+pub(crate) fn launch_one(draft: &mut Draft<'_>, reason: Reason, why: &str) {
+    launch(draft, 1, 0, reason, why);
+}
+
+/// How many of those that are missing may be launched now. What stands against it is said.
+fn allowed(draft: &mut Draft<'_>, missing: u32, back: u32, why: &str) -> Option<u32> {
     let capped = match draft.brakes.launches {
         Launches::None => {
             let words = format!("{why}, and nothing is launched while nobody knows what there is");
-            return draft.alarm(AlarmKind::CannotLaunch, None, words);
+            draft.alarm(AlarmKind::CannotLaunch, None, words);
+            return None;
         }
         Launches::Capped => true,
         Launches::Free => false,
     };
     if let Some(obstacle) = obstacle(&draft.view) {
         let words = format!("{why}, and {obstacle}");
-        return draft.alarm(AlarmKind::CannotLaunch, None, words);
+        draft.alarm(AlarmKind::CannotLaunch, None, words);
+        return None;
     }
     let policy = draft.view.policy;
     let share = within(policy.up_share, 0.0, 10.0) * f64::from(draft.reckoning.count);
@@ -173,11 +200,14 @@ pub(crate) fn launch(draft: &mut Draft<'_>, missing: u32, back: u32, reason: Rea
     let count = draft.reckoning.count.saturating_add(back);
     let room = launches::room(&draft.view, count, step);
     let relays = missing.min(room.relays);
-    let placed = place(draft, relays);
     if relays == 0 && room.bound != "one step at a time" {
         let words = format!("{why}, and {} allows no more", room.bound);
         draft.alarm(AlarmKind::CannotLaunch, None, words);
     }
+    Some(relays)
+}
+
+fn order(draft: &mut Draft<'_>, placed: Vec<(ZoneId, u32, u32)>, reason: Reason, why: &str) {
     for (nth, (zone, count, here)) in (0_u64..).zip(placed) {
         let Some(token) = launches::token(&draft.view, nth) else {
             continue;
@@ -253,7 +283,8 @@ fn place(draft: &Draft<'_>, relays: u32) -> Vec<(ZoneId, u32, u32)> {
 
 /// A silent relay is still in its zone: if the zone is lost, the next one had better be elsewhere.
 fn stays(seen: &Seen<'_>) -> bool {
-    seen.is_live() && !matches!(seen.standing, Standing::Draining | Standing::Ending)
+    let leaves = matches!(seen.standing, Standing::Draining | Standing::Ending);
+    seen.is_live() && !leaves && !seen.relay.cordoned
 }
 
 /// "5 relays are needed (load: bits with 25 % headroom), 3 serve or are on their way".

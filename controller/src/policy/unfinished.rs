@@ -115,7 +115,8 @@ fn draining(draft: &mut Draft<'_>, seen: &Seen<'_>) {
 
 /// It was told to drain and has not been heard of since.
 fn hung(draft: &mut Draft<'_>, seen: &Seen<'_>) {
-    if is_past(draft, seen) {
+    let silent_for = seen.relay.report_age.unwrap_or(Duration::MAX);
+    if is_past(draft, seen) && silent_for >= draft.view.policy.ready_timeout {
         let words = format!(
             "{} was told to drain and has not answered up to its deadline; it is ended: look for its logs",
             seen.id
@@ -138,7 +139,9 @@ fn hung(draft: &mut Draft<'_>, seen: &Seen<'_>) {
 fn ending(draft: &mut Draft<'_>, seen: &Seen<'_>) {
     let relay = seen.id.clone();
     let drains = seen.drain().is_some();
-    let nothing_to_lose = !seen.relay.was_ready && seen.report().is_none();
+    // Only of one that this controller launched is it known that it has had no call.
+    let ours = draft.view.fleet.history.expected.contains_key(seen.id);
+    let nothing_to_lose = ours && !seen.relay.was_ready && seen.report().is_none();
     let over = is_past(draft, seen) || (drains && is_empty(draft, seen)) || nothing_to_lose;
     if over {
         if draft.brakes.removes {
@@ -211,8 +214,7 @@ fn is_past(draft: &Draft<'_>, seen: &Seen<'_>) -> bool {
         let its_clock = report.time.plus_secs(silent_for.as_secs());
         silent_for >= view.policy.ready_timeout || its_clock >= deadline
     });
-    let hung = seen.drain().is_some() || silent_for >= view.policy.ready_timeout;
-    view.now.unix >= deadline && view.now.instant >= ordered.until && by_its_own && hung
+    view.now.unix >= deadline && view.now.instant >= ordered.until && by_its_own
 }
 
 fn ordered(draft: &Draft<'_>, seen: &Seen<'_>) -> bool {
