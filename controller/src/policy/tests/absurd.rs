@@ -420,7 +420,7 @@ fn any_outcome() -> impl Strategy<Value = Outcome> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(600))]
+
 
     /// scaling rules, 6.A: the plan is total, and the same arguments give the same plan.
     #[test]

@@ -293,8 +293,17 @@ fn without_samples(fleet: &Fleet, policy: &Policy, mask: u16) -> Fleet {
     fleet
 }
 
+/// A history is long: some forty of them, or as many more as the environment asks for.
+fn tries() -> ProptestConfig {
+    let usual = ProptestConfig::default();
+    ProptestConfig {
+        cases: usual.cases.div_ceil(6),
+        ..usual
+    }
+}
+
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(160))]
+    #![proptest_config(tries())]
 
     /// scaling rules, 6.A: no removal while a brake holds, nor below what is needed; nobody is cut before the deadline, or
     /// ended twice; un-drain before launch; draining load is counted; nothing offshore; fewer samples, no more removals.

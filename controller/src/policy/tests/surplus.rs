@@ -200,39 +200,20 @@ fn the_actual_victim_is_not_missed() {
 /// scaling rules, zone floor: a removal must leave enough outside the fullest zone.
 #[test]
 fn a_zone_that_is_needed_to_survive_another_is_not_thinned() {
-    // 190 calls take three relays; two in a, two in b, one in c survive any loss with three.
-    let mut policy = policy();
-    policy.headroom_up = 0.0;
-    policy.headroom_down = 0.0;
-    let mut fleet = calm(5, 38.0);
-    fleet.history.needs = [(ago(1700), 0)].into();
-    assert_eq!(plan(&fleet, &policy, NOW).need.need_down, 5);
-    policy.zone_loss_floor = false;
-    assert_eq!(plan(&fleet, &policy, NOW).chosen, [id("r0")]);
-    // By the count alone five of six might stay; of 4, 1 and 1, with one of the small zones gone, too few would.
-    policy.zone_loss_floor = true;
-    let mut fleet = calm(6, 25.0);
-    for name in ["r0", "r1", "r2", "r3"] {
-        edit(&mut fleet, name).zone = zone("a");
-    }
-    edit(&mut fleet, "r4").zone = zone("b");
-    edit(&mut fleet, "r5").zone = zone("c");
-    let plan = plan(&fleet, &policy, NOW);
-    assert_eq!(plan.need.need_down, 3);
-    assert_eq!(
-        plan.chosen,
-        [id("r0")],
-        "two relays outside the fullest zone carry it"
-    );
-    for name in ["r4", "r5"] {
-        edit(&mut fleet, name).cordoned = true;
-    }
-    let mut fleet_of_one_zone = fleet;
-    for name in ["r4", "r5"] {
-        fleet_of_one_zone.relays.remove(&id(name));
-    }
-    let plan = super::plan(&fleet_of_one_zone, &policy, NOW);
-    assert_eq!(plan.chosen, []);
+    // Four in a, one in b, one in c: two are left if a is lost.
+    let chosen_at = |calls: f64, floor: bool| {
+        let mut policy = policy();
+        (policy.headroom_up, policy.headroom_down) = (0.0, 0.0);
+        policy.zone_loss_floor = floor;
+        let mut fleet = calm(6, calls);
+        for (name, at) in [("r1", "a"), ("r2", "a"), ("r4", "b"), ("r5", "c")] {
+            edit(&mut fleet, name).zone = zone(at);
+        }
+        plan(&fleet, &policy, NOW).chosen
+    };
+    assert_eq!(chosen_at(33.0, true), [id("r0")], "two carry 198 calls");
+    assert_eq!(chosen_at(34.0, true), [], "two do not carry 204");
+    assert_eq!(chosen_at(34.0, false), [id("r0")]);
 }
 
 /// scaling rules, preflight: a drain that could not be finished is not begun.
@@ -269,7 +250,7 @@ fn a_drain_that_could_not_be_finished_is_not_begun() {
 /// scaling rules, cordon: an operator's word needs no window, and never leaves too few.
 #[test]
 fn a_cordoned_relay_goes_when_the_others_are_enough() {
-    let mut fleet = calm(6, 50.0);
+    let mut fleet = calm(6, 55.0);
     fleet.history.needs = [(ago(100), 6)].into();
     edit(&mut fleet, "r2").cordoned = true;
     let plan_now = planned(&fleet);
