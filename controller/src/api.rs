@@ -9,6 +9,9 @@ mod fleet;
 mod orders;
 mod targets;
 
+#[cfg(test)]
+mod tests;
+
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;

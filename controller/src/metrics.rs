@@ -13,26 +13,26 @@ use std::sync::Arc;
 use taciturn_plane::Access;
 use taciturn_plane::metrics::{Family, Metrics, MetricsError, Source};
 
+use crate::api::Rounds;
 use crate::audit::Audit;
 use crate::clock::Clock;
-use crate::reconcile::Handle;
 
 /// Everything that a scrape shows.
 ///
 /// # Errors
 /// Two metrics have one name: a fault of this program.
 pub fn all(
-    handle: &Handle,
+    rounds: &Arc<dyn Rounds>,
     audit: &Arc<Audit>,
     access: &Arc<Access>,
     clock: Clock,
 ) -> Result<Metrics, MetricsError> {
     Metrics::new(vec![
         Box::new(round::Round {
-            rounds: Arc::new(handle.clone()),
+            rounds: Arc::clone(rounds),
             clock,
         }),
-        Box::new(totals::Totals(Arc::new(handle.clone()))),
+        Box::new(totals::Totals(Arc::clone(rounds))),
         Box::new(Arc::clone(audit)),
         Box::new(Refusals(Arc::clone(access))),
         Box::new(Build {

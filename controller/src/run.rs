@@ -16,7 +16,7 @@ use taciturn_plane::{Access, Bounded, Listener};
 use tokio::signal::unix::{SignalKind, signal};
 use tracing::{info, warn};
 
-use crate::api::{self, Api};
+use crate::api::{self, Api, Rounds};
 use crate::audit::Audit;
 use crate::clock::Clock;
 use crate::config::{ApiAddress, ControllerConfig};
@@ -56,10 +56,11 @@ pub fn run(config: ControllerConfig, options: Options) -> Result<(), StartError>
         Arc::clone(&audit),
         clock,
     ))?;
+    let shown: Arc<dyn Rounds> = Arc::new(handle.clone());
     let api = Arc::new(Api {
-        rounds: Arc::new(handle.clone()),
+        metrics: metrics::all(&shown, &audit, &access, clock)?,
+        rounds: shown,
         audit: Arc::clone(&audit),
-        metrics: metrics::all(&handle, &audit, &access, clock)?,
         access: Arc::clone(&access),
         clock,
     });

@@ -18,8 +18,7 @@ use axum::extract::rejection::{BytesRejection, PathRejection};
 use axum::extract::{Path, RawQuery, State};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
-use serde::Deserialize;
-use serde_json::json;
+use serde_json::{Map, Value, json};
 use taciturn_plane::{Query, Refusal, body, json_of};
 
 use super::Api;
@@ -45,11 +44,6 @@ pub(super) async fn keep(api: State<Arc<Api>>, id: Id, query: RawQuery, read: Bo
 pub(super) async fn release(api: State<Arc<Api>>, id: Id, query: RawQuery, read: Body) -> Response {
     order(api, id, query, read, Wish::Mark(Mark::Release)).await
 }
-
-/// A body says nothing yet; it is read so that what is meant by one that does is not passed over.
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Nothing {}
 
 async fn order(
     State(api): State<Arc<Api>>,
@@ -92,7 +86,14 @@ fn relay(id: Id, query: Option<&str>, read: Body) -> Result<InstanceId, Refusal>
         .map_err(|error| Refusal::bad(format!("the relay's id in the path {error}")))?;
     let body = body(read)?;
     if !body.is_empty() {
-        let Nothing {} = json_of(&body)?;
+        // Read so that what is meant by one that says something is not passed over.
+        let said: Map<String, Value> = json_of(&body)?;
+        if let Some(key) = said.keys().next() {
+            let key: String = key.chars().take(40).collect();
+            return Err(Refusal::bad(format!(
+                "{key:?} in the body means nothing here; send {{}}"
+            )));
+        }
     }
     Ok(id)
 }
