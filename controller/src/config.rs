@@ -300,7 +300,7 @@ impl Provider {
         match self {
             Self::Aws(aws) => aws.operation_timeout,
             Self::Exec(exec) => exec.timeout,
-            Self::Local(_) | Self::Static(_) => Duration::from_secs(10),
+            Self::Local(_) | Self::Static(_) => Duration::from_secs(6),
         }
     }
 }

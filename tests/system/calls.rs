@@ -26,15 +26,23 @@ impl Call {
         Self::between(Client::of(relay, over, user), peer())
     }
 
-    pub(crate) fn between(mut client: Client, peer: UdpSocket) -> Self {
-        let relayed = client.allocate();
+    pub(crate) fn between(client: Client, peer: UdpSocket) -> Self {
+        Self::try_between(client, peer).expect("a relay that takes new allocations")
+    }
+
+    /// `None`: the relay takes no new allocations.
+    pub(crate) fn try_between(mut client: Client, peer: UdpSocket) -> Option<Self> {
+        let answer = client.try_allocate(|_| {});
+        if answer.code() != 0 {
+            return None;
+        }
         client.bind(CHANNEL, peer.local_addr().unwrap());
-        Self {
+        Some(Self {
             client,
             peer,
-            relayed,
+            relayed: answer.relayed()[0],
             exchanged: 0,
-        }
+        })
     }
 
     /// One payload each way, told from all others by its number. Nothing else may come between.

@@ -466,7 +466,8 @@ fn listening_in_text(line: &str) -> Option<(String, SocketAddr)> {
     Some((transport.to_owned(), address.parse().unwrap()))
 }
 
-fn exchange(
+/// One HTTP request over this stream; `None` when no answer came.
+pub(crate) fn exchange(
     mut stream: impl Read + Write,
     method: &str,
     path: &str,

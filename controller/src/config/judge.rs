@@ -272,19 +272,20 @@ fn judge_times(
             ),
         );
     }
-    let longest = match provider {
-        Some(Provider::Aws(aws)) => Some(("provider.aws.operation-timeout", aws.operation_timeout)),
-        Some(Provider::Exec(exec)) => Some(("provider.exec.timeout", exec.timeout)),
-        Some(Provider::Local(_) | Provider::Static(_)) | None => None,
-    };
-    if let (Some(lease), Some((key, longest))) = (lease, longest)
+    if let (Some(lease), Some(provider)) = (lease, provider)
         && lease.kind != LeaseKind::None
-        && lease.ttl < longest + lease.renew
+        && lease.ttl <= provider.timeout() + lease.renew
     {
+        let longest = provider.timeout();
+        let key = match provider {
+            Provider::Aws(_) => "provider.aws.operation-timeout",
+            Provider::Exec(_) => "provider.exec.timeout",
+            Provider::Local(_) | Provider::Static(_) => "what a call to this provider may take",
+        };
         document.refuse(
             "lease.ttl",
             format!(
-                "is less than {key} ({}) and lease.renew ({}) together: a call begun with the lease could end after it; write a \
+                "is no more than {key} ({}) and lease.renew ({}) together: a call begun with the lease could end after it; write a \
                  longer ttl, or shorter times",
                 words(longest),
                 words(lease.renew)

@@ -280,6 +280,18 @@ impl Picture {
             self.shrunk_lists = 0;
             return None;
         }
+        let answers = |(id, relay): &(&InstanceId, &Known)| {
+            stays(relay) && !shown.contains(id) && relay.report.is_some() && !relay.silent
+        };
+        let answering = self.relays.iter().filter(answers).count();
+        if answering * 2 > missing {
+            // However often it is said: most of them have just answered.
+            self.shrunk_lists = 0;
+            return Some(format!(
+                "the provider's list lacks {missing} of {before} instances at once, and {answering} of these answer: find out what \
+                 it lists"
+            ));
+        }
         self.shrunk_lists += 1;
         if self.shrunk_lists >= SHRUNK_LISTS {
             self.shrunk_lists = 0;

@@ -37,7 +37,7 @@ use relay_file::RelayFile;
 /// The port of each relay's admin API.
 const ADMIN_PORT: u16 = 9641;
 /// How long a relay may take to end after SIGTERM before it is killed.
-const GRACE: Duration = Duration::from_secs(5);
+const GRACE: Duration = Duration::from_secs(2);
 /// After this time an end that was asked for and has not come about is asked for again.
 const FORGOTTEN: Duration = Duration::from_secs(15);
 
@@ -219,7 +219,13 @@ impl Shared {
         let mut ids = known;
         for stored in self.directory.instances()? {
             let lives = Process::of(&stored).is_some();
-            if stored.record.token == order.token {
+            if stored.ending.is_some() && !lives {
+                // Whoever has ended it has not come as far as to say so.
+                self.directory.bury(&stored.record.id)?;
+                if stored.record.token == order.token {
+                    ids.push(stored.record.id);
+                }
+            } else if stored.record.token == order.token {
                 if stored.run.is_none() && !lives {
                     self.start(&stored.record)?;
                 }

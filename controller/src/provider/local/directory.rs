@@ -20,7 +20,7 @@ use crate::provider::ProviderError;
 /// How many of those that have ended are kept: their tokens stay known, and their logs can be looked at.
 const ENDED_KEPT: usize = 100;
 /// A lock is held for milliseconds; whoever holds it longer is stopped or stuck.
-const LOCK_TRIES: u32 = 250;
+const LOCK_TRIES: u32 = 50;
 const LOCK_PAUSE: Duration = Duration::from_millis(20);
 
 /// What was launched.
@@ -106,7 +106,7 @@ impl Directory {
             }
         }
         Err(ProviderError::Failed(format!(
-            "{} is locked for seconds; another controller that is stopped may hold it",
+            "{} stays locked; another controller that is stopped may hold it",
             path.display()
         )))
     }

@@ -356,6 +356,25 @@ async fn a_launch_that_was_cut_off_is_completed_by_its_token_and_cleared_by_anot
     assert!(!lab.instance_directory(&id).exists());
 }
 
+/// The controller was killed after a relay had ended and before it had put it aside.
+#[tokio::test]
+async fn an_end_that_nobody_wrote_down_leaves_room_for_another() {
+    let lab = Lab::new(OBEDIENT);
+    let local = lab.provider();
+    let ids = local.launch(&order("a", 1, "t-1")).await.expect("a launch");
+    let now = serde_json::to_string(&SinceBoot::now()).expect("json");
+    fs::write(lab.instance_directory(&ids[0]).join("ending"), now).expect("a file");
+    lab.processes().remove(0).end(GRACE).await;
+    let listing = local.list().await.expect("a list");
+    assert_eq!((listing.instances.len(), listing.launched.len()), (0, 1));
+    let two = local
+        .launch(&order("a", 2, "t-2"))
+        .await
+        .expect("room for two");
+    assert_eq!(two.len(), 2);
+    assert_eq!(local.launch(&order("a", 1, "t-1")).await, Ok(ids));
+}
+
 /// The controller was killed after it had asked for the end and before that had come about.
 #[tokio::test]
 async fn an_end_that_was_asked_for_is_not_asked_for_again_until_it_is_overdue() {
