@@ -38,10 +38,9 @@ impl SeasonFile {
                     }
                     // What nobody asks for any more is left out, once it is most of the file.
                     let all = season.all_lines();
-                    if lines.len() > 2 * all.len() + 1000 {
-                        if let Err(error) = replace(path, &all) {
-                            tracing::warn!(file = %path.display(), %error, "the season's file cannot be shortened");
-                        }
+                    let long = lines.len() > 2 * all.len() + 1000;
+                    if long && let Err(error) = replace(path, &all) {
+                        tracing::warn!(file = %path.display(), %error, "the season's file cannot be shortened");
                     }
                 }
                 Err(error) if error.kind() == io::ErrorKind::NotFound => {}

@@ -249,3 +249,24 @@ async fn an_instance_that_somebody_else_ends_is_not_ended_again() {
     rig.rounds(20).await;
     assert_eq!(rig.world.done("terminate"), Vec::<String>::new());
 }
+
+/// Scaling rules, freeze: a wall clock that is set forward brings no deadline nearer, on any relay.
+#[tokio::test]
+async fn a_wall_clock_that_jumps_ends_no_drain() {
+    let mut rig = Rig::new();
+    for name in ["a", "b", "c", "d"] {
+        rig.world.add(name, "z-1", 10);
+    }
+    rig.until("drained", |world| !world.done("drain").is_empty())
+        .await;
+    rig.hand.jump(4 * 3600);
+    let published = rig.rounds(3).await;
+    assert_eq!(brakes(&published), ["clock_jump"]);
+    rig.rounds(300).await;
+    assert_eq!(rig.world.done("terminate"), Vec::<String>::new());
+    // What it has stands by the clock that nobody sets.
+    rig.until("ended at its deadline", |world| {
+        !world.done("terminate").is_empty()
+    })
+    .await;
+}
