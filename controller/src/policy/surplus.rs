@@ -35,7 +35,8 @@ pub(crate) fn surplus(draft: &mut Draft<'_>) {
     }
 }
 
-/// Nobody is on the way, and nothing was launched lately.
+/// Nobody is on the way, nothing was launched lately, and what somebody else brought about is not taken back at once: the
+/// window begins anew for it.
 pub(crate) fn is_quiet(draft: &Draft<'_>) -> bool {
     let view = &draft.view;
     let history = &view.fleet.history;
@@ -43,7 +44,11 @@ pub(crate) fn is_quiet(draft: &Draft<'_>) -> bool {
     let mut launches = history.launches.iter();
     let launched = launches.any(|launch| since(launch.at) < view.policy.quiet_after_launch);
     let coming = view.relays.iter().any(Seen::is_coming);
-    !launched && !coming && history.unconfirmed.is_empty()
+    let other_hand = history
+        .hand
+        .iter()
+        .any(|hand| since(hand.at) < view.policy.window);
+    !launched && !coming && !other_hand && history.unconfirmed.is_empty()
 }
 
 /// Whether one was taken out of the list; one that waits for its second look is chosen, and is not.

@@ -123,6 +123,7 @@ impl World<'_> {
             relays,
             happened: new,
             live: 0,
+            deadline: 0,
         });
         match launched {
             Ok(_) if lost => Err(ProviderError::Unknown("no answer within 10s".to_owned())),
@@ -241,6 +242,7 @@ impl World<'_> {
             relays: vec![id.clone()],
             happened: ends,
             live,
+            deadline: 0,
         });
         if !ends {
             return Ok(Ended::Already);
@@ -303,6 +305,10 @@ impl World<'_> {
             };
             (change(host), done)
         };
+        let deadline = host
+            .drain
+            .as_ref()
+            .map_or(0, |drain| drain.deadline.as_secs());
         self.ledger.deed(Deed {
             at: now,
             epoch,
@@ -310,6 +316,7 @@ impl World<'_> {
             relays: vec![id.clone()],
             happened,
             live,
+            deadline,
         });
         outcome
     }
@@ -348,8 +355,7 @@ impl World<'_> {
             Fault::Group(change) => self.change_group(*change, until),
             Fault::Offshore => {
                 let zone = ZoneId::try_from("elsewhere-1").expect("a plain name");
-                let host = self.start_host(&zone);
-                let _ = host;
+                self.start_host(&zone);
                 true
             }
             Fault::Outage => {

@@ -1,6 +1,13 @@
 //! What can go wrong in a simulated fleet, and when it does.
 //!
 //! Responsible for the words. What follows from them is in `world`, `cloud` and `keeper`.
+#![cfg_attr(
+    not(test),
+    expect(
+        dead_code,
+        reason = "the tests let more go wrong than the command offers by name"
+    )
+)]
 
 use crate::fleet::ZoneId;
 

@@ -52,6 +52,8 @@ pub(super) struct Deed {
     pub(super) happened: bool,
     /// Calls that were live on the relay.
     pub(super) live: u32,
+    /// A drain's deadline, in seconds since 1970; 0 for all else.
+    pub(super) deadline: u64,
 }
 
 /// What held a plan back, and what it wanted people to look at.
