@@ -8,6 +8,7 @@ mod clocks;
 mod fixes;
 mod group;
 mod lease;
+mod machines;
 mod places;
 mod relays;
 mod sovereignty;
@@ -110,6 +111,7 @@ pub async fn examine(config: &ControllerConfig) -> Vec<Finding> {
     if let Provider::Aws(aws) = &config.provider {
         findings.extend(group::examine(config, aws).await);
     }
+    findings.extend(machines::examine(config));
     findings.extend(relays::examine(config, clock).await);
     findings
 }

@@ -199,6 +199,31 @@ fn a_list_that_shrinks_by_more_than_half_is_believed_the_third_time() {
     assert_eq!(ids(&picture, at(10)), ["a", "b"]);
 }
 
+/// Scaling rules, chaos: a list that is empty while the relays answer is wrong, however often it comes.
+#[test]
+fn a_list_that_lacks_relays_which_answer_is_never_believed() {
+    let mut picture = Picture::new(at(0));
+    let names = ["a", "b", "c"];
+    picture.listing(at(0), Ok(listing(&names)));
+    for round in 1..8 {
+        for name in names {
+            picture.status(at(10 * round), &id(name), Ok(report("one", round)));
+        }
+        picture.listing(at(10 * round + 1), Ok(listing(&[])));
+        let fault = picture.fleet(at(10 * round + 1)).listing.fault;
+        assert!(fault.is_some_and(|words| words.contains("3 of these answer")));
+        assert_eq!(ids(&picture, at(10 * round + 1)), names);
+    }
+    // When they fall silent too, it was right.
+    for round in 8..11 {
+        for name in names {
+            picture.status(at(10 * round), &id(name), Err("no answer".to_owned()));
+        }
+        picture.listing(at(10 * round + 1), Ok(listing(&[])));
+    }
+    assert_eq!(picture.fleet(at(101)).listing.fault, None);
+}
+
 #[test]
 fn a_slip_between_good_lists_is_forgotten() {
     let mut picture = Picture::new(at(0));
