@@ -201,16 +201,19 @@ def _assert_selectors_find_series(monitored: Monitored, query: str) -> None:
                 assert monitored.query(one), f"{one} finds nothing, in {query}"
 
 
-def the_alert_rules_are_well_formed_and_each_fires_on_what_it_is_for():
-    """promtool's own judgement, and alerts/relay_test.yml: one case for each alert, and a calm one in which none fires."""
+@pytest.mark.parametrize(("rules", "names"), [("relay", "TaciturnRelay"), ("controller", "Taciturn(?:Controller|Fleet)")])
+def the_alert_rules_are_well_formed_and_each_fires_on_what_it_is_for(rules, names):
+    """promtool's own judgement, and the rules' cases: one for each alert, and a calm one in which none fires."""
     require("promtool")
-    for arguments in (["check", "rules", RULES], ["test", "rules", RULES.with_name("relay_test.yml")]):
+    cases = RULES.with_name(f"{rules}_test.yml")
+    rules = RULES.with_name(f"{rules}.yml")
+    for arguments in (["check", "rules", rules], ["test", "rules", cases]):
         run = subprocess.run(["promtool", *map(str, arguments)], capture_output=True, text=True, timeout=60)
         assert run.returncode == 0, run.stdout + run.stderr
-    alerts = set(re.findall(r"- alert: (\w+)", RULES.read_text()))
-    tried = set(re.findall(r'alertname="(\w+)"', RULES.with_name("relay_test.yml").read_text()))
+    alerts = set(re.findall(r"- alert: (\w+)", rules.read_text()))
+    tried = set(re.findall(r'alertname="(\w+)"', cases.read_text()))
     assert alerts == tried, "an alert without a case, or a case without an alert"
-    explained = set(re.findall(r"^#+ (TaciturnRelay\w+)$", RUNBOOK.read_text(), re.MULTILINE))
+    explained = set(re.findall(rf"^#+ ({names}\w+)$", RUNBOOK.read_text(), re.MULTILINE))
     assert alerts == explained, "an alert that the runbook does not explain, or explains in vain"
 
 

@@ -57,7 +57,7 @@ fn every_metric_of_a_scrape_is_explained_to_operators() {
 #[test]
 fn every_alert_has_its_place_on_the_page() {
     let anchors = anchors(&read("docs/operations.md"));
-    let rules = read("alerts/relay.yml");
+    let rules = read("alerts/relay.yml") + &read("alerts/controller.yml");
     let mut seen = 0;
     for line in rules.lines() {
         if let Some(place) = line.trim().strip_prefix("runbook: docs/operations.md#") {

@@ -38,18 +38,20 @@ pub(crate) fn systemd_version(test: &str) -> Option<u32> {
 /// judged; that such a systemd passes it over by itself, `booted` shows.
 fn copied(version: u32, drop_ins: &[&str]) -> PathBuf {
     let directory = fresh_directory();
-    let text = fs::read_to_string(systemd_files().join("taciturn.service")).unwrap();
-    let program = env!("CARGO_BIN_EXE_taciturn");
-    let mut text = text.replacen(
-        "ExecStart=/usr/bin/taciturn",
-        &format!("ExecStart={program}"),
-        1,
-    );
-    if version < 253 {
-        text = text.replacen("\nType=notify-reload\n", "\n", 1);
+    for unit in ["taciturn.service", "taciturn-controller.service"] {
+        let text = fs::read_to_string(systemd_files().join(unit)).unwrap();
+        let program = env!("CARGO_BIN_EXE_taciturn");
+        let mut text = text.replacen(
+            "ExecStart=/usr/bin/taciturn",
+            &format!("ExecStart={program}"),
+            1,
+        );
+        if version < 253 {
+            text = text.replacen("\nType=notify-reload\n", "\n", 1);
+        }
+        assert!(text.contains(program) && text.contains("\nType=notify"));
+        fs::write(directory.join(unit), text).unwrap();
     }
-    assert!(text.contains(program) && text.contains("\nType=notify"));
-    fs::write(directory.join("taciturn.service"), text).unwrap();
     let socket = systemd_files().join("taciturn.socket");
     fs::copy(socket, directory.join("taciturn.socket")).unwrap();
     for drop_in in drop_ins {
@@ -84,7 +86,12 @@ fn systemd_finds_nothing_to_remark_in_the_units_and_their_drop_ins() {
         ],
     ] {
         let directory = copied(version, drop_ins);
-        let units = ["taciturn.service", "taciturn.socket"].map(|name| directory.join(name));
+        let units = [
+            "taciturn.service",
+            "taciturn.socket",
+            "taciturn-controller.service",
+        ]
+        .map(|name| directory.join(name));
         let output = analyze(&["verify", "--man=no"], &units);
         let remarks = String::from_utf8(output.stderr).unwrap();
         // Other units of this machine that these depend on are not ours to mend.
@@ -99,35 +106,38 @@ fn systemd_finds_nothing_to_remark_in_the_units_and_their_drop_ins() {
 }
 
 #[test]
-fn the_unit_exposes_little_of_the_machine() {
-    let Some(version) = systemd_version("units::the_unit_exposes_little_of_the_machine") else {
+fn the_units_expose_little_of_the_machine() {
+    let Some(version) = systemd_version("units::the_units_expose_little_of_the_machine") else {
         return;
     };
     let judge = |file: PathBuf| {
         let threshold = format!("--threshold={EXPOSURE}");
+        let name = file.file_name().unwrap().to_str().unwrap().to_owned();
         let output = analyze(
             &["security", "--offline=true", "--no-pager", &threshold],
             &[file],
         );
         let text = String::from_utf8(output.stdout).unwrap();
         assert!(
-            text.contains("Overall exposure level for taciturn.service"),
+            text.contains(&format!("Overall exposure level for {name}")),
             "{text}"
         );
         (output.status.success(), text)
     };
     let directory = copied(version, &[]);
-    let unit = directory.join("taciturn.service");
-    let (passed, text) = judge(unit.clone());
-    assert!(passed, "{text}");
-    // The same without what keeps the machine from it, so that the judge is seen to judge.
-    let bare = fs::read_to_string(&unit).unwrap();
-    let bare: Vec<&str> = bare
-        .lines()
-        .filter(|line| !line.starts_with("SystemCall") && !line.starts_with("Protect"))
-        .collect();
-    fs::write(&unit, bare.join("\n")).unwrap();
-    assert!(!judge(unit).0);
+    for unit in ["taciturn.service", "taciturn-controller.service"] {
+        let unit = directory.join(unit);
+        let (passed, text) = judge(unit.clone());
+        assert!(passed, "{text}");
+        // The same without what keeps the machine from it, so that the judge is seen to judge.
+        let bare = fs::read_to_string(&unit).unwrap();
+        let bare: Vec<&str> = bare
+            .lines()
+            .filter(|line| !line.starts_with("SystemCall") && !line.starts_with("Protect"))
+            .collect();
+        fs::write(&unit, bare.join("\n")).unwrap();
+        assert!(!judge(unit).0);
+    }
     fs::remove_dir_all(directory).unwrap();
 }
 

@@ -565,7 +565,15 @@ async fn metrics_are_named_as_prometheus_wants_them() {
         let ours = name.starts_with("taciturn_controller_") || name == "process_start_time_seconds";
         assert!(ours, "{name}");
         assert_eq!(name.ends_with("_total"), is_counter, "{name}");
-        assert!(help.ends_with('.') || help.contains("; "), "{name}: {help}");
+        assert!(help.ends_with('.'), "{name}: {help}");
+        let page = include_str!("../../../docs/operations.md");
+        let Some(short) = name.strip_prefix("taciturn_controller_") else {
+            continue;
+        };
+        assert!(
+            page.contains(&format!("`{short}`")) || page.contains(&format!("`{short}{{")),
+            "docs/operations.md does not say what {name} means and what to do about it"
+        );
     }
 }
 

@@ -147,14 +147,14 @@ impl Files<'_, '_> {
 pub(super) fn api(files: &mut Files<'_, '_>, written: &written::Api) -> Api {
     let document = files.document;
     let default = ApiAddress::Tcp(SocketAddr::from(([127, 0, 0, 1], 9640)));
-    let address = written
-        .address
-        .as_deref()
-        .map_or(Some(default.clone()), |text| {
+    let address = written.address.as_deref().map_or_else(
+        || Some(default.clone()),
+        |text| {
             api_address(text)
                 .map_err(|words| document.refuse("api.address", words))
                 .ok()
-        });
+        },
+    );
     let token = files.token("api.token-file", written.token_file.as_deref());
     let identity = files.identity(
         "api",

@@ -495,7 +495,7 @@ pub(super) fn duration(
         Duration::from_secs(*seconds.start()),
         Duration::from_secs(*seconds.end()),
     );
-    let value = written.map_or(Duration::from_secs(default), |written| written.0);
+    let value = written.map_or_else(|| Duration::from_secs(default), |written| written.0);
     if !(least..=most).contains(&value) {
         document.refuse(
             key,
