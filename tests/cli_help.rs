@@ -1,5 +1,5 @@
 //! The help texts, as a stranger meets them.
-#![cfg(feature = "relay")]
+#![cfg(all(feature = "relay", feature = "controller"))]
 #![expect(clippy::unwrap_used, reason = "a test may panic")]
 
 use std::process::Command;
@@ -26,6 +26,9 @@ fn every_command_explains_itself_and_its_exit_codes() {
         vec!["check-config"],
         vec!["demo"],
         vec!["probe"],
+        vec!["controller"],
+        vec!["audit"],
+        vec!["audit", "verify"],
         vec!["credentials"],
         vec!["credentials", "mint"],
         vec!["credentials", "key"],
@@ -45,7 +48,15 @@ fn every_command_explains_itself_and_its_exit_codes() {
 #[test]
 fn the_first_page_names_every_command() {
     let (_, help, _) = run(&["--help"]);
-    for command in ["relay", "check-config", "demo", "probe", "credentials"] {
+    for command in [
+        "relay",
+        "check-config",
+        "demo",
+        "probe",
+        "controller",
+        "audit",
+        "credentials",
+    ] {
         assert!(
             help.lines()
                 .any(|line| line.trim_start().starts_with(command)),

@@ -50,13 +50,7 @@ impl Supervisor {
 
     /// A round has come to its end.
     pub(super) fn round(&self, latest: &Published) {
-        let need = &latest.plan.need;
-        let line = format!(
-            "{} of {} relays; {}",
-            need.have,
-            need.need,
-            latest.plan.summary.lines().next().unwrap_or_default()
-        );
+        let line = latest.plan.summary.lines().next().unwrap_or_default();
         let line = &line[..line.floor_char_boundary(STATUS_BYTES)];
         self.tell(&[NotifyState::Status(line), NotifyState::Watchdog]);
     }
