@@ -118,7 +118,7 @@ impl Aws {
 
     /// Adds to `books` what was launched and is not described with the group yet.
     async fn add_missing(&self, books: &mut Books) -> Result<(), Fault> {
-        let missing = self.memory().missing(&books.ids());
+        let missing = self.memory().missing(&books.ids(), self.clock.instant());
         for ids in missing.chunks(IDS_AT_ONCE) {
             for details in self.details(ids).await? {
                 if details.auto_scaling_group_name()

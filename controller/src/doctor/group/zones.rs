@@ -22,12 +22,16 @@ pub(super) fn judge(
 ) -> Vec<Finding> {
     let mut findings = Vec::new();
     let mut zones: BTreeSet<ZoneId> = BTreeSet::new();
+    let said = said(group);
     let ids = group.availability_zone_ids();
     if ids.is_empty() {
         for name in group.availability_zones() {
-            match settings.zone_ids.get(name) {
+            let said = said
+                .get(name.as_str())
+                .and_then(|id| ZoneId::try_from(*id).ok());
+            match said.or_else(|| settings.zone_ids.get(name).cloned()) {
                 Some(id) => {
-                    zones.insert(id.clone());
+                    zones.insert(id);
                 }
                 None => findings.push(unmapped(name, fixes)),
             }
@@ -49,7 +53,7 @@ pub(super) fn judge(
     if findings.is_empty() {
         findings.extend(unused(config, &zones, fixes));
     }
-    findings.extend(contradictions(settings, group, fixes));
+    findings.extend(contradictions(settings, &said, fixes));
     findings.extend(offshore(config, &zones, fixes));
     findings.extend(instances(config, settings, group));
     findings
@@ -119,13 +123,20 @@ fn unused(
     })
 }
 
-/// Configured ids that the API contradicts.
-fn contradictions(settings: &Settings, group: &AutoScalingGroup, fixes: Fixes<'_>) -> Vec<Finding> {
-    let known: BTreeMap<&str, &str> = group
-        .instances()
-        .iter()
+/// Ids of zones by their names, as instances say them.
+fn said(group: &AutoScalingGroup) -> BTreeMap<&str, &str> {
+    let instances = group.instances().iter();
+    instances
         .filter_map(|it| it.availability_zone().zip(it.availability_zone_id()))
-        .collect();
+        .collect()
+}
+
+/// Configured ids that the API contradicts.
+fn contradictions(
+    settings: &Settings,
+    known: &BTreeMap<&str, &str>,
+    fixes: Fixes<'_>,
+) -> Vec<Finding> {
     let wrong = settings.zone_ids.iter().filter_map(|(name, id)| {
         let said = known
             .get(name.as_str())

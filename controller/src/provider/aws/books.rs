@@ -40,6 +40,21 @@ impl Zones {
         }
     }
 
+    /// The same, with what the API says of instances: a group that names its zones alone may have instances that say both.
+    fn learnt(&self, groups: &[AutoScalingGroup]) -> Self {
+        let mut learnt = self.clone();
+        let instances = groups.iter().flat_map(AutoScalingGroup::instances);
+        for it in instances {
+            let id = it
+                .availability_zone_id()
+                .and_then(|id| ZoneId::try_from(id).ok());
+            if let (Some(name), Some(id)) = (it.availability_zone(), id) {
+                learnt.configured.insert(name.to_owned(), id);
+            }
+        }
+        learnt
+    }
+
     /// This account's name of a zone.
     pub(super) fn name(&self, zone: &ZoneId) -> Option<&str> {
         self.configured
@@ -69,6 +84,7 @@ impl Books {
         pages: &[AutoScalingGroup],
         zones: &Zones,
     ) -> Result<Self, String> {
+        let zones = &zones.learnt(pages);
         let mut books = Self::default();
         let mut found = 0_u32;
         for group in pages {
@@ -316,6 +332,25 @@ mod tests {
         );
         assert_eq!(zones.zone(Some(""), None), None);
         assert_eq!(zones.name(&id), Some("ap-southeast-2a"));
+    }
+
+    #[test]
+    fn what_instances_say_of_their_zone_is_good_for_the_group_that_names_it() {
+        let it = Described::builder()
+            .instance_id("i-1")
+            .availability_zone("ap-southeast-2a")
+            .availability_zone_id("apse2-az3")
+            .lifecycle_state("InService".into())
+            .build();
+        let group = AutoScalingGroup::builder()
+            .auto_scaling_group_name("relays")
+            .availability_zones("ap-southeast-2a")
+            .availability_zones("ap-southeast-2b")
+            .instances(it)
+            .build();
+        let books = Books::read("relays", &[group], &Zones::default()).expect("it is there");
+        let zones: Vec<&str> = books.group.zones.iter().map(ZoneId::as_str).collect();
+        assert_eq!(zones, ["apse2-az3", "unknown:ap-southeast-2b"]);
     }
 
     #[test]

@@ -92,8 +92,9 @@ impl Aws {
             .await?;
         let answer = read(&answer, order);
         if let Ok(ids) = &answer {
+            let at = self.clock.instant();
             self.memory()
-                .has_launched(&order.token, ids.iter().cloned());
+                .has_launched(&order.token, ids.iter().cloned(), at);
         }
         Ok(answer)
     }

@@ -34,11 +34,20 @@ pub(super) struct Raise {
     pub(super) at: Instant,
 }
 
+/// A launch that was answered.
+#[derive(Clone, Debug)]
+struct Launched {
+    token: LaunchToken,
+    ids: BTreeSet<InstanceId>,
+    /// When it was answered first.
+    at: Instant,
+}
+
 /// What is remembered.
 #[derive(Debug, Default)]
 pub(super) struct Memory {
-    /// Tokens and what they launched, the oldest first.
-    launched: VecDeque<(LaunchToken, BTreeSet<InstanceId>)>,
+    /// Launches, the oldest first.
+    launched: VecDeque<Launched>,
     raises: BTreeMap<LaunchToken, Raise>,
     /// Instances whose end was asked for, and whether that was answered.
     ended: BTreeMap<InstanceId, (Instant, bool)>,
@@ -52,13 +61,17 @@ impl Memory {
         &mut self,
         token: &LaunchToken,
         ids: impl IntoIterator<Item = InstanceId>,
+        at: Instant,
     ) {
-        let known = self.launched.iter_mut().find(|(known, _)| known == token);
+        let known = self.launched.iter_mut().find(|it| it.token == *token);
         match known {
-            Some((_, before)) => before.extend(ids),
+            Some(known) => known.ids.extend(ids),
             None => {
-                self.launched
-                    .push_back((token.clone(), ids.into_iter().collect()));
+                self.launched.push_back(Launched {
+                    token: token.clone(),
+                    ids: ids.into_iter().collect(),
+                    at,
+                });
                 if self.launched.len() > MOST {
                     self.launched.pop_front();
                 }
@@ -70,17 +83,16 @@ impl Memory {
     pub(super) fn launched(&self) -> BTreeMap<LaunchToken, Vec<InstanceId>> {
         let entries = self.launched.iter();
         entries
-            .map(|(token, ids)| (token.clone(), ids.iter().cloned().collect()))
+            .map(|it| (it.token.clone(), it.ids.iter().cloned().collect()))
             .collect()
     }
 
-    /// What the latest launches launched and is not in `listed`: it may exist all the same.
-    pub(super) fn missing(&self, listed: &BTreeSet<InstanceId>) -> Vec<InstanceId> {
-        let latest = self.launched.iter().rev().take(32);
-        let ids = latest
-            .flat_map(|(_, ids)| ids)
-            .filter(|id| !listed.contains(*id) && !self.ended.contains_key(*id));
-        ids.take(50).cloned().collect()
+    /// What was launched lately and is not in `listed`: it exists all the same.
+    pub(super) fn missing(&self, listed: &BTreeSet<InstanceId>, now: Instant) -> Vec<InstanceId> {
+        let recent = |it: &&Launched| now.saturating_since(it.at) < LAG;
+        let ids = self.launched.iter().filter(recent).flat_map(|it| &it.ids);
+        let missing = ids.filter(|id| !listed.contains(*id) && !self.ended.contains_key(*id));
+        missing.cloned().collect()
     }
 
     pub(super) fn raise(&self, token: &LaunchToken) -> Option<&Raise> {
@@ -123,7 +135,7 @@ impl Memory {
         let mut taken: BTreeSet<InstanceId> = self
             .launched
             .iter()
-            .flat_map(|(_, ids)| ids.iter().cloned())
+            .flat_map(|it| it.ids.iter().cloned())
             .collect();
         let mut raises: Vec<(LaunchToken, Raise)> = self
             .raises
@@ -132,8 +144,8 @@ impl Memory {
             .collect();
         raises.sort_by_key(|(_, raise)| raise.at);
         for (token, raise) in raises {
-            let mine = self.launched.iter().find(|(known, _)| *known == token);
-            let have = mine.map_or(0, |(_, ids)| ids.len());
+            let mine = self.launched.iter().find(|it| it.token == token);
+            let have = mine.map_or(0, |it| it.ids.len());
             let want = usize::try_from(raise.count).unwrap_or(usize::MAX);
             let new = listed
                 .iter()
@@ -143,7 +155,7 @@ impl Memory {
                 continue;
             }
             taken.extend(ids.iter().cloned());
-            self.has_launched(&token, ids);
+            self.has_launched(&token, ids, raise.at);
         }
     }
 
