@@ -250,3 +250,40 @@ async fn what_a_command_refuses_has_not_happened_and_its_complaint_is_passed_on(
         "nothing has happened: {launched:?}"
     );
 }
+
+/// The page that people write their commands by.
+#[tokio::test]
+async fn the_page_says_what_is_understood() {
+    let page = include_str!("../../../../docs/operations.md");
+    let (_, section) = page
+        .split_once("\n## Commands as a provider\n")
+        .expect("the section");
+    let (_, rest) = section.split_once("```json\n").expect("an example");
+    let (list, _) = rest.split_once("```").expect("its end");
+    let listing = exec(&format!("cat <<'E'\n{list}\nE"))
+        .list()
+        .await
+        .expect("a list");
+    assert_eq!(listing.instances.len(), 1);
+    assert_eq!(listing.launched.len(), 1);
+    let says = |answer: &str| {
+        assert!(section.contains(&format!("`{answer}`")), "{answer}");
+        exec(&format!("echo '{answer}'"))
+    };
+    let launched = says(r#"{"instances":["vm-17","vm-18"]}"#)
+        .launch(&order(2))
+        .await;
+    assert_eq!(launched.map(|ids| ids.len()), Ok(2));
+    let ended = says(r#"{"ended":"ending"}"#).terminate(&id()).await;
+    assert_eq!(ended, Ok(Ended::Ending));
+    let ended = says(r#"{"ended":"already"}"#).terminate(&id()).await;
+    assert_eq!(ended, Ok(Ended::Already));
+    assert_eq!(says("{}").extend(&id()).await, Ok(()));
+    let refused = says(r#"{"error":"no-capacity","words":"..."}"#)
+        .launch(&order(1))
+        .await;
+    assert!(
+        matches!(refused, Err(ProviderError::NoCapacity(_))),
+        "{refused:?}"
+    );
+}
