@@ -4,12 +4,14 @@
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use rustix::time::{ClockId, clock_gettime};
 use taciturn_protocol::time::{Instant, Now, UnixTime};
 
 /// Both clocks of one controller. Copies share their start.
 #[derive(Clone, Copy, Debug)]
 pub struct Clock {
-    start: std::time::Instant,
+    /// By [`since_boot`].
+    start: Duration,
     /// Set by a test.
     #[cfg(test)]
     hand: Option<&'static hand::Hand>,
@@ -18,9 +20,8 @@ pub struct Clock {
 impl Clock {
     /// A clock that starts now, at one second: no instant is ever reckoned from before the start.
     pub fn start() -> Self {
-        let start = std::time::Instant::now();
         Self {
-            start: start.checked_sub(Duration::from_secs(1)).unwrap_or(start),
+            start: since_boot(),
             #[cfg(test)]
             hand: None,
         }
@@ -34,13 +35,15 @@ impl Clock {
         }
     }
 
-    /// The monotonic clock. It goes on while the process is stopped, so that a lease that ran out meanwhile is noticed.
+    /// The monotonic clock. It goes on while the process is stopped and while the machine is suspended, so that a lease that
+    /// ran out meanwhile is noticed.
     pub fn instant(&self) -> Instant {
         #[cfg(test)]
         if let Some(hand) = self.hand {
             return hand.instant();
         }
-        Instant::from_nanos(u64::try_from(self.start.elapsed().as_nanos()).unwrap_or(u64::MAX))
+        let running = since_boot().saturating_sub(self.start);
+        Instant::from_nanos(1_000_000_000) + running
     }
 
     /// The wall clock; one that is set before 1970 reads as 1970.
@@ -55,6 +58,13 @@ impl Clock {
                 .map_or(0, |since| since.as_secs()),
         )
     }
+}
+
+/// Unlike the clock of `std`, this one counts the time of a suspended machine.
+fn since_boot() -> Duration {
+    let time = clock_gettime(ClockId::Boottime);
+    let seconds = u64::try_from(time.tv_sec).unwrap_or_default();
+    Duration::new(seconds, u32::try_from(time.tv_nsec).unwrap_or_default())
 }
 
 /// A clock that a test sets.

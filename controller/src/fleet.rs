@@ -183,7 +183,8 @@ pub enum Lifecycle {
     Terminating,
     /// Set aside by somebody (Standby, EnteringStandby, Detaching, Detached, Warmed:*): not ours to use or end.
     SetAside,
-    /// The provider has not listed it in a complete list.
+    /// The provider has not listed it in a complete list, and it goes on answering, or never was listed. One that has left
+    /// the list just now is [`Lifecycle::Terminating`].
     Unlisted,
 }
 

@@ -23,6 +23,8 @@ use crate::provider::{Instance, Listing, ProviderError};
 const SHRUNK_LISTS: u32 = 3;
 /// A relay that the provider does not list any more is forgotten when nothing was heard of it for this long.
 const FORGET_AFTER: Duration = Duration::from_secs(600);
+/// What answers for longer than this after a list showed it last does not just end.
+const LEAVES_WITHIN: Duration = Duration::from_secs(60);
 /// An instance that was launched and is not listed yet counts as booting for this long: providers show it late, not never.
 const LAUNCH_SHOWS_WITHIN: Duration = Duration::from_secs(120);
 /// An end that was asked for without an answer may be asked for again when the instance serves on after this long.
@@ -332,7 +334,11 @@ impl Picture {
     /// Addresses are used again: what answers there now is not the relay that was there before.
     fn moves_in(&mut self, id: &InstanceId, admin: SocketAddr) {
         for (other, relay) in &mut self.relays {
-            if other != id && relay.admin == Some(admin) && relay.lifecycle == Lifecycle::Unlisted {
+            let leaves = matches!(
+                relay.lifecycle,
+                Lifecycle::Terminating | Lifecycle::Unlisted
+            );
+            if other != id && relay.admin == Some(admin) && leaves {
                 relay.admin = None;
             }
         }
@@ -349,7 +355,7 @@ impl Picture {
             if booting {
                 return true;
             }
-            relay.lifecycle = Lifecycle::Unlisted;
+            relay.lifecycle = relay.missed();
             let heard = relay.report.as_ref().map(|_| relay.moved_at);
             let latest = heard.max(relay.listed_at).unwrap_or(relay.first_seen);
             now.saturating_since(latest) < FORGET_AFTER
@@ -409,6 +415,19 @@ impl Known {
             withheld_at: None,
             end_asked: None,
             epoch_seen: 0,
+        }
+    }
+
+    /// What a relay is that a list does not show which is believed: most are ending, and were heard of a moment ago. One
+    /// that goes on answering is nobody's.
+    fn missed(&self) -> Lifecycle {
+        let answers = self.listed_at.is_none_or(|listed| {
+            self.report.is_some() && self.moved_at.saturating_since(listed) > LEAVES_WITHIN
+        });
+        if answers {
+            Lifecycle::Unlisted
+        } else {
+            Lifecycle::Terminating
         }
     }
 

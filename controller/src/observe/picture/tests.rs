@@ -61,7 +61,12 @@ fn ids(picture: &Picture, now: Now) -> Vec<String> {
     let fleet = picture.fleet(now);
     let present = fleet.relays.values();
     present
-        .filter(|relay| relay.lifecycle != Lifecycle::Unlisted)
+        .filter(|relay| {
+            !matches!(
+                relay.lifecycle,
+                Lifecycle::Unlisted | Lifecycle::Terminating
+            )
+        })
         .map(|relay| relay.id.to_string())
         .collect()
 }
@@ -281,7 +286,11 @@ fn one_that_is_not_listed_is_kept_while_it_answers_and_for_a_while() {
         let fleet = picture.fleet(now);
         fleet.relays.get(&id("a")).map(|relay| relay.lifecycle)
     };
-    assert_eq!(gone(&picture, at(10)), Some(Lifecycle::Unlisted));
+    assert_eq!(
+        gone(&picture, at(10)),
+        Some(Lifecycle::Terminating),
+        "most that vanish are ending"
+    );
     picture.status(at(500), &id("a"), Ok(report("boot", 2)));
     picture.listing(at(1000), Ok(listing(&["b", "c"])));
     assert_eq!(gone(&picture, at(1000)), Some(Lifecycle::Unlisted));

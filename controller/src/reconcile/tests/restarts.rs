@@ -1,6 +1,6 @@
 //! A controller that dies at any point, and the one after it.
 
-use super::world::World;
+use super::world::{World, id};
 use super::*;
 
 /// Four relays of which one is too many.
@@ -67,7 +67,7 @@ async fn one_that_dies_while_a_relay_drains_is_followed_by_one_that_finishes_it(
     let (victim, deadline) = first(&rig.world.done("drain"));
     let mut rig = rig.restarted().await;
     rig.rounds(100).await;
-    let machine = rig.world.state().machines[&super::world::id(&victim)].clone();
+    let machine = rig.world.state().machines[&id(&victim)].clone();
     assert_eq!(machine.drain.unwrap().deadline.as_secs(), deadline);
     finishes(&mut rig, &victim).await;
     let again = rig.world.done(&format!("drain {victim}"));

@@ -326,7 +326,7 @@ impl Relays for World {
             let before = machine.drain.as_ref().map(|drain| drain.started);
             machine.drain = Some(DrainReport {
                 source: "operator".to_owned(),
-                started: before.unwrap_or(UnixTime::from_secs(now)),
+                started: before.unwrap_or_else(|| UnixTime::from_secs(now)),
                 deadline: order.deadline,
                 reason: order.reason.clone(),
                 epoch: order.epoch,
