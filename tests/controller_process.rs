@@ -238,7 +238,12 @@ fn a_reload_is_taken_whole_or_not_at_all() {
     assert!(!fleet.contains("configuration_invalid"), "{fleet}");
     let (ended, log) = controller.stop();
     assert!(ended, "{log}");
-    assert!(place.kinds().contains(&"configuration-read".to_owned()));
+    let trail = fs::read_to_string(place.trail()).unwrap();
+    assert!(
+        trail.contains("\"changed\":{\"max\":{\"after\":7,\"before\":20}}"),
+        "{trail}"
+    );
+    assert!(trail.contains("\"changed\":{\"max\":{\"after\":8,\"before\":7}}"));
     assert_eq!(verify(&[place.trail().to_str().unwrap()]).0, Some(0));
 }
 

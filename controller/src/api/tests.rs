@@ -465,7 +465,7 @@ async fn an_order_that_the_loop_turns_down_says_why() {
     assert!(body.contains("this controller does not lead"), "{body}");
 }
 
-/// A-40, as on the relay: beyond health nothing is answered without the token, nothing done, and the token never repeated.
+/// the controller has the same door: beyond health nothing is answered without the token, nothing done, and the token never repeated.
 #[tokio::test]
 async fn without_the_token_there_is_health_and_nothing_else() {
     let clock = Clock::start();

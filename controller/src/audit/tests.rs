@@ -145,7 +145,12 @@ fn no_line_can_be_left_out_put_in_or_moved() {
 fn lines_that_were_taken_from_the_end_are_missed_by_who_knows_a_head() {
     let trail = small();
     let whole = judged(&trail).unwrap();
-    let shorter = trail.len() - trail.split_inclusive(|b| *b == b'\n').last().unwrap().len();
+    let shorter = trail.len()
+        - trail
+            .split_inclusive(|b| *b == b'\n')
+            .next_back()
+            .unwrap()
+            .len();
     let cut = judged(&trail[..shorter]).unwrap();
     assert_eq!(cut.head.seq + 1, whole.head.seq);
 
@@ -159,7 +164,11 @@ fn lines_that_were_taken_from_the_end_are_missed_by_who_knows_a_head() {
 #[test]
 fn a_torn_line_is_set_aside_and_told_of() {
     let trail = small();
-    let last = trail.split_inclusive(|b| *b == b'\n').last().unwrap().len();
+    let last = trail
+        .split_inclusive(|b| *b == b'\n')
+        .next_back()
+        .unwrap()
+        .len();
     for cut in 1..last {
         let scratch = Scratch::new();
         let torn = &trail[..trail.len() - cut];

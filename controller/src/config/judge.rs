@@ -144,13 +144,15 @@ fn state_directory(
     let Some(text) = written else {
         return inherited;
     };
-    let path = PathBuf::from(text);
-    if !path.is_absolute() || text.contains('\0') {
+    if text.is_empty() || text.contains('\0') {
         document.refuse(
             "state-directory",
-            "is not a full path; write e.g. \"/var/lib/taciturn-controller\"",
+            "names no directory; write e.g. \"/var/lib/taciturn-controller\"",
         );
     }
+    let path = document.resolve(text);
+    // What is started from there has a directory of its own to be relative to.
+    let path = std::path::absolute(&path).unwrap_or(path);
     Some(path)
 }
 

@@ -2,11 +2,12 @@
 //!
 //! Not responsible for the order in which anything begins (`run`).
 
+use std::collections::BTreeSet;
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io;
 use std::os::unix::fs::{DirBuilderExt, FileTypeExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use rustls::crypto::aws_lc_rs;
 use serde_json::{Value, json};
@@ -20,6 +21,7 @@ use crate::clock::Clock;
 use crate::config::{self, Api, ApiAddress, ControllerConfig};
 use crate::lease::{self, Keeper, Lease, NoLease, PlaceError, Terms};
 use crate::observe::{ClientError, DryRunRelays, RelayClient, Relays};
+use crate::policy::Policy;
 use crate::provider;
 use crate::reconcile::{Controller, Handle, Parts, Reread, Settings};
 
@@ -142,18 +144,39 @@ pub(super) fn audit(
 
 /// A configuration as the audit trail tells of it: its files by their hashes, and the policy in full.
 fn in_force(config: &ControllerConfig) -> Value {
-    let files: Vec<Value> = config
-        .files
-        .iter()
-        .map(|(path, digest)| json!({ "file": path.display().to_string(), "sha256": crate::audit::hex(digest) }))
-        .collect();
     json!({
         "taken": true,
-        "files": files,
+        "files": files(config),
         "provider": config.provider.as_str(),
         "allowed_zones": config.allowed_zones,
         "policy": config.policy,
     })
+}
+
+fn files(config: &ControllerConfig) -> Vec<Value> {
+    let files = config.files.iter().map(|(path, digest)| {
+        json!({ "file": path.display().to_string(), "sha256": crate::audit::hex(digest) })
+    });
+    files.collect()
+}
+
+/// What a reload changes, key by key.
+fn changes(before: &Policy, after: &Policy) -> Value {
+    let keys = |policy: &Policy| {
+        let mut keys = json!(policy).as_object().cloned().unwrap_or_default();
+        keys.insert("allowed-zone-ids".to_owned(), json!(policy.allowed_zones));
+        keys
+    };
+    let (before, after) = (keys(before), keys(after));
+    let names: BTreeSet<&String> = before.keys().chain(after.keys()).collect();
+    let changed = names
+        .into_iter()
+        .filter(|name| before.get(*name) != after.get(*name))
+        .map(|name| {
+            let change = json!({ "before": before.get(name), "after": after.get(name) });
+            (name.clone(), change)
+        });
+    Value::Object(changed.collect())
 }
 
 /// Who may ask the API.
@@ -257,6 +280,7 @@ pub(super) async fn controller(
 
 /// Reads the configuration again. What a running controller cannot take over is refused by its name.
 fn reread(running: ControllerConfig, file: PathBuf, audit: Arc<Audit>) -> Reread {
+    let in_force_now = Mutex::new(running.policy.clone());
     Box::new(move || {
         let read = config::load(&file).map_err(|errors| errors.to_string())?;
         let changed = running.needs_restart(&read);
@@ -269,8 +293,12 @@ fn reread(running: ControllerConfig, file: PathBuf, audit: Arc<Audit>) -> Reread
         for warning in &read.warnings {
             tracing::warn!("{warning}");
         }
-        // The loop tells of the policy; this, of the files that it came from. What cannot be written is counted and told.
-        let _ = audit.append("configuration-read", &in_force(&read));
+        let mut before = in_force_now.lock().unwrap_or_else(PoisonError::into_inner);
+        // The loop tells of the policy; this, of the files that it came from and of what is different. What cannot be written
+        // waits, and is counted.
+        let body = json!({ "files": files(&read), "changed": changes(&before, &read.policy) });
+        let _ = audit.append("configuration-read", &body);
+        before.clone_from(&read.policy);
         Ok(read.policy)
     })
 }
