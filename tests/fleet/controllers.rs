@@ -22,7 +22,7 @@ pub(crate) struct Controller {
     child: Child,
     socket: PathBuf,
     log: PathBuf,
-    state: PathBuf,
+    trail: PathBuf,
 }
 
 impl Controller {
@@ -60,7 +60,11 @@ impl Controller {
             child,
             socket,
             log,
-            state,
+            // A dry run has a trail of its own.
+            trail: match settings.dry_run {
+                true => state.join("dry-run/audit.jsonl"),
+                false => state.join("audit.jsonl"),
+            },
         }
     }
 
@@ -185,17 +189,13 @@ impl Controller {
 
     /// The lines of the audit trail.
     pub(crate) fn audit(&self) -> Vec<Value> {
-        let text = fs::read_to_string(self.trail()).unwrap();
+        let text = fs::read_to_string(&self.trail).unwrap();
         // The last line may be in the middle of being written.
         let whole = &text[..text.rfind('\n').map_or(0, |end| end + 1)];
         whole
             .lines()
             .map(|line| serde_json::from_str(line).unwrap())
             .collect()
-    }
-
-    fn trail(&self) -> PathBuf {
-        self.state.join("audit.jsonl")
     }
 
     /// What was done, by the trail of this and of all controllers before it with the same directory.
@@ -243,7 +243,7 @@ impl Controller {
     /// Fails unless its trail is whole, by the program's own judgement.
     pub(crate) fn assert_audited(&self, lab: &Lab) {
         let copy = lab.directory().join("trail.jsonl");
-        fs::copy(self.trail(), &copy).unwrap();
+        fs::copy(&self.trail, &copy).unwrap();
         let output = Command::new(env!("CARGO_BIN_EXE_taciturn"))
             .args(["audit", "verify"])
             .arg(copy)
