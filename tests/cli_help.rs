@@ -27,6 +27,7 @@ fn every_command_explains_itself_and_its_exit_codes() {
         vec!["demo"],
         vec!["probe"],
         vec!["controller"],
+        vec!["doctor"],
         vec!["audit"],
         vec!["audit", "verify"],
         vec!["credentials"],

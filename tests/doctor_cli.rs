@@ -40,6 +40,10 @@ impl Drop for Directory {
 }
 
 fn doctor(server: &Server, config: &Path, arguments: &[&str]) -> Output {
+    command(server, config, arguments).output().unwrap()
+}
+
+fn command(server: &Server, config: &Path, arguments: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_taciturn"));
     // Whatever this machine knows of a cloud is none of this test's business.
     for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("AWS_")) {
@@ -54,9 +58,8 @@ fn doctor(server: &Server, config: &Path, arguments: &[&str]) -> Output {
         .env("AWS_SECRET_ACCESS_KEY", "not-a-secret")
         .env("AWS_EC2_METADATA_DISABLED", "true")
         .env("AWS_CONFIG_FILE", "/nonexistent")
-        .env("AWS_SHARED_CREDENTIALS_FILE", "/nonexistent")
-        .output()
-        .unwrap()
+        .env("AWS_SHARED_CREDENTIALS_FILE", "/nonexistent");
+    command
 }
 
 fn text(bytes: &[u8]) -> String {
@@ -114,6 +117,40 @@ fn what_is_wrong_is_said_with_its_remedy_in_both_forms() {
         .collect();
     assert_eq!(bad.len(), 1, "{bad:#?}");
     assert_eq!(bad[0]["remedy"], remedy);
+}
+
+/// scaling rules, lease: without conditional writes two controllers would both lead.
+#[test]
+fn a_store_that_ignores_conditions_is_found_without_touching_the_lease() {
+    let directory = Directory::new("store");
+    let server = Server::start(Group::good("relays", 0, 24), Pace::Still).unwrap();
+    server.cloud().bucket.ignores_conditions = true;
+    let output = doctor(&server, &directory.config(""), &[]);
+    let out = text(&output.stdout);
+    assert_eq!(output.status.code(), Some(1), "{out}");
+    assert!(out.contains("in spite of a condition"), "{out}");
+    let cloud = server.cloud();
+    let written: Vec<&String> = cloud.bucket.objects.keys().collect();
+    assert_eq!(written, ["/fleet-control/lease.json.doctor"]);
+}
+
+#[test]
+fn a_machine_without_credentials_is_told_where_to_get_them() {
+    let directory = Directory::new("credentials");
+    let server = Server::start(Group::good("relays", 0, 24), Pace::Still).unwrap();
+    let mut command = command(&server, &directory.config(""), &[]);
+    command
+        .env_remove("AWS_ACCESS_KEY_ID")
+        .env_remove("AWS_SECRET_ACCESS_KEY");
+    let output = command.output().unwrap();
+    let out = text(&output.stdout);
+    assert_eq!(output.status.code(), Some(1), "{out}");
+    assert_eq!(
+        out.matches("give this machine an instance profile").count(),
+        2,
+        "{out}"
+    );
+    assert!(server.cloud().requests.is_empty());
 }
 
 #[test]

@@ -13,6 +13,8 @@ pub struct Bucket {
     pub objects: BTreeMap<String, (String, String)>,
     /// Writes that took effect.
     pub writes: u64,
+    /// It is one of the stores that do not know conditional writes, and write whatever is asked for.
+    pub ignores_conditions: bool,
     /// Requests are refused: the caller may do nothing.
     pub denied: bool,
 }
@@ -41,8 +43,12 @@ impl Bucket {
             },
             "PUT" => {
                 let tag = known.as_ref().map(|(_, tag)| tag.as_str());
-                let none = request.headers.get("if-none-match").map(String::as_str);
-                let only = request.headers.get("if-match").map(String::as_str);
+                let known_here = |name: &str| {
+                    let value = request.headers.get(name).map(String::as_str);
+                    value.filter(|_| !self.ignores_conditions)
+                };
+                let none = known_here("if-none-match");
+                let only = known_here("if-match");
                 match (none, only, tag) {
                     (Some("*"), _, Some(_)) => {
                         return refusal(
