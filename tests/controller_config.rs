@@ -527,7 +527,7 @@ fn a_lease_has_what_its_kind_needs_and_outlasts_what_is_done_with_it() {
         ),
         (
             "lease = { kind = \"s3\", bucket = \"b\", region = \"ap-southeast-2\", ttl = \"15s\" }",
-            "lease.ttl = \"15s\": is less than",
+            "lease.ttl = \"15s\": is no more than provider.aws.operation-timeout (15s) and lease.renew (5s) together",
         ),
     ] {
         refused_as(&on_aws(more), said);
