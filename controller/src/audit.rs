@@ -1,7 +1,7 @@
 //! The audit trail: what was decided, done and refused, as lines that can only be added to without it showing.
 //!
 //! Responsible for the form of the lines, for their chain of hashes, for keeping them through a full disk and a crash in the
-//! middle of a line, and for judging a trail ([`verify`]). Not responsible for what is worth a line: the loop, the API and
+//! middle of a line, and for judging a trail ([`verify()`]). Not responsible for what is worth a line: the loop, the API and
 //! the reload say so. Neither user names, addresses of clients nor secrets belong in it.
 //!
 //! ```text

@@ -1,4 +1,4 @@
-//! What to do about a fleet: [`plan`] is synchronous, total and pure.
+//! What to do about a fleet: [`plan()`] is synchronous, total and pure.
 //!
 //! Responsible for the decision, and for explaining it: every action carries a reason that a person can read. Not
 //! responsible for carrying it out (`apply`), which has no choices left.
