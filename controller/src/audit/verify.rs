@@ -83,7 +83,7 @@ pub fn verify(
     }
 }
 
-/// As [`verify`], of a file.
+/// As [`verify()`], of a file.
 ///
 /// # Errors
 /// The file cannot be read; in the inner result, the first line that is wrong.
