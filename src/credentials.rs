@@ -109,11 +109,19 @@ fn make_key(options: &KeyOptions, out: &mut dyn Write) -> anyhow::Result<()> {
 }
 
 /// The first line of a file, without its end.
+#[cfg_attr(
+    not(feature = "relay"),
+    expect(dead_code, reason = "`probe` alone asks for it")
+)]
 pub(crate) fn read_first_line(path: &Path) -> anyhow::Result<Zeroizing<String>> {
     Ok(first_line(BufReader::new(File::open(path)?))?)
 }
 
 /// One line: asked for once, without showing it, on a terminal; read as it is from anything else.
+#[cfg_attr(
+    not(feature = "relay"),
+    expect(dead_code, reason = "`probe` alone asks for it")
+)]
 pub(crate) fn ask_password() -> anyhow::Result<Zeroizing<String>> {
     let stdin = io::stdin();
     let password = if stdin.is_terminal() {
