@@ -9,6 +9,7 @@
 
 mod end;
 mod hands;
+mod one;
 mod requests;
 
 pub use hands::{Hands, apply};

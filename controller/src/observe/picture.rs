@@ -5,26 +5,25 @@
 //! simulated fleet and a real one are seen through the same eyes. Not responsible for asking anybody (`client`,
 //! `reconcile`), nor for what follows (`policy`).
 
+mod known;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use taciturn_protocol::status::Phase;
 use taciturn_protocol::time::{Instant, Now};
 
 use crate::fleet::{
-    Fleet, Group, History, InstanceId, Leadership, Lifecycle, ListingState, Loads, Relay, Report,
-    ZoneId,
+    Fleet, Group, History, InstanceId, Leadership, Lifecycle, ListingState, Loads, Report, ZoneId,
 };
 use crate::provider::{Instance, Listing, ProviderError};
+pub(super) use known::{EndAsked, Known};
 
 /// A list that lacks more than half of the instances is believed when it comes this often in a row: after three rounds it is
 /// no slip of the provider's, and a fleet that has really gone must be replaced.
 const SHRUNK_LISTS: u32 = 3;
 /// A relay that the provider does not list any more is forgotten when nothing was heard of it for this long.
 const FORGET_AFTER: Duration = Duration::from_secs(600);
-/// What answers for longer than this after a list showed it last does not just end.
-const LEAVES_WITHIN: Duration = Duration::from_secs(60);
 /// An instance that was launched and is not listed yet counts as booting for this long: providers show it late, not never.
 const LAUNCH_SHOWS_WITHIN: Duration = Duration::from_secs(120);
 /// An end that was asked for without an answer may be asked for again when the instance serves on after this long.
@@ -33,8 +32,6 @@ pub(super) const END_SHOWS_WITHIN: Duration = Duration::from_secs(120);
 const JUMP_HOLDS: Duration = Duration::from_secs(600);
 /// More instances than anybody has relays: a list of another thing.
 const MOST_INSTANCES: usize = 10_000;
-/// Samples are counted up to here.
-const MOST_SAMPLES: u32 = 100;
 
 /// What an operator says about a relay.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -66,42 +63,6 @@ pub struct Picture {
     pub(super) history: History,
     outlook: Loads,
     configuration_error: Option<String>,
-}
-
-/// One relay, and when each thing about it was heard.
-#[derive(Clone, Debug)]
-pub(super) struct Known {
-    zone: ZoneId,
-    instance_type: String,
-    image: String,
-    lifecycle: Lifecycle,
-    admin: Option<SocketAddr>,
-    first_seen: Instant,
-    /// By the provider: how old it was, and when it said so.
-    age: Option<(Duration, Instant)>,
-    /// When a list showed it last; `None`: only a launch has named it.
-    listed_at: Option<Instant>,
-    report: Option<Report>,
-    /// When its sample moved last.
-    moved_at: Instant,
-    samples: u32,
-    /// The latest question had no answer, or the same sample again.
-    silent: bool,
-    was_ready: bool,
-    answers_stun: Option<bool>,
-    cordoned: bool,
-    keep: bool,
-    pub(super) withheld_at: Option<Instant>,
-    pub(super) end_asked: Option<EndAsked>,
-    pub(super) epoch_seen: u64,
-}
-
-/// An end that was asked of the provider.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct EndAsked {
-    pub(super) at: Instant,
-    /// The provider has said that it ends; otherwise nobody knows.
-    pub(super) confirmed: bool,
 }
 
 impl Picture {
@@ -212,10 +173,10 @@ impl Picture {
 
     /// The fleet as it is known at `now`.
     pub fn fleet(&self, now: Now) -> Fleet {
-        let relays = self.relays.iter();
+        let (relays, own) = (self.relays.iter(), self.leadership.epoch);
         Fleet {
             relays: relays
-                .map(|(id, relay)| (id.clone(), self.relay(now.instant, id, relay)))
+                .map(|(id, relay)| (id.clone(), relay.shown(now.instant, id, own)))
                 .collect(),
             listing: ListingState {
                 complete_for: self.complete_at.map(|at| now.instant.saturating_since(at)),
@@ -360,104 +321,6 @@ impl Picture {
             let latest = heard.max(relay.listed_at).unwrap_or(relay.first_seen);
             now.saturating_since(latest) < FORGET_AFTER
         });
-    }
-
-    fn relay(&self, now: Instant, id: &InstanceId, relay: &Known) -> Relay {
-        let watched = now.saturating_since(relay.first_seen);
-        let provider = relay
-            .age
-            .map(|(age, at)| age.saturating_add(now.saturating_since(at)));
-        let report = relay.report.as_ref();
-        let epoch = report
-            .map_or(0, |report| report.epoch)
-            .max(relay.epoch_seen);
-        Relay {
-            id: id.clone(),
-            zone: relay.zone.clone(),
-            instance_type: relay.instance_type.clone(),
-            image: relay.image.clone(),
-            lifecycle: relay.lifecycle,
-            age: provider.map_or(watched, |age| age.max(watched)),
-            admin: relay.admin,
-            report: report.cloned(),
-            report_age: report.map(|_| now.saturating_since(relay.moved_at)),
-            samples: relay.samples,
-            was_ready: relay.was_ready,
-            answers_stun: relay.answers_stun,
-            cordoned: relay.cordoned,
-            keep: relay.keep,
-            withheld_for: relay.withheld_at.map(|at| now.saturating_since(at)),
-            terminate_asked: relay.end_asked.is_some(),
-            newer_epoch: (epoch > self.leadership.epoch).then_some(epoch),
-        }
-    }
-}
-
-impl Known {
-    fn new(now: Instant, zone: ZoneId) -> Self {
-        Self {
-            zone,
-            instance_type: String::new(),
-            image: String::new(),
-            lifecycle: Lifecycle::Pending,
-            admin: None,
-            first_seen: now,
-            age: None,
-            listed_at: None,
-            report: None,
-            moved_at: now,
-            samples: 0,
-            silent: false,
-            was_ready: false,
-            answers_stun: None,
-            cordoned: false,
-            keep: false,
-            withheld_at: None,
-            end_asked: None,
-            epoch_seen: 0,
-        }
-    }
-
-    /// What a relay is that a list does not show which is believed: most are ending, and were heard of a moment ago. One
-    /// that goes on answering is nobody's.
-    fn missed(&self) -> Lifecycle {
-        let answers = self.listed_at.is_none_or(|listed| {
-            self.report.is_some() && self.moved_at.saturating_since(listed) > LEAVES_WITHIN
-        });
-        if answers {
-            Lifecycle::Unlisted
-        } else {
-            Lifecycle::Terminating
-        }
-    }
-
-    /// HTTP 200 is no sign of life: only a sample that is newer than the one before is.
-    fn hear(&mut self, now: Instant, report: Report) {
-        let before = self.report.as_ref();
-        let same_run = before.is_some_and(|before| before.boot_id == report.boot_id);
-        let last = before
-            .filter(|_| same_run)
-            .map_or(0, |before| before.sequence);
-        if same_run && report.sequence < last {
-            // Overtaken on its way by a newer one.
-            return;
-        }
-        let moved = !same_run || report.sequence > last;
-        if moved {
-            self.samples = if same_run {
-                self.samples.saturating_add(1).min(MOST_SAMPLES)
-            } else {
-                1
-            };
-            self.moved_at = now;
-            self.answers_stun = None;
-        }
-        self.silent = !moved;
-        // One that drains or carries calls was ready before this controller knew it.
-        self.was_ready |= report.ready
-            || matches!(report.phase, Phase::Draining | Phase::Drained)
-            || report.load.allocations.is_some_and(|count| count > 0.0);
-        self.report = Some(report);
     }
 }
 

@@ -1,7 +1,8 @@
+use taciturn_protocol::status::Phase;
 use taciturn_protocol::time::UnixTime;
 
 use super::*;
-use crate::fleet::{DrainReport, LaunchToken, NameError};
+use crate::fleet::{DrainReport, LaunchToken, NameError, Relay};
 use crate::policy::{Act, Action, Outcome, Plan, Policy, Reason};
 
 fn at(seconds: u64) -> Now {
