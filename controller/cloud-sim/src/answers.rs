@@ -272,9 +272,10 @@ impl Group {
         self.named(parameters)?;
         let count = number(parameters, "RequestedCapacity")?;
         let token = of(parameters, "ClientToken").to_owned();
-        if token.len() > 64 {
+        let fits = |c: char| c.is_ascii_alphanumeric() || "-_/".contains(c);
+        if token.len() > 64 || !token.chars().all(fits) {
             return Err(invalid(
-                "ClientToken must have length less than or equal to 64",
+                "Value at 'clientToken' failed to satisfy constraint: [A-Za-z0-9\\-_\\/]+, at most 64 characters",
             ));
         }
         let asked = format!("{:?}", parameters);

@@ -64,6 +64,18 @@ async fn where_the_api_knows_names_alone_the_zone_is_named_by_the_configured_map
     refused(&error.expect_err("no name for it"), "provider.aws.zone-ids");
 }
 
+#[tokio::test]
+async fn every_token_that_a_plan_may_make_is_one_that_the_api_takes() {
+    let bench = Bench::new(good(0));
+    let long = "x".repeat(128);
+    for token in ["fleet-1795305600-7", "a.b:c/d_e", long.as_str()] {
+        let order = order("apse2-az1", 1, token);
+        let first = bench.aws.launch(&order).await.expect("launched");
+        assert_eq!(bench.aws.launch(&order).await, Ok(first));
+    }
+    assert_eq!(bench.machines(), 3);
+}
+
 /// Sovereignty: each launch checks its zone again.
 #[tokio::test]
 async fn nothing_is_launched_in_a_zone_that_is_not_allowed() {

@@ -331,10 +331,11 @@ fn read(
     })
 }
 
-/// The token as the API takes it: at most 64 characters.
+/// The token as the API takes it: at most 64 letters, digits, hyphens, underscores and slashes.
 fn client_token(token: &LaunchToken) -> String {
     let text = token.as_str();
-    if text.len() <= 64 {
+    let fits = |c: char| c.is_ascii_alphanumeric() || "-_/".contains(c);
+    if text.len() <= 64 && text.chars().all(fits) {
         return text.to_owned();
     }
     let digest = Sha256::digest(text.as_bytes());
@@ -346,12 +347,16 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_long_token_becomes_a_short_one_and_stays_the_same() {
+    fn a_token_that_the_api_would_refuse_becomes_another_and_stays_the_same() {
         let token = |text: String| LaunchToken::try_from(text).expect("a token");
         assert_eq!(client_token(&token("fleet-1-2".to_owned())), "fleet-1-2");
         let long = token("x".repeat(100));
         assert_eq!(client_token(&long).len(), 64);
         assert_eq!(client_token(&long), client_token(&long.clone()));
+        for text in ["fleet:1:2", "fleet.1.2"] {
+            let odd = client_token(&token(text.to_owned()));
+            assert!(odd.chars().all(|c| c.is_ascii_alphanumeric()), "{odd}");
+        }
         assert_ne!(client_token(&long), client_token(&token("y".repeat(100))));
     }
 }
