@@ -5,7 +5,7 @@
 
 use taciturn_protocol::status::Phase;
 
-use crate::fleet::{Loads, Relay};
+use crate::fleet::{Lifecycle, Loads, Relay};
 use crate::policy::view::{Seen, Standing, View};
 use crate::reconcile::Published;
 
@@ -28,7 +28,7 @@ pub(crate) enum State {
     Lost,
     /// The provider waits for our word to end it, or ends it.
     Ending,
-    /// The provider does not list it any more.
+    /// The provider ends it, or does not list it any more, and nothing is heard of it.
     Gone,
     /// Somebody set it aside at the provider.
     Aside,
@@ -77,10 +77,10 @@ impl State {
             }
             Standing::Draining => Self::Draining,
             Standing::Ending => Self::Ending,
-            Standing::Gone if seen.relay.lifecycle == crate::fleet::Lifecycle::Unlisted => {
-                Self::Gone
+            Standing::Gone if seen.fresh && seen.relay.lifecycle != Lifecycle::Unlisted => {
+                Self::Ending
             }
-            Standing::Gone => Self::Ending,
+            Standing::Gone => Self::Gone,
             Standing::Aside => Self::Aside,
         }
     }

@@ -19,7 +19,9 @@ fn drained(lab: &Lab, controller: &Controller, crowd: &mut Crowd) -> Found {
     let relay = lab.live().remove(0);
     let (code, text) = controller.http("POST", &format!("/v1/relays/{}/drain", relay.id), "");
     assert!((200..300).contains(&code), "{code} {text}");
-    eventually("the drain", || drain_of(&relay).is_some());
+    eventually("the drain, on its disk too", || {
+        drain_of(&relay).is_some_and(|drain| drain["survives_restart"] == true)
+    });
     relay
 }
 
