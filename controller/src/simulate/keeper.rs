@@ -193,9 +193,11 @@ impl<'a> Controllers<'a> {
         work: &mut Work,
     ) -> bool {
         let strikes = |mishap: &Mishap| {
-            let moment = match &mishap.fault {
-                Fault::Killed(moment) | Fault::Paused { moment, .. } => Some(moment),
-                _ => None,
+            let moment = if let Fault::Killed(moment) | Fault::Paused { moment, .. } = &mishap.fault
+            {
+                Some(moment)
+            } else {
+                None
             };
             mishap.at <= world.now && moment == Some(&here)
         };
@@ -204,32 +206,32 @@ impl<'a> Controllers<'a> {
         };
         let mishap = self.mishaps.remove(at);
         let until = world.now + mishap.lasts;
-        controller.state = match mishap.fault {
-            Fault::Paused { looks, .. } => {
-                let empty = Work {
-                    fleet: Fleet::default(),
-                    plan: Plan::default(),
-                    next: 0,
-                    outcomes: Vec::new(),
-                    looks,
-                };
-                let mut work = core::mem::replace(work, empty);
-                work.looks = looks;
-                State::Stopped(until, Box::new(work))
-            }
-            _ => State::Dead(until),
+        controller.state = if let Fault::Paused { looks, .. } = mishap.fault {
+            let empty = Work {
+                fleet: Fleet::default(),
+                plan: Plan::default(),
+                next: 0,
+                outcomes: Vec::new(),
+                looks,
+            };
+            let mut work = core::mem::replace(work, empty);
+            work.looks = looks;
+            State::Stopped(until, Box::new(work))
+        } else {
+            State::Dead(until)
         };
         true
     }
 
     /// Mishaps of the wall clock.
     fn clocks(&mut self, controller: &mut Controller, world: &World<'_>) {
-        self.mishaps.retain(|mishap| match mishap.fault {
-            Fault::ClockJumps { seconds } if mishap.at <= world.now => {
-                controller.skew += seconds;
-                false
-            }
-            _ => true,
+        self.mishaps.retain(|mishap| {
+            let Fault::ClockJumps { seconds } = mishap.fault else {
+                return true;
+            };
+            let due = mishap.at <= world.now;
+            controller.skew += if due { seconds } else { 0 };
+            !due
         });
     }
 

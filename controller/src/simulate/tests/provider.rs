@@ -200,7 +200,7 @@ fn the_loss_of_a_zone_moves_its_calls_at_once_and_drains_nobody() {
 #[test]
 fn relays_that_somebody_launched_are_reported_and_lived_with() {
     let raised = mishap(2 * HOUR, 0, Fault::Group(GroupChange::Desired(2)));
-    let ledger = replay(&steady(), &policy(), &[raised.clone()]);
+    let ledger = replay(&steady(), &policy(), std::slice::from_ref(&raised));
     assert!(
         ledger
             .alarms(2 * HOUR, 2 * HOUR + 10 * MINUTE)
