@@ -16,7 +16,7 @@ pub(crate) struct PlanOptions {
     #[arg(long, value_name = "FILE")]
     pub(crate) fleet: PathBuf,
 
-    /// A controller.toml, or a file with the keys of its [policy] alone; without it the defaults
+    /// A controller.toml, or a file with the keys of its policy section alone; without it the defaults
     #[arg(long, value_name = "FILE")]
     pub(crate) policy: Option<PathBuf>,
 
@@ -29,11 +29,11 @@ pub(crate) struct PlanOptions {
 #[derive(Debug, Args)]
 #[command(group = ArgGroup::new("what").required(true).args(["trace", "generate"]))]
 pub(crate) struct SimulateOptions {
-    /// How many allocations began in each interval, as CSV: time,started[,minutes_mean] or time,allocations
+    /// How many allocations began in each interval, as CSV: time,started or time,started,minutes_mean or time,allocations
     #[arg(long, value_name = "FILE", requires = "policy")]
     pub(crate) trace: Option<PathBuf>,
 
-    /// A controller.toml, or a file with the keys of its [policy] alone
+    /// A controller.toml, or a file with the keys of its policy section alone
     #[arg(long, value_name = "FILE", conflicts_with = "generate")]
     pub(crate) policy: Option<PathBuf>,
 
@@ -67,7 +67,7 @@ pub(crate) struct SimulateOptions {
     #[arg(long, value_name = "DURATION", default_value = "10s", value_parser = interval, conflicts_with = "generate")]
     pub(crate) interval: Duration,
 
-    /// Allocations that a relay can carry; otherwise what the policy's [capacity] says, or 250
+    /// Allocations that a relay can carry; otherwise what the policy's capacity says, or 250
     #[arg(long, value_name = "COUNT", conflicts_with = "generate",
           value_parser = clap::value_parser!(u32).range(1..=100_000))]
     pub(crate) relay_carries: Option<u32>,

@@ -199,14 +199,12 @@ pub(crate) fn acts(plan: &Plan) -> Vec<String> {
 }
 
 fn said(action: &Action) -> String {
-    match &action.act {
-        Act::Launch { zone, count, .. } => format!("launch {count} in {zone}"),
-        act => format!(
-            "{} {}",
-            act.as_str(),
-            act.relay().map_or("nothing", InstanceId::as_str)
-        ),
+    let act = &action.act;
+    if let Act::Launch { zone, count, .. } = act {
+        return format!("launch {count} in {zone}");
     }
+    let relay = act.relay().map_or("nothing", InstanceId::as_str);
+    format!("{} {relay}", act.as_str())
 }
 
 pub(crate) fn reasons(plan: &Plan) -> BTreeSet<Reason> {
