@@ -17,7 +17,7 @@ use serde::{Deserialize, Serialize};
 use taciturn_protocol::status::Phase;
 use taciturn_protocol::time::{Now, UnixTime};
 
-pub use history::{Backoff, Expected, Hand, History, Launch, Ordered, Unconfirmed};
+pub use history::{Backoff, Expected, Hand, History, Launch, Ordered, Refusal, Unconfirmed};
 pub use load::{Dimension, Loads};
 pub use names::{InstanceId, LaunchToken, NameError, ZoneId};
 
@@ -151,6 +151,9 @@ pub struct Relay {
     /// What is asked of the data path (a STUN Binding): whether it answers; `None`: not tried.
     #[serde(default)]
     pub answers_stun: Option<bool>,
+    /// The provider says that it is not well: a sign among others, and never a reason to end it.
+    #[serde(default)]
+    pub unhealthy: bool,
     /// An operator keeps new calls away from it, and wants it gone before others.
     #[serde(default)]
     pub cordoned: bool,

@@ -64,7 +64,7 @@ pub struct Instance {
     /// Where the relay's admin API is, where the provider knows.
     #[serde(default)]
     pub admin: Option<SocketAddr>,
-    /// The provider says that it is not well.
+    /// The provider says that it is not well: a sign where nobody tries its data path, and never alone a reason.
     #[serde(default)]
     pub unhealthy: bool,
 }

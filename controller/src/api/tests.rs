@@ -77,6 +77,7 @@ fn relay(id: &str, phase: Phase) -> Relay {
         samples: 9,
         was_ready: true,
         answers_stun: None,
+        unhealthy: false,
         cordoned: false,
         keep: false,
         withheld_for: None,

@@ -74,11 +74,9 @@ impl One {
                 self.last_look(false).await?;
             }
             Act::Finish { .. } => self.last_look(true).await?,
-            Act::Withhold { .. }
-            | Act::Restore { .. }
-            | Act::Drain { .. }
-            | Act::Undrain { .. }
-            | Act::Extend { .. } => {}
+            Act::Undrain { .. } => self.may_serve()?,
+            Act::Withhold { .. } | Act::Restore { .. } | Act::Drain { .. } | Act::Extend { .. } => {
+            }
         }
         if let Err(why) = self.record("intent", json!({})).await
             && takes_away(&self.action.act)
@@ -159,6 +157,22 @@ impl One {
             return Err(Stopped::Outcome(Outcome::Nothing));
         }
         Ok(())
+    }
+
+    /// Whoever asks for it: what is offshore takes no new calls again.
+    fn may_serve(&self) -> Result<(), Stopped> {
+        let relay = self.known()?;
+        let own = (relay.report.as_ref()).and_then(|report| report.zone_id.as_ref());
+        let zones = [Some(&relay.zone), own].into_iter().flatten();
+        let mut offshore = zones.filter(|zone| !self.hands.policy.allowed_zones.contains(*zone));
+        match offshore.next() {
+            None => Ok(()),
+            Some(zone) => Err(Stopped::Outcome(Outcome::Refused {
+                words: format!(
+                    "it is in {zone}, which is not one of the allowed zones; it goes on draining"
+                ),
+            })),
+        }
     }
 
     fn may_terminate(&self) -> Result<(), Stopped> {

@@ -28,6 +28,7 @@ fn relay(report: Option<Report>) -> Relay {
         samples: 5,
         was_ready: true,
         answers_stun: None,
+        unhealthy: false,
         cordoned: false,
         keep: false,
         withheld_for: None,

@@ -43,7 +43,12 @@ pub struct History {
     pub orders: BTreeMap<InstanceId, Ordered>,
     /// When a termination hook was last asked for more time.
     pub extended: BTreeMap<InstanceId, Instant>,
-    /// Since when a relay has been ailing without a break: silent on its admin API and on its data path, or not ready.
+    /// When a termination hook was last told that the instance may end.
+    pub finished: BTreeMap<InstanceId, Instant>,
+    /// Relays that did not take their last order, and would not the next moment either.
+    pub refused: BTreeMap<InstanceId, Refusal>,
+    /// Since when a relay has been ailing without a break: silent on its admin API and on its data path (or, where that is not
+    /// tried, not well by the provider's word), or not ready.
     pub ailing: BTreeMap<InstanceId, Instant>,
     /// Instances that this controller launched and that have not been ready yet.
     pub expected: BTreeMap<InstanceId, Expected>,
@@ -61,6 +66,16 @@ pub struct Ordered {
     pub deadline: UnixTime,
     /// The deadline by the monotonic clock: a wall clock that jumps brings no deadline nearer.
     pub until: Instant,
+}
+
+/// An order that a relay did not take.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Refusal {
+    /// When it was asked.
+    pub at: Instant,
+    /// What it was asked and what it said, in words.
+    pub words: String,
 }
 
 /// An instance that this controller launched.

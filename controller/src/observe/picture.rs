@@ -287,6 +287,7 @@ impl Picture {
         relay.instance_type = instance.instance_type;
         relay.image = instance.image;
         relay.lifecycle = instance.lifecycle;
+        relay.unhealthy = instance.unhealthy;
         relay.admin = instance.admin.or(relay.admin);
         relay.age = instance.age.map(|age| (age, now)).or(relay.age);
         relay.listed_at = Some(now);

@@ -48,6 +48,13 @@ fn relays(draft: &mut Draft<'_>) {
             };
             draft.alarm(AlarmKind::Stale, Some(relay), words);
         }
+        if let Some(refusal) = draft.view.fleet.history.refused.get(relay) {
+            let words = format!(
+                "{}; it goes on as it is, and is told again in a minute if that is still wanted: see its log, or do it by hand",
+                refusal.words
+            );
+            draft.alarm(AlarmKind::DrainOverdue, Some(relay), words);
+        }
         if seen.full && seen.is_live() {
             let words = format!(
                 "{relay} is full: it drops packets or refuses calls; more relays are asked for, and its capacity in the policy \

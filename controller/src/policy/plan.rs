@@ -334,7 +334,7 @@ pub enum AlarmKind {
     CannotLaunch,
     /// Instances were launched and never became ready.
     NeverReady,
-    /// A drain is past its deadline.
+    /// A drain is past its deadline, or the relay does not take the order.
     DrainOverdue,
     /// A relay has not been heard of.
     Stale,

@@ -11,11 +11,12 @@ use super::brakes;
 use super::hands;
 use super::plan::{Act, Action, Outcome, Plan, Reason};
 use super::settings::Policy;
+use super::unfinished;
 use super::unhealthy;
 use super::view::{Standing, View};
 use crate::fleet::{
     Backoff, Expected, Fleet, Hand, History, InstanceId, Launch, LaunchToken, Loads, Ordered,
-    Unconfirmed, ZoneId,
+    Refusal, Unconfirmed, ZoneId,
 };
 
 const HOUR: Duration = Duration::from_secs(3600);
@@ -235,6 +236,7 @@ impl Writer<'_> {
             Act::Withhold { .. } if asked => self.history.drains.push_back(self.now.instant),
             Act::Drain { relay, deadline } => {
                 let tried = asked || matches!(outcome, Outcome::Failed { .. });
+                self.refusal(relay, "drain", outcome, false);
                 if tried {
                     self.adopt(relay, *deadline);
                     if let Some(order) = self.history.orders.get_mut(relay) {
@@ -242,8 +244,22 @@ impl Writer<'_> {
                     }
                 }
             }
-            Act::Undrain { relay } if asked => {
+            Act::Undrain { relay } => {
+                self.refusal(relay, "take its drain back", outcome, true);
+                if asked {
+                    self.history.orders.remove(relay);
+                }
+            }
+            // An order that never came through is not repeated to one that serves again.
+            Act::Restore { relay } if asked => {
                 self.history.orders.remove(relay);
+                self.history.refused.remove(relay);
+            }
+            // Whatever came of it: the list shows it late.
+            Act::Finish { relay } => {
+                self.history
+                    .finished
+                    .insert(relay.clone(), self.now.instant);
             }
             Act::Terminate { .. } if asked => {
                 if action.reason == Reason::Unhealthy {
@@ -260,11 +276,31 @@ impl Writer<'_> {
             }
             Act::Withhold { .. }
             | Act::Restore { .. }
-            | Act::Undrain { .. }
             | Act::Terminate { .. }
-            | Act::Extend { .. }
-            | Act::Finish { .. } => {}
+            | Act::Extend { .. } => {}
         }
+    }
+
+    /// Whether the relay takes its orders. `failed_too`: what failed counts as much as what was refused.
+    fn refusal(&mut self, relay: &InstanceId, what: &str, outcome: &Outcome, failed_too: bool) {
+        let why = match outcome {
+            Outcome::Refused { words } => words,
+            Outcome::Failed { words } if failed_too => words,
+            Outcome::Done { .. } | Outcome::Nothing => {
+                self.history.refused.remove(relay);
+                return;
+            }
+            Outcome::Failed { .. }
+            | Outcome::NoCapacity { .. }
+            | Outcome::Unknown { .. }
+            | Outcome::OlderEpoch { .. }
+            | Outcome::DryRun => return,
+        };
+        let refusal = Refusal {
+            at: self.now.instant,
+            words: format!("{relay} was told to {what}, and did not: {why}"),
+        };
+        self.history.refused.insert(relay.clone(), refusal);
     }
 
     fn launched(
@@ -420,6 +456,11 @@ impl Writer<'_> {
         };
         history.orders.retain(|id, order| ordered(id, order));
         history.extended.retain(|id, _| here(id));
+        history.finished.retain(|id, _| here(id));
+        // It is asked again each minute, if it still is to.
+        history
+            .refused
+            .retain(|id, refusal| here(id) && since(refusal.at) < unfinished::ASK_AGAIN * 2);
         history.ailing.retain(|id, _| here(id));
         history.expected.retain(|id, it| {
             view.fleet.relays.contains_key(id)

@@ -23,8 +23,8 @@ pub(crate) fn sovereignty(draft: &mut Draft<'_>) {
             _ => seen.relay.zone.to_string(),
         };
         let words = format!(
-            "{} is in {zone}, which is not allowed; it gets no new calls and is drained: end it by hand when it is empty, and \
-             find out who started it there",
+            "{} is in {zone}, which is not allowed; it gets no new calls and is drained, and this controller does not end it: end it by \
+             hand when it is empty, and find out who started it there",
             seen.id
         );
         draft.alarm(AlarmKind::Sovereignty, Some(seen.id), words);

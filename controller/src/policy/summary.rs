@@ -5,6 +5,7 @@
 use std::collections::BTreeMap;
 
 use super::draft::Draft;
+use super::plan::AlarmKind;
 
 pub(crate) fn summary(draft: &Draft<'_>) -> String {
     let need = &draft.reckoning.need;
@@ -30,6 +31,11 @@ pub(crate) fn summary(draft: &Draft<'_>) -> String {
                 brakes.join(", ")
             )
         }
+        (true, false) if draft.reckoning.missing() > 0 => format!(
+            "{figures}: {}; nothing is removed because of {}",
+            waits(draft),
+            brakes.join(", ")
+        ),
         (true, false) => format!(
             "{figures}: nothing is removed because of {}",
             brakes.join(", ")
@@ -37,10 +43,22 @@ pub(crate) fn summary(draft: &Draft<'_>) -> String {
         (true, true) if !draft.chosen.is_empty() => {
             format!("{figures}: one is looked at again before it goes")
         }
+        (true, true) if draft.reckoning.missing() > 0 => {
+            format!("{figures}: {}", waits(draft))
+        }
         (true, true) if need.have > need.need => format!(
             "{figures}: nothing to do, as up to {} were needed in the window",
             need.held
         ),
         (true, true) => format!("{figures}: nothing to do"),
+    }
+}
+
+/// Why what is missing is not launched in this round.
+fn waits(draft: &Draft<'_>) -> &'static str {
+    let mut alarms = draft.alarms.iter();
+    match alarms.any(|alarm| alarm.kind == AlarmKind::CannotLaunch) {
+        true => "more cannot be launched now, see the alarms",
+        false => "the next launch waits for its turn, one step at a time",
     }
 }

@@ -132,6 +132,8 @@ fn may_undrain(view: &View<'_>, seen: &Seen<'_>) -> bool {
         && !seen.offshore
         && !seen.relay.cordoned
         && seen.ailing_for.is_none()
+        // One that does not take its drain back is no reason to launch fewer.
+        && !view.fleet.history.refused.contains_key(seen.id)
 }
 
 /// Whether an image is known not to be the current one.

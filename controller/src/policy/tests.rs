@@ -96,6 +96,7 @@ pub(crate) fn relay(name: &str, zone_id: &str, calls: f64) -> Relay {
         samples: 50,
         was_ready: true,
         answers_stun: None,
+        unhealthy: false,
         cordoned: false,
         keep: false,
         withheld_for: None,

@@ -23,7 +23,7 @@ use super::view::{Seen, Standing};
 use crate::fleet::Lifecycle;
 
 /// A relay that did not take its order is asked again after this time.
-const ASK_AGAIN: Duration = Duration::from_secs(60);
+pub(crate) const ASK_AGAIN: Duration = Duration::from_secs(60);
 
 pub(crate) fn unfinished(draft: &mut Draft<'_>) {
     if !draft.brakes.acts {
@@ -103,6 +103,7 @@ fn draining(draft: &mut Draft<'_>, seen: &Seen<'_>) {
     let ends = ours
         && seen.relay.lifecycle == Lifecycle::InService
         && !seen.offshore
+        && !seen.relay.keep
         && (overdue || is_empty(draft, seen));
     if ends {
         let words = match overdue {
@@ -115,6 +116,9 @@ fn draining(draft: &mut Draft<'_>, seen: &Seen<'_>) {
 
 /// It was told to drain and has not been heard of since.
 fn hung(draft: &mut Draft<'_>, seen: &Seen<'_>) {
+    if seen.relay.keep {
+        return;
+    }
     let silent_for = seen.relay.report_age.unwrap_or(Duration::MAX);
     if is_past(draft, seen) && silent_for >= draft.view.policy.ready_timeout {
         let words = format!(
@@ -144,7 +148,10 @@ fn ending(draft: &mut Draft<'_>, seen: &Seen<'_>) {
     let nothing_to_lose = ours && !seen.relay.was_ready && seen.report().is_none();
     let over = is_past(draft, seen) || (drains && is_empty(draft, seen)) || nothing_to_lose;
     if over {
-        if draft.brakes.removes {
+        let finished = draft.view.fleet.history.finished.get(seen.id);
+        let since = |at| draft.view.now.instant.saturating_since(at);
+        // The list shows it late, and the hook needs to be told once.
+        if draft.brakes.removes && finished.is_none_or(|at| since(*at) >= ASK_AGAIN) {
             let words = "nothing is left on it, or its deadline has passed: it may end".to_owned();
             draft.act(Act::Finish { relay }, Reason::ExternalEnd, words);
         }
@@ -224,8 +231,10 @@ fn ordered(draft: &Draft<'_>, seen: &Seen<'_>) -> bool {
 /// It was not asked in the last minute.
 pub(crate) fn may_ask(draft: &Draft<'_>, seen: &Seen<'_>) -> bool {
     let since = |at| draft.view.now.instant.saturating_since(at);
-    let ordered = draft.view.fleet.history.orders.get(seen.id);
-    ordered.is_none_or(|ordered| since(ordered.asked) >= ASK_AGAIN)
+    let history = &draft.view.fleet.history;
+    let ordered = history.orders.get(seen.id).map(|ordered| ordered.asked);
+    let refused = history.refused.get(seen.id).map(|refused| refused.at);
+    (ordered.max(refused)).is_none_or(|asked| since(asked) >= ASK_AGAIN)
 }
 
 /// The deadline that it was given before, or a new one: a deadline never moves because somebody asks again.

@@ -63,7 +63,10 @@ fn failed(draft: &mut Draft<'_>, seen: &Seen<'_>, in_hand: &mut u32, allowed: u3
         && has_room(draft);
     if begins {
         let what = if seen.standing == Standing::Stale {
-            "neither its admin API nor its data path answers"
+            match seen.relay.answers_stun {
+                Some(_) => "neither its admin API nor its data path answers",
+                None => "its admin API does not answer, and the provider says that it is not well",
+            }
         } else {
             "it is not ready"
         };
@@ -83,7 +86,11 @@ pub(crate) fn has_failed(view: &View<'_>, seen: &Seen<'_>) -> bool {
 /// What may be a failure if it lasts.
 pub(crate) fn is_ailing(seen: &Seen<'_>) -> bool {
     match seen.standing {
-        Standing::Stale => seen.relay.answers_stun == Some(false),
+        // Where nobody tries its data path, the provider's word stands in for it.
+        Standing::Stale => match seen.relay.answers_stun {
+            Some(answers) => !answers,
+            None => seen.relay.unhealthy,
+        },
         Standing::Unready => true,
         Standing::Launching
         | Standing::NeverReady

@@ -268,6 +268,8 @@ impl Controller {
                     .as_ref()
                     .is_none_or(|report| report.drain.is_some())
             });
+            // An order without an answer may yet be obeyed.
+            let drains = drains || fleet.history.orders.contains_key(&relay);
             let act = if drains {
                 Act::Undrain { relay }
             } else {

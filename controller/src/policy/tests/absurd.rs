@@ -5,7 +5,7 @@ use std::time::Duration;
 use proptest::prelude::*;
 
 use super::*;
-use crate::fleet::{Backoff, Expected, Launch, Ordered, Unconfirmed};
+use crate::fleet::{Backoff, Expected, Launch, Ordered, Refusal, Unconfirmed};
 use crate::policy::{Outcome, remember};
 
 fn number() -> impl Strategy<Value = f64> {
@@ -273,6 +273,13 @@ fn any_history() -> BoxedStrategy<History> {
                 hand: None,
                 orders,
                 extended: ailing.clone(),
+                finished: ailing.clone(),
+                refused: (ailing.iter())
+                    .map(|(id, at)| {
+                        let words = String::new();
+                        (id.clone(), Refusal { at: *at, words })
+                    })
+                    .collect(),
                 ailing,
                 expected,
                 never_ready,

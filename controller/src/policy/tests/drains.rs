@@ -242,6 +242,14 @@ fn an_end_by_others_is_drained_extended_and_finished() {
         fleet.history.expected.insert(id("r0"), launched);
     };
     assert_eq!(ending(never_ready), ["finish r0"]);
+    let told = |seconds_ago: u64| {
+        ending(|fleet| {
+            drained(fleet, 0);
+            fleet.history.finished.insert(id("r0"), ago(seconds_ago));
+        })
+    };
+    assert_eq!(told(59), Vec::<String>::new(), "the list shows it late");
+    assert_eq!(told(60), ["finish r0"]);
     let unknown = |fleet: &mut Fleet| {
         never_ready(fleet);
         fleet.history.expected.clear();
@@ -260,4 +268,24 @@ fn a_brake_holds_the_hook_and_not_the_calls() {
     };
     assert_eq!(frozen(7), ["extend r0"]);
     assert_eq!(frozen(0), Vec::<String>::new());
+}
+
+/// scaling rules, operators: who is kept is not ended, whatever it was told before.
+#[test]
+fn a_kept_relay_is_not_ended_at_its_deadline() {
+    for calls in [0, 5] {
+        let plan = with(|fleet| {
+            drained(fleet, calls);
+            order(fleet, "r0", 600, 0);
+            report(fleet, "r0").drain.as_mut().expect("drains").deadline = NOW.unix;
+            edit(fleet, "r0").keep = true;
+        });
+        assert_eq!(acts(&plan), Vec::<String>::new());
+    }
+    let hung = with(|fleet| {
+        edit(fleet, "r0").report_age = Some(seconds(900));
+        order(fleet, "r0", 60, 0);
+        edit(fleet, "r0").keep = true;
+    });
+    assert_eq!(acts(&hung), Vec::<String>::new());
 }

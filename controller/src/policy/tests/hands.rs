@@ -219,3 +219,109 @@ fn a_drain_that_is_found_running_is_adopted_with_its_deadline() {
     assert_eq!(order.deadline, NOW.unix.plus_secs(3600));
     assert_eq!(order.until, NOW.instant + seconds(3600));
 }
+
+fn refused() -> Outcome {
+    Outcome::Refused {
+        words: "HTTP status 409".to_owned(),
+    }
+}
+
+fn at(seconds: u64) -> Now {
+    Now {
+        instant: NOW.instant + Duration::from_secs(seconds),
+        unix: NOW.unix.plus_secs(seconds),
+    }
+}
+
+/// scaling rules, drain: a relay that refuses is asked once a minute, and somebody is told.
+#[test]
+fn a_refused_drain_is_an_alarm_and_not_asked_each_round() {
+    let mut fleet = calm(6, 30.0);
+    fleet.history.needs = [(ago(1700), 6)].into();
+    edit(&mut fleet, "r0").withheld_for = Some(seconds(60));
+    assert_eq!(acts(&round(&mut fleet, &refused(), 6)), ["drain r0"]);
+    let plan_at = |fleet: &Fleet, after: u64| plan(fleet, &policy(), at(after));
+    let soon = plan_at(&fleet, 59);
+    assert_eq!(acts(&soon), Vec::<String>::new());
+    let alarm = (soon.alarms.iter()).find(|alarm| alarm.kind == AlarmKind::DrainOverdue);
+    let alarm = alarm.expect("somebody is told");
+    assert_eq!(alarm.relay, Some(id("r0")));
+    assert!(alarm.words.contains("HTTP status 409"), "{}", alarm.words);
+    assert_eq!(acts(&plan_at(&fleet, 60)), ["drain r0"]);
+    assert!(
+        !fleet.history.orders.contains_key(&id("r0")),
+        "no deadline runs for what was never told"
+    );
+}
+
+/// scaling rules, decision: a drain that cannot be taken back does not stand in for a launch for ever.
+#[test]
+fn who_refuses_to_come_back_holds_no_launch_up() {
+    for outcome in [
+        refused(),
+        Outcome::Failed {
+            words: "not now".to_owned(),
+        },
+    ] {
+        let mut fleet = calm(4, 80.0);
+        drains(&mut fleet, "r0", 60, 80);
+        let first = round(&mut fleet, &outcome, 4);
+        assert!(
+            acts(&first).contains(&"undrain r0".to_owned()),
+            "{:?}",
+            acts(&first)
+        );
+        fleet.history.launches.clear();
+        let next = planned(&fleet);
+        assert!(
+            next.actions
+                .iter()
+                .any(|it| matches!(it.act, Act::Launch { .. }))
+        );
+        assert!(!acts(&next).contains(&"undrain r0".to_owned()));
+    }
+}
+
+/// scaling rules, drain: who was put back is not drained by the order that it never took.
+#[test]
+fn an_order_that_never_came_through_ends_when_its_relay_is_put_back() {
+    let mut fleet = calm(6, 30.0);
+    fleet.history.needs = [(ago(1700), 6)].into();
+    edit(&mut fleet, "r0").withheld_for = Some(seconds(60));
+    let failed = Outcome::Failed {
+        words: "no route".to_owned(),
+    };
+    assert_eq!(acts(&round(&mut fleet, &failed, 6)), ["drain r0"]);
+    edit(&mut fleet, "r0").keep = true;
+    assert_eq!(acts(&round(&mut fleet, &done(&[]), 6)), ["restore r0"]);
+    let relay = edit(&mut fleet, "r0");
+    (relay.withheld_for, relay.keep) = (None, false);
+    relay.report_age = Some(seconds(900));
+    assert_eq!(acts(&plan(&fleet, &policy(), at(60))), Vec::<String>::new());
+}
+
+/// Nothing is to do only where nothing is missing.
+#[test]
+fn a_step_that_waits_is_said() {
+    let mut fleet = calm(4, 87.0);
+    let first = round(&mut fleet, &done(&["n"]), 4);
+    assert!(!first.actions.is_empty());
+    fleet
+        .history
+        .launches
+        .iter_mut()
+        .for_each(|it| it.count = 3);
+    let missing = |fleet: &mut Fleet| {
+        for nth in 0..4 {
+            report(fleet, &format!("r{nth}")).load.allocations = Some(400.0);
+        }
+    };
+    missing(&mut fleet);
+    let plan = planned(&fleet);
+    assert_eq!(acts(&plan), Vec::<String>::new());
+    assert!(
+        plan.summary.contains("one step at a time"),
+        "{}",
+        plan.summary
+    );
+}

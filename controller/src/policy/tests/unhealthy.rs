@@ -108,6 +108,26 @@ fn a_dead_relay_is_replaced_after_a_while() {
     );
 }
 
+/// scaling rules, silence is not death: the provider's word counts where nobody tries the data path, and never alone.
+#[test]
+fn the_providers_word_is_a_sign_and_never_alone() {
+    let said = |seconds_ago: u64, answers: Option<bool>| {
+        ill(seconds_ago, |fleet| {
+            let relay = edit(fleet, "r0");
+            (relay.unhealthy, relay.answers_stun) = (true, answers);
+        })
+    };
+    assert_eq!(said(300, None), ["withhold r0"]);
+    assert_eq!(said(299, None), Vec::<String>::new());
+    assert_eq!(said(300, Some(true)), Vec::<String>::new());
+    let heard = |fleet: &mut Fleet| {
+        let relay = edit(fleet, "r0");
+        (relay.unhealthy, relay.report_age) = (true, Some(seconds(1)));
+        relay.answers_stun = None;
+    };
+    assert_eq!(ill(300, heard), Vec::<String>::new());
+}
+
 /// scaling rules, unhealthy share: the second waits until the first is dealt with.
 #[test]
 fn dead_relays_are_never_replaced_two_at_a_time() {

@@ -153,3 +153,35 @@ async fn a_stop_does_not_wait_for_a_look_that_hangs() {
         .unwrap()
         .unwrap();
 }
+
+/// Scaling rules, sovereignty: an operator's word brings no offshore relay back either.
+#[tokio::test]
+async fn an_offshore_relay_is_not_brought_back_by_an_order() {
+    let mut rig = Rig::new();
+    three(&rig);
+    rig.world.add("d", "z-9", 10);
+    rig.until("drained", |world| world.done("drain d").len() == 1)
+        .await;
+    rig.rounds(2).await;
+    let why = ordered(&mut rig, "d", Wish::Undrain).await.unwrap_err();
+    assert!(why.contains("z-9"), "{why}");
+    assert_eq!(rig.world.done("undrain"), Vec::<String>::new());
+}
+
+/// What was told to drain and did not answer may have heard it: only its own answer takes it back.
+#[tokio::test]
+async fn a_drain_without_an_answer_is_not_taken_back_behind_the_relays_back() {
+    let mut rig = Rig::hurried();
+    three(&rig);
+    rig.rounds(40).await;
+    ordered(&mut rig, "b", Wish::Drain).await.unwrap();
+    rig.world.change("b", |machine| machine.hangs = true);
+    rig.rounds(6).await;
+    let known = rig.handle.latest().snapshot.fleet.history.orders.clone();
+    assert!(known.contains_key(&id("b")), "{known:?}");
+    ordered(&mut rig, "b", Wish::Undrain).await.unwrap_err();
+    rig.world.change("b", |machine| machine.hangs = false);
+    ordered(&mut rig, "b", Wish::Undrain).await.unwrap();
+    rig.rounds(20).await;
+    assert_eq!(rig.world.done("drain b"), Vec::<String>::new());
+}
