@@ -16,6 +16,8 @@ use crate::provider::{Ended, LaunchOrder, Listing, ProviderError};
 const ENDING: u64 = 20;
 /// How long a termination hook waits for a word.
 const HOOK: u64 = 7200;
+/// How late the list shows a launch whose answer was lost.
+const LATE: u64 = 90;
 /// The group's name for the current image.
 const IMAGE: &str = "image-1";
 
@@ -59,10 +61,14 @@ impl World<'_> {
         if now < self.troubles.throttled {
             return Err(ProviderError::Throttled("rate exceeded".to_owned()));
         }
+        let lost = self.troubles.launch_answer_lost;
+        let late = lost > 0 && now < lost + LATE;
+        let shown = |host: &&Host| !late || now >= host.launched + LATE;
+        let shown = self.present().filter(shown);
         let mut listing = Listing {
             complete: true,
             group: self.group(),
-            instances: self.present().map(|host| host.instance(now)).collect(),
+            instances: shown.map(|host| host.instance(now)).collect(),
             ..Listing::default()
         };
         if now < self.troubles.list_truncated {

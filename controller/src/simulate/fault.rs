@@ -54,7 +54,7 @@ pub(super) enum Fault {
     ListEmpty,
     /// Every call to the provider is one too many.
     Throttled,
-    /// A launch happens, and its answer is lost.
+    /// A launch happens, its answer is lost, and the list shows it late.
     LaunchAnswerLost,
     /// The zone has no machines to give.
     NoCapacity(ZoneId),

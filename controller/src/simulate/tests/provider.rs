@@ -103,6 +103,19 @@ fn a_launch_whose_answer_is_lost_happens_once() {
         plainly.most_relays
     );
     assert_eq!((ledger.blocked, ledger.cut), (0, 0));
+    let again = ledger
+        .decisions
+        .iter()
+        .filter(|line| line.contains("asked again with the same token"));
+    let known = ledger
+        .deeds
+        .iter()
+        .filter(|deed| deed.act == "launch" && !deed.happened && !deed.relays.is_empty());
+    let (again, known) = (again.count(), known.count());
+    assert!(
+        again > 0 && again == known,
+        "asked {again} times, known {known} times"
+    );
     ledger.assert_gentle();
 }
 
