@@ -295,7 +295,15 @@ fn a_value_of_the_wrong_kind_is_refused_in_words() {
     );
     refused(
         "policy.min = -3",
-        "2: policy.min = -3: must be a whole number of 0 to 4294967295, found integer; write it without quotes",
+        "2: policy.min = -3: is out of range; write a whole number of 0 to 4294967295",
+    );
+    refused(
+        "policy.max = 99999999999",
+        "2: policy.max = 99999999999: is out of range; write a whole number of 0 to 4294967295",
+    );
+    refused(
+        "policy.min = 1.5",
+        "2: policy.min = 1.5: is not a whole number; write a whole number of 0 to 4294967295",
     );
     refused(
         "lease.kind = \"zookeeper\"",

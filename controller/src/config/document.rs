@@ -427,7 +427,9 @@ fn of_a_value(message: &str) -> String {
         .find_map(|start| message.strip_prefix(start)?.split_once(", expected "));
     if let Some((found, wanted)) = of_kind {
         let found = found.split_once([' ', ':']).map_or(found, |(kind, _)| kind);
+        let number = matches!(found, "integer" | "floating");
         let (wanted, remedy) = match wanted {
+            "u8" | "u16" | "u32" if number => return out_of_range(wanted, found),
             "u8" => ("a whole number of 0 to 255", "write it without quotes"),
             "u16" => ("a whole number of 0 to 65535", "write it without quotes"),
             "u32" => (
@@ -446,6 +448,20 @@ fn of_a_value(message: &str) -> String {
         Some((problem, remedy)) => format!("{problem}; write {remedy}"),
         None => format!("{message}; mend it"),
     }
+}
+
+/// What is wrong with a number that is none of those that the key takes.
+fn out_of_range(wanted: &str, found: &str) -> String {
+    let greatest = match wanted {
+        "u8" => u32::from(u8::MAX),
+        "u16" => u32::from(u16::MAX),
+        _ => u32::MAX,
+    };
+    let problem = match found {
+        "integer" => "is out of range",
+        _ => "is not a whole number",
+    };
+    format!("{problem}; write a whole number of 0 to {greatest}")
 }
 
 /// A value in words; nothing that would flood a terminal. Secrets are never values: the configuration names their files.
