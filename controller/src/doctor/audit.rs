@@ -24,9 +24,13 @@ pub(super) fn examine(config: &ControllerConfig) -> Finding {
     let tried = if file.exists() {
         OpenOptions::new().append(true).open(&file).map(drop)
     } else {
-        writable(directory)
+        can_be_made(directory)
     };
     match tried {
+        Ok(()) if !directory.exists() => Finding::good(
+            CHECK,
+            format!("{} is made by the first start", directory.display()),
+        ),
         Ok(()) => Finding::good(CHECK, format!("{} can be written", file.display())),
         Err(error) => Finding::bad(
             CHECK,
@@ -37,6 +41,16 @@ pub(super) fn examine(config: &ControllerConfig) -> Finding {
             ),
         ),
     }
+}
+
+/// Whether a file can be made in the state directory, which a start of the controller makes where it is not there.
+pub(super) fn can_be_made(directory: &Path) -> io::Result<()> {
+    // An empty path is what is left above a relative name.
+    let mut above = directory
+        .ancestors()
+        .filter(|it| !it.as_os_str().is_empty());
+    let there = above.find(|it| it.exists()).unwrap_or(Path::new("."));
+    writable(there)
 }
 
 /// Whether a file can be made in `directory`.

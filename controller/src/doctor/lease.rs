@@ -21,7 +21,12 @@ pub(super) async fn examine(config: &ControllerConfig) -> Finding {
         LeaseKind::File { file } => {
             let directory = file.parent().filter(|it| !it.as_os_str().is_empty());
             let directory = directory.unwrap_or_else(|| Path::new("."));
-            if let Err(error) = audit::writable(directory) {
+            let tried = if config.state_directory.as_deref() == Some(directory) {
+                audit::can_be_made(directory)
+            } else {
+                audit::writable(directory)
+            };
+            if let Err(error) = tried {
                 return Finding::bad(
                     CHECK,
                     format!("{} cannot be written: {error}", file.display()),

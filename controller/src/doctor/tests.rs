@@ -144,15 +144,29 @@ async fn a_relay_elsewhere_without_a_zone_with_another_clock_or_without_an_answe
 
 #[tokio::test]
 async fn what_cannot_be_written_is_said_before_it_matters() {
-    let nowhere = std::env::temp_dir().join("taciturn-doctor-no-such-directory");
+    // Where nobody can make anything, root included.
+    let nowhere = Path::new("/proc/taciturn-doctor-no-such-directory");
     let relays = [0, 0].map(|ahead| relay(status(Some("rack-1"), ahead)));
-    let findings = examine(&fixed(&nowhere, &relays)).await;
+    let findings = examine(&fixed(nowhere, &relays)).await;
     let checks: Vec<&str> = wrong(&findings).iter().map(|it| it.check).collect();
     assert_eq!(checks, ["audit", "lease"], "{findings:#?}");
     for finding in wrong(&findings) {
         let remedy = finding.remedy.as_deref().unwrap();
         assert!(remedy.contains("install -d -o USER"), "{remedy}");
     }
+}
+
+/// A start of the controller makes its state directory: before the first one nothing is amiss.
+#[tokio::test]
+async fn a_state_directory_that_the_first_start_makes_is_no_fault() {
+    let directory = Directory::new("first-start");
+    let relays = [0, 0].map(|ahead| relay(status(Some("rack-1"), ahead)));
+    let findings = examine(&fixed(&directory.0.join("not/yet"), &relays)).await;
+    assert_eq!(worst(&findings), Verdict::Good, "{findings:#?}");
+    assert!(
+        !directory.0.join("not").exists(),
+        "the doctor changes nothing"
+    );
 }
 
 fn zones(allowed: &str, lease: &str) -> Vec<Finding> {
