@@ -64,10 +64,8 @@ fn snapshot(path: &Path) -> anyhow::Result<Snapshot> {
     }
     let snapshot: Snapshot = serde_json::from_slice(&bytes).map_err(|error| {
         anyhow::anyhow!(
-            "{}:{}:{}: {error}; a snapshot is what GET /v1/fleet?form=snapshot gives",
-            path.display(),
-            error.line(),
-            error.column()
+            "{}: {error}; a snapshot is what GET /v1/fleet?form=snapshot gives",
+            path.display()
         )
     })?;
     if snapshot.format != Snapshot::FORMAT {
@@ -77,6 +75,9 @@ fn snapshot(path: &Path) -> anyhow::Result<Snapshot> {
             snapshot.format,
             Snapshot::FORMAT
         );
+    }
+    if let Some(words) = snapshot.contradiction() {
+        bail!("{}: {words}", path.display());
     }
     Ok(snapshot)
 }

@@ -321,6 +321,45 @@ fn what_keeps_it_from_starting_is_named() {
     assert!(words.contains("the configuration has 3 errors"), "{words}");
 }
 
+/// A snapshot from somewhere else, or changed by hand: where it is wrong, and what would be right.
+#[test]
+fn what_is_no_snapshot_is_refused_in_words() {
+    let place = Place::new();
+    let controller = Running::start(&place, &[], None);
+    controller.ready();
+    let (_, snapshot) = controller.ask("/v1/fleet?form=snapshot");
+    let (_, page) = controller.ask("/v1/fleet");
+    let plan = |text: &str| {
+        let file = place.0.join("fleet.json");
+        fs::write(&file, text).unwrap();
+        let output = Command::new(env!("CARGO_BIN_EXE_taciturn"))
+            .args(["plan", "--fleet"])
+            .arg(&file)
+            .output()
+            .unwrap();
+        let words = String::from_utf8(output.stderr).unwrap();
+        (output.status.code(), words)
+    };
+    assert_eq!(plan(&snapshot).0, Some(0), "{snapshot}");
+    let refused = |text: &str, words: &str| {
+        let (code, said) = plan(text);
+        assert_eq!(code, Some(1), "{said}");
+        assert!(said.contains(words), "{said}");
+    };
+    let source = "a snapshot is what GET /v1/fleet?form=snapshot gives";
+    refused(&page, source);
+    refused("", source);
+    refused(&snapshot[..snapshot.len() / 2], source);
+    refused(
+        &snapshot.replace("taciturn-fleet/1", "taciturn-fleet/2"),
+        "this version reads \"taciturn-fleet/1\"",
+    );
+    refused(
+        &snapshot.replace("\"id\":\"relay-1\"", "\"id\":\"relay-2\""),
+        "fleet.relays.relay-1.id = \"relay-2\": is not the id that it stands under",
+    );
+}
+
 /// The trail that a real run leaves: whole, then changed, then cut.
 #[test]
 fn an_audit_trail_is_judged_in_words_and_exit_codes() {

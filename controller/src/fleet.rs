@@ -62,6 +62,19 @@ pub struct Snapshot {
 impl Snapshot {
     /// The format that this version reads and writes.
     pub const FORMAT: &'static str = "taciturn-fleet/1";
+
+    /// What in it cannot be true of any fleet, in words: a relay that stands under another's id.
+    pub fn contradiction(&self) -> Option<String> {
+        let (key, relay) = self
+            .fleet
+            .relays
+            .iter()
+            .find(|(key, relay)| **key != relay.id)?;
+        Some(format!(
+            "fleet.relays.{key}.id = \"{}\": is not the id that it stands under; write the same twice",
+            relay.id
+        ))
+    }
 }
 
 /// What is known of the provider's list.
