@@ -46,6 +46,9 @@ pub fn run(config: ControllerConfig, options: Options) -> Result<(), StartError>
     let (directory, _alone) = start::own_directory(&state_directory, options.dry_run)?;
     let audit = Arc::new(start::audit(&config, &directory, clock)?);
     let access = Arc::new(Access::new(start::access(&config.api)?));
+    let survivors = (!options.dry_run)
+        .then(|| start::survivors(&config, &state_directory))
+        .flatten();
     let rounds = start::runtime("rounds")?;
     let plane = start::runtime("plane")?;
     let (address, listener) = plane.block_on(start::listen(&config.api.address))?;
@@ -78,7 +81,18 @@ pub fn run(config: ControllerConfig, options: Options) -> Result<(), StartError>
         audit_head = head.hash,
         "the controller has started"
     );
+    let published = handle.published();
     rounds.block_on(until_stopped(controller, handle, &supervisor, &audit))?;
+    let relays = published.borrow().snapshot.fleet.relays.len();
+    if let Some(instances) = survivors.filter(|_| relays > 0) {
+        info!(
+            relays,
+            "the relays of this machine go on without the controller; whoever wants them gone as well, with the calls on them: \
+             pkill -f 'relay --config {}/'",
+            // Their command lines name it without links.
+            instances.canonicalize().unwrap_or(instances).display()
+        );
+    }
     let head = audit.state().head;
     info!(
         audit_seq = head.seq,

@@ -90,6 +90,13 @@ impl Controller {
         kill_process(Pid::from_child(&self.child), signal).unwrap();
     }
 
+    /// Ends it as it is meant to end; what it has logged.
+    pub(crate) fn stop(mut self) -> String {
+        self.signal(Signal::TERM);
+        assert!(self.child.wait().unwrap().success());
+        fs::read_to_string(&self.log).unwrap()
+    }
+
     /// As a crash would end it.
     pub(crate) fn crash(mut self) {
         self.child.kill().unwrap();

@@ -38,6 +38,26 @@ fn draining(lab: &Lab) -> BTreeMap<String, u64> {
     drains.collect()
 }
 
+/// Local relays outlive the controller, and whoever ends it is told how to end them as well.
+#[test]
+fn the_last_words_of_a_controller_name_what_goes_on_without_it() {
+    let lab = Lab::new();
+    let controller = Controller::start(&lab, &Settings::local(&lab));
+    eventually("one relay in each zone", || {
+        controller.offered(&lab).len() == 3
+    });
+    let log = controller.stop();
+    let (_, after) = log.split_once("pkill -f '").expect("the command");
+    let (pattern, _) = after.split_once('\'').expect("the end of the command");
+    let live = lab.live();
+    assert_eq!(live.len(), 3);
+    for relay in live {
+        let file = format!("/proc/{}/cmdline", relay.pid.unwrap());
+        let line = std::fs::read_to_string(file).unwrap().replace('\0', " ");
+        assert!(line.contains(pattern), "{pattern} does not find {line}");
+    }
+}
+
 /// scaling rules, chaos: controller killed before drain, mid-drain, after terminate, before audit: its successor finishes what
 /// it began, with the same deadlines, and each relay is ended once.
 #[test]

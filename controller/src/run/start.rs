@@ -50,7 +50,10 @@ pub enum StartError {
     #[error("the audit trail {0} cannot be opened")]
     Audit(PathBuf, #[source] io::Error),
     /// The API cannot listen.
-    #[error("[api] address = \"{0}\" cannot be listened on")]
+    #[error(
+        "[api] address = \"{0}\" cannot be listened on; write an address of this machine that nothing listens on, or a socket \
+         in a directory that is there"
+    )]
     Listen(String, #[source] io::Error),
     /// The API's certificates cannot be used.
     #[error("[api] TLS cannot be set up")]
@@ -89,6 +92,18 @@ pub(super) fn state_directory(config: &ControllerConfig) -> Result<PathBuf, Star
         .ok_or(StartError::NoStateDirectory)?;
     made(&directory).map_err(|error| StartError::StateDirectory(directory.clone(), error))?;
     Ok(directory)
+}
+
+/// Where the relays that outlive the controller are kept: those of the local provider, which are processes of this machine.
+pub(super) fn survivors(config: &ControllerConfig, state_directory: &Path) -> Option<PathBuf> {
+    let config::Provider::Local(local) = &config.provider else {
+        return None;
+    };
+    let relays = local
+        .directory
+        .clone()
+        .unwrap_or_else(|| state_directory.join("relays"));
+    Some(relays.join("instances"))
 }
 
 /// What keeps a second process out of the state directory: two would write over each other's audit trail.
