@@ -64,7 +64,11 @@ pub fn body(read: Result<Bytes, BytesRejection>) -> Result<Bytes, Refusal> {
 /// # Errors
 /// It is not that.
 pub fn json_of<T: for<'b> serde::Deserialize<'b>>(body: &[u8]) -> Result<T, Refusal> {
-    serde_json::from_slice(body).map_err(|error| Refusal::bad(error.to_string()))
+    serde_json::from_slice(body).map_err(|error| {
+        Refusal::bad(format!(
+            "the body is not the JSON that is asked for: {error}"
+        ))
+    })
 }
 
 /// There is no such path; `paths` are those that there are, in words.

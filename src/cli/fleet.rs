@@ -33,7 +33,7 @@ pub(crate) struct SimulateOptions {
     #[arg(long, value_name = "FILE", requires = "policy")]
     pub(crate) trace: Option<PathBuf>,
 
-    /// A controller.toml, or a file with the keys of its policy section alone
+    /// A controller.toml, or a file with the keys of its policy section alone; needed with --trace
     #[arg(long, value_name = "FILE", conflicts_with = "generate")]
     pub(crate) policy: Option<PathBuf>,
 

@@ -104,7 +104,7 @@ pub(super) fn read_config(
             key: String::new(),
             value: None,
             problem: format!("cannot be read: {error}"),
-            remedy: "name a configuration file that the relay's user may read".to_owned(),
+            remedy: "name a configuration file that this user may read".to_owned(),
         }])
     })
 }
