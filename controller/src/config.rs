@@ -345,8 +345,6 @@ pub struct Aws {
     pub region: String,
     /// The name of its hook for termination.
     pub termination_hook: String,
-    /// The name of its hook for launching; `None`: it has none.
-    pub launch_hook: Option<String>,
     /// For one HTTP request.
     pub attempt_timeout: Duration,
     /// For one call with its repetitions.

@@ -249,7 +249,6 @@ fn aws(
         auto_scaling_group: group?,
         region: region?,
         termination_hook: hook?,
-        launch_hook: written.launch_hook.clone().filter(|name| !name.is_empty()),
         attempt_timeout: attempt,
         operation_timeout: operation,
         launch: match written.launch {

@@ -134,7 +134,6 @@ pub(super) struct Aws {
     pub(super) auto_scaling_group: Option<String>,
     pub(super) region: Option<String>,
     pub(super) termination_hook: Option<String>,
-    pub(super) launch_hook: Option<String>,
     pub(super) attempt_timeout: Option<Human>,
     pub(super) operation_timeout: Option<Human>,
     pub(super) launch: Option<AwsLaunchWord>,

@@ -358,8 +358,18 @@ impl Writer<'_> {
                     tries,
                 });
             }
-            Outcome::NoCapacity { words } | Outcome::Refused { words } => {
+            Outcome::NoCapacity { words } => {
                 self.pause(Some(zone.clone()), self.policy.backoff, words.clone());
+            }
+            Outcome::Refused { words } => {
+                self.pause(Some(zone.clone()), self.policy.backoff, words.clone());
+                // It is the asking that was refused: what was asked before may still have happened.
+                if let Some(before) = before {
+                    let tries = before.tries.saturating_add(1);
+                    self.history
+                        .unconfirmed
+                        .push(Unconfirmed { tries, ..before });
+                }
             }
             Outcome::Failed { words } => {
                 // What was asked before without an answer may still have happened.

@@ -336,6 +336,42 @@ async fn a_raise_that_was_lost_and_lowered_since_is_found_in_the_groups_history(
     assert_eq!(bench.machines(), 2);
 }
 
+/// The service lags, and throttles the second try: what was asked the first time is not forgotten by that.
+#[tokio::test]
+async fn a_lost_raise_is_remembered_when_its_next_try_is_refused() {
+    let bench = Bench::with(good(2), |settings| {
+        settings.launch = AwsLaunch::DesiredCapacity
+    });
+    bench
+        .server
+        .fail("SetDesiredCapacity", Trouble::DroppedAfter, 1);
+    let token = order("apse2-az1", 1, "t-1");
+    bench.aws.launch(&token).await.expect_err("lost");
+    assert_eq!(bench.machines(), 3);
+    let old = "<DescribeAutoScalingGroupsResponse><DescribeAutoScalingGroupsResult><AutoScalingGroups><member>\
+               <AutoScalingGroupName>relays</AutoScalingGroupName><MinSize>0</MinSize><MaxSize>200</MaxSize>\
+               <DesiredCapacity>2</DesiredCapacity><AvailabilityZoneIds><member>apse2-az1</member></AvailabilityZoneIds>\
+               <Instances/></member></AutoScalingGroups></DescribeAutoScalingGroupsResult>\
+               </DescribeAutoScalingGroupsResponse>";
+    let nothing_yet = "<DescribeScalingActivitiesResponse><DescribeScalingActivitiesResult><Activities/>\
+                       </DescribeScalingActivitiesResult></DescribeScalingActivitiesResponse>";
+    let said = |text: &str| Trouble::Said(text.to_owned());
+    bench.server.fail("DescribeAutoScalingGroups", said(old), 1);
+    bench
+        .server
+        .fail("DescribeScalingActivities", said(nothing_yet), 1);
+    let refused = Trouble::Refused {
+        status: 400,
+        code: "AccessDenied".to_owned(),
+        message: "not at this hour".to_owned(),
+    };
+    bench.server.fail("SetDesiredCapacity", refused, 1);
+    let error = bench.aws.launch(&token).await.expect_err("not now");
+    assert!(matches!(error, ProviderError::Refused(_)), "{error:?}");
+    bench.aws.launch(&token).await.expect("it has happened");
+    assert_eq!(bench.machines(), 3);
+}
+
 #[tokio::test]
 async fn a_raise_that_did_not_happen_is_asked_again() {
     let bench = Bench::with(good(2), |settings| {

@@ -93,7 +93,6 @@ fn settings() -> Settings {
             auto_scaling_group: "relays".to_owned(),
             region: "ap-southeast-2".to_owned(),
             termination_hook: "drain".to_owned(),
-            launch_hook: None,
             attempt_timeout: Duration::from_secs(5),
             operation_timeout: Duration::from_secs(15),
             launch: AwsLaunch::Automatic,

@@ -200,21 +200,8 @@ fn launching(settings: &Settings, hooks: &[LifecycleHook], fixes: Fixes<'_>) -> 
         .filter_map(|hook| hook.lifecycle_hook_name())
         .collect();
     let mut findings = Vec::new();
-    if let Some(name) = &settings.launch_hook
-        && !there.contains(&name.as_str())
-    {
-        findings.push(Finding::bad(
-            CHECK,
-            format!("there is no hook \"{name}\" on launches"),
-            "take out provider.aws.launch-hook, or put the hook",
-        ));
-    }
     for name in there {
-        let known = [
-            settings.launch_hook.as_deref(),
-            Some(settings.termination_hook.as_str()),
-        ];
-        if !known.contains(&Some(name)) {
+        if name != settings.termination_hook {
             findings.push(Finding::doubtful(
                 CHECK,
                 format!(

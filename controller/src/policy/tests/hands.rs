@@ -325,3 +325,28 @@ fn a_step_that_waits_is_said() {
         plan.summary
     );
 }
+
+/// scaling rules, idempotency: who is refused when asking again has not learnt that the first time did not happen.
+#[test]
+fn a_launch_that_may_have_happened_is_not_forgotten_by_a_refusal() {
+    let mut fleet = calm(4, 87.0);
+    let unknown = Outcome::Unknown {
+        words: "no answer".to_owned(),
+    };
+    round(&mut fleet, &unknown, 4);
+    let tokens = |fleet: &Fleet| -> BTreeSet<String> {
+        let unconfirmed = fleet.history.unconfirmed.iter();
+        unconfirmed.map(|it| it.token.to_string()).collect()
+    };
+    let before = tokens(&fleet);
+    assert!(!before.is_empty());
+    (fleet.history.unconfirmed.iter_mut()).for_each(|it| it.at = ago(60));
+    let plan = round(&mut fleet, &refused(), 4);
+    assert!(
+        reasons(&plan).contains(&Reason::Unfinished),
+        "{:?}",
+        acts(&plan)
+    );
+    assert!(tokens(&fleet).is_superset(&before));
+    assert!(fleet.history.unconfirmed.iter().all(|it| it.tries == 2));
+}

@@ -107,7 +107,7 @@ impl Aws {
         let ids = books.ids();
         let now = self.clock.instant();
         let before = self.memory().raise(&order.token).cloned();
-        let raise = match before {
+        let raise = match before.clone() {
             Some(before) => {
                 let due = self.memory().due(&before);
                 if before.done || desired >= due || self.activity_of(&before).await? {
@@ -160,7 +160,11 @@ impl Aws {
             }
             Err(fault) => {
                 if fault.meaning != Meaning::Lost {
-                    self.memory().has_not_raised(&order.token);
+                    // This try has not happened. One before it, whose answer was lost, may have.
+                    match before {
+                        Some(before) => self.memory().has_raised(&order.token, before),
+                        None => self.memory().has_not_raised(&order.token),
+                    }
                 }
                 Err(fault)
             }

@@ -19,8 +19,6 @@ pub struct Settings {
     pub region: String,
     /// The hook that holds an instance while its relay drains.
     pub termination_hook: String,
-    /// A hook on launches that this controller completes.
-    pub launch_hook: Option<String>,
     /// How instances are launched.
     pub launch: AwsLaunch,
     /// How a relay's address is found from its instance id.
@@ -43,7 +41,6 @@ impl From<&Aws> for Settings {
             auto_scaling_group: written.auto_scaling_group.clone(),
             region: written.region.clone(),
             termination_hook: written.termination_hook.clone(),
-            launch_hook: written.launch_hook.clone(),
             launch: written.launch,
             address: written.address.clone(),
             addresses: BTreeMap::new(),

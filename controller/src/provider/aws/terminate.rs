@@ -164,10 +164,7 @@ impl Aws {
     }
 
     pub(super) async fn complete(&self, id: &InstanceId) -> Result<(), ProviderError> {
-        let hook = match &self.settings.launch_hook {
-            Some(hook) if self.waits_to_launch(id).await? => hook.as_str(),
-            Some(_) | None => self.settings.termination_hook.as_str(),
-        };
+        let hook = self.settings.termination_hook.as_str();
         let call = || {
             self.client
                 .complete_lifecycle_action()
@@ -187,10 +184,5 @@ impl Aws {
             Err(fault) if fault.meaning == Meaning::Refused && fault.says(NO_ACTION) => Ok(()),
             Err(fault) => Err(fault.into()),
         }
-    }
-
-    async fn waits_to_launch(&self, id: &InstanceId) -> Result<bool, Fault> {
-        let state = self.state(id).await?;
-        Ok(state.is_some_and(|(_, state)| state == Lifecycle::Pending))
     }
 }
