@@ -34,7 +34,8 @@ pub(crate) fn demand(view: &View<'_>) -> Demand {
         } else {
             measured
         };
-        let silent = seen.ought_to_report() && !seen.fresh;
+        // One that answers without a single figure says no more than one that does not.
+        let silent = seen.ought_to_report() && (!seen.fresh || seen.load == Loads::default());
         let downward = if silent { upward.greater(full) } else { upward };
         Demand {
             measured: sum.measured.plus(measured),

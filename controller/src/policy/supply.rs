@@ -11,6 +11,7 @@ use super::draft::Draft;
 use super::launches;
 use super::plan::{Act, AlarmKind, Need, Reason};
 use super::rounding::{enough, filled, within};
+use super::unfinished::is_a_controllers;
 use super::upkeep::upkeep;
 use super::view::{Seen, Standing, View};
 use crate::fleet::{Lifecycle, ZoneId};
@@ -120,7 +121,7 @@ fn may_undrain(view: &View<'_>, seen: &Seen<'_>) -> bool {
     let group = &view.fleet.group;
     let retired = is_retired(group.image.as_deref(), &seen.relay.image);
     let ordered = seen.drain().is_some_and(|drain| {
-        drain.source == "operator"
+        is_a_controllers(drain)
             && drain.epoch <= view.fleet.leadership.epoch
             && drain.deadline > view.now.unix
     });

@@ -20,7 +20,7 @@ use super::preflight;
 use super::supply::is_retired;
 use super::unhealthy;
 use super::view::{Seen, Standing};
-use crate::fleet::Lifecycle;
+use crate::fleet::{DrainReport, Lifecycle};
 
 /// A relay that did not take its order is asked again after this time.
 pub(crate) const ASK_AGAIN: Duration = Duration::from_secs(60);
@@ -90,7 +90,7 @@ fn still_to_go(draft: &Draft<'_>, seen: &Seen<'_>) -> Option<Reason> {
 
 /// The third: its calls end by themselves, or the deadline comes.
 fn draining(draft: &mut Draft<'_>, seen: &Seen<'_>) {
-    let ours = seen.drain().is_some_and(|drain| drain.source == "operator");
+    let ours = seen.drain().is_some_and(is_a_controllers);
     let overdue = is_past(draft, seen);
     let calls = seen.drain().map_or(0, |drain| drain.allocations_remaining);
     if overdue {
@@ -112,6 +112,11 @@ fn draining(draft: &mut Draft<'_>, seen: &Seen<'_>) {
         };
         terminate(draft, seen, Reason::Unfinished, words);
     }
+}
+
+/// A person who drains a relay without a controller writes no epoch: that is theirs to end, and theirs to take back.
+pub(crate) fn is_a_controllers(drain: &DrainReport) -> bool {
+    drain.source == "operator" && drain.epoch > 0
 }
 
 /// It was told to drain and has not been heard of since.

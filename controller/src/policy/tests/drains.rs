@@ -175,6 +175,34 @@ fn a_drain_by_a_signal_is_left_to_whoever_sent_it() {
     }
 }
 
+/// scaling rules, drain: a person who drains a relay without the controller writes no epoch.
+#[test]
+fn a_drain_by_a_person_is_neither_ended_nor_taken_back() {
+    let by_hand = |fleet: &mut Fleet| {
+        report(fleet, "r0").drain.as_mut().expect("drains").epoch = 0;
+    };
+    for calls in [0, 5] {
+        let plan = with(|fleet| {
+            drained(fleet, calls);
+            order(fleet, "r0", 600, 0);
+            report(fleet, "r0").drain.as_mut().expect("drains").deadline = NOW.unix;
+            by_hand(fleet);
+        });
+        assert_eq!(acts(&plan), Vec::<String>::new());
+    }
+    let mut wanted = calm(4, 80.0);
+    drains(&mut wanted, "r0", 60, 80);
+    assert!(acts(&planned(&wanted)).contains(&"undrain r0".to_owned()));
+    by_hand(&mut wanted);
+    let plan = planned(&wanted);
+    assert!(!acts(&plan).contains(&"undrain r0".to_owned()));
+    assert!(
+        plan.actions
+            .iter()
+            .any(|it| matches!(it.act, Act::Launch { .. }))
+    );
+}
+
 /// scaling rules, chaos matrix: a relay that hangs is asked again with the same deadline, and ended when that has passed.
 #[test]
 fn a_relay_that_never_answers_its_order_is_ended_at_the_deadline() {

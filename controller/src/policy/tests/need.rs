@@ -230,3 +230,17 @@ fn the_window_holds_the_greatest_need() {
     fleet.history.needs.clear();
     assert_eq!(need(&fleet, |_| {}).held, 6);
 }
+
+/// scaling rules, missing data: a relay that answers without any figure is as full as one that is silent.
+#[test]
+fn no_figure_is_not_nothing_to_carry() {
+    let down = |change: &dyn Fn(&mut Fleet)| {
+        let mut fleet = calm(6, 30.0);
+        change(&mut fleet);
+        planned(&fleet).need.need_down
+    };
+    let unknown = down(&|fleet| report(fleet, "r0").load = Loads::default());
+    assert_eq!(unknown, down(&|fleet| silence(fleet, "r0")));
+    let nothing = down(&|fleet| report(fleet, "r0").load.allocations = Some(0.0));
+    assert!(unknown > nothing, "{unknown} {nothing}");
+}
