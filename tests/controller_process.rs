@@ -321,6 +321,31 @@ fn what_keeps_it_from_starting_is_named() {
     assert!(words.contains("the configuration has 3 errors"), "{words}");
 }
 
+/// The log alone says what is wrong with a provider that does not answer as it should.
+#[test]
+fn why_nothing_is_done_is_in_the_log() {
+    let place = Place::new();
+    let file = place.0.join("controller.toml");
+    let text = fs::read_to_string(&file).unwrap();
+    let (text, _) = text.split_once("[provider]").unwrap();
+    let command = "[\"/bin/sh\", \"-c\", \"echo the cloud is away >&2; exit 3\"]";
+    let provider = format!(
+        "[provider]\nkind = \"exec\"\n[provider.exec]\nlist = {command}\nlaunch = {command}\nterminate = {command}\n"
+    );
+    fs::write(&file, format!("{text}{provider}")).unwrap();
+    let controller = Running::start(&place, &[], None);
+    eventually(
+        || {
+            controller
+                .log()
+                .lines()
+                .any(|line| line.contains("WARN") && line.contains("the cloud is away"))
+        },
+        || controller.log(),
+    );
+    assert!(controller.stop().0);
+}
+
 /// A snapshot from somewhere else, or changed by hand: where it is wrong, and what would be right.
 #[test]
 fn what_is_no_snapshot_is_refused_in_words() {

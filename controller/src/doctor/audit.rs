@@ -49,7 +49,9 @@ pub(super) fn can_be_made(directory: &Path) -> io::Result<()> {
     let mut above = directory
         .ancestors()
         .filter(|it| !it.as_os_str().is_empty());
-    let there = above.find(|it| it.exists()).unwrap_or(Path::new("."));
+    let there = above
+        .find(|it| it.exists())
+        .unwrap_or_else(|| Path::new("."));
     writable(there)
 }
 

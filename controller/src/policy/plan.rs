@@ -293,6 +293,32 @@ impl Brake {
         }
     }
 
+    /// What is the matter, for whoever reads the log.
+    pub fn words(&self) -> String {
+        match self {
+            Self::ListingInDoubt { words } => format!("the provider's list is in doubt: {words}"),
+            Self::StaleRelays { stale, of } => {
+                format!("{stale} of {of} relays have not been heard of lately")
+            }
+            Self::NotLeading { words } => format!("another leads, or may: {words}"),
+            Self::RefreshActive => "the provider is replacing all instances".to_owned(),
+            Self::SovereigntyViolation { relays } => {
+                let relays: Vec<&str> = relays.iter().map(InstanceId::as_str).collect();
+                format!("where none may be, there are {}", relays.join(", "))
+            }
+            Self::ClockJump { seconds } => format!("the wall clock jumped by {seconds} s"),
+            Self::ConfigurationInvalid { words } => {
+                format!("the configuration on the disk is broken: {words}")
+            }
+            Self::JustStarted { words } => format!("it has just started: {words}"),
+            Self::NewerEpoch { seen } => format!(
+                "a relay has had an order of epoch {seen}, which is newer than this controller's: there is another controller, or \
+                 somebody chose that number by hand"
+            ),
+            Self::ChangedByHand { words } => format!("the group was changed by hand: {words}"),
+        }
+    }
+
     /// All words of [`Brake::as_str`].
     pub const WORDS: [&'static str; 10] = [
         "listing_in_doubt",

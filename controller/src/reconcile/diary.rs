@@ -12,7 +12,7 @@ use taciturn_protocol::time::{Instant, Now};
 use super::published::{Decision, Published, Tried};
 use super::{Counters, outcome_word};
 use crate::fleet::{Fleet, InstanceId};
-use crate::policy::{Act, Action, Alarm, AlarmKind, Outcome, Plan};
+use crate::policy::{Act, Action, Alarm, AlarmKind, Brake, Outcome, Plan};
 
 /// A round in which nothing changed is told this often.
 const HEARTBEAT: Duration = Duration::from_secs(300);
@@ -68,6 +68,12 @@ impl Diary {
         };
         for alarm in new_alarms {
             tracing::warn!(kind = alarm.kind.as_str(), "{}", alarm.words);
+        }
+        let before = self.shown.as_ref().map(|(before, _)| before);
+        for brake in &plan.brakes {
+            if before.is_none_or(|before| !before.brakes.contains(&brake.as_str())) {
+                tell_brake(brake);
+            }
         }
         if !changed && !beat {
             return None;
@@ -149,6 +155,26 @@ impl Diary {
         if drain.allocations_remaining > 0 && drain.deadline <= now.unix {
             self.counters.deadline_hits += 1;
         }
+    }
+}
+
+/// Why nothing is removed, or nothing done, from this round on.
+fn tell_brake(brake: &Brake) {
+    let (kind, words) = (brake.as_str(), brake.words());
+    match brake {
+        // Each start and each standby has these, and a refused configuration is told of when it is read.
+        Brake::JustStarted { .. }
+        | Brake::NotLeading { .. }
+        | Brake::ConfigurationInvalid { .. } => {
+            tracing::info!(brake = kind, "{words}");
+        }
+        Brake::ListingInDoubt { .. }
+        | Brake::StaleRelays { .. }
+        | Brake::RefreshActive
+        | Brake::SovereigntyViolation { .. }
+        | Brake::ClockJump { .. }
+        | Brake::NewerEpoch { .. }
+        | Brake::ChangedByHand { .. } => tracing::warn!(brake = kind, "{words}"),
     }
 }
 
