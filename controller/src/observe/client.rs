@@ -128,12 +128,13 @@ impl RelayClient {
     ) -> Result<(), RelayError> {
         if answer.status == StatusCode::CONFLICT {
             // Which epoch that is stands in the status, for programs.
-            let seen = match self.status(id, admin).await {
-                Ok(report) => report.epoch,
-                Err(_) => 0,
-            };
-            return Err(RelayError::OlderEpoch {
-                seen: seen.max(epoch.saturating_add(1)),
+            return Err(match self.status(id, admin).await {
+                Ok(report) if report.epoch > epoch => RelayError::OlderEpoch { seen: report.epoch },
+                // It is no relay of a newer controller, and nothing is to stop for it.
+                Ok(_) => RelayError::Refused("409, and it has obeyed no newer epoch".to_owned()),
+                Err(_) => RelayError::OlderEpoch {
+                    seen: epoch.saturating_add(1),
+                },
             });
         }
         answer.success()

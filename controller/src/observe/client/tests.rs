@@ -202,6 +202,23 @@ async fn a_refusal_is_told_from_a_fault_and_a_newer_epoch_from_both() {
     );
     let told = ask("409 Conflict", r#"{"error":"epoch 5 is older"}"#).await;
     assert_eq!(told, Err(RelayError::OlderEpoch { seen: 77 }));
+    let newer = DrainOrder {
+        epoch: 77,
+        ..order.clone()
+    };
+    let admin = Admin::new(|asked| {
+        if asked.starts_with("GET") {
+            answer("200 OK", STATUS)
+        } else {
+            answer("409 Conflict", "")
+        }
+    })
+    .await;
+    let told = client().drain(&id(), admin.address, &newer).await;
+    assert!(
+        matches!(told, Err(RelayError::Refused(_))),
+        "its epoch is not newer, so it is another conflict: {told:?}"
+    );
     let told = ask("302 Found", "").await;
     assert!(
         matches!(told, Err(RelayError::Refused(_))),
