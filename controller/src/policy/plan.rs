@@ -310,7 +310,7 @@ impl Brake {
             Self::ConfigurationInvalid { words } => {
                 format!("the configuration on the disk is broken: {words}")
             }
-            Self::JustStarted { words } => format!("it has just started: {words}"),
+            Self::JustStarted { words } => format!("it has just started; waited for: {words}"),
             Self::NewerEpoch { seen } => format!(
                 "a relay has had an order of epoch {seen}, which is newer than this controller's: there is another controller, or \
                  somebody chose that number by hand"
