@@ -84,7 +84,7 @@ fn a_snapshot_that_is_none_is_refused_with_its_place() {
     let directory = Directory::new("snapshot");
     let plan = |text: &str| taciturn(&["plan", "--fleet", &directory.file("f.json", text)]);
     let good = fs::read_to_string(example("fleet.example.json")).unwrap();
-    assert_refused(&plan(""), 1, &["f.json:1:0", "/v1/fleet"]);
+    assert_refused(&plan(""), 1, &["f.json: ", "line 1 column 0", "/v1/fleet"]);
     assert_refused(&plan(&good[..good.len() / 2]), 1, &["f.json:", "EOF"]);
     assert_refused(
         &plan(&good.replace("taciturn-fleet/1", "taciturn-fleet/9")),
