@@ -8,6 +8,8 @@ mod controller;
 mod doctor;
 #[cfg(feature = "controller")]
 mod fleet;
+#[cfg(feature = "manual")]
+mod manual;
 #[cfg(feature = "relay")]
 mod probe;
 
@@ -22,6 +24,8 @@ pub(crate) use controller::{AuditCommand, ControllerOptions, VerifyOptions};
 pub(crate) use doctor::DoctorOptions;
 #[cfg(feature = "controller")]
 pub(crate) use fleet::{Generated, PlanOptions, SimulateOptions};
+#[cfg(feature = "manual")]
+pub(crate) use manual::{CompletionsOptions, ManOptions};
 #[cfg(feature = "relay")]
 pub(crate) use probe::ProbeOptions;
 
@@ -114,6 +118,21 @@ pub(crate) enum Command {
     /// Make credentials, users' keys and secrets
     #[command(subcommand, after_help = EXIT_CODES)]
     Credentials(CredentialsCommand),
+
+    /// Write the manual pages, one for each command
+    ///
+    /// They say what --help says, for man(1). Prints the name of each file that it has written.
+    #[cfg(feature = "manual")]
+    #[command(after_help = EXIT_CODES)]
+    Man(ManOptions),
+
+    /// Print what a shell needs to complete this command and its options
+    ///
+    /// For bash: source it, or put it at ~/.local/share/bash-completion/completions/taciturn. For zsh: as _taciturn in a
+    /// directory of $fpath. For fish: at ~/.config/fish/completions/taciturn.fish.
+    #[cfg(feature = "manual")]
+    #[command(after_help = EXIT_CODES)]
+    Completions(CompletionsOptions),
 }
 
 #[cfg(feature = "relay")]

@@ -17,6 +17,8 @@ mod demo;
 mod doctor;
 #[cfg(any(feature = "relay", feature = "controller"))]
 mod log;
+#[cfg(feature = "manual")]
+mod manual;
 #[cfg(feature = "controller")]
 mod plan;
 #[cfg(feature = "relay")]
@@ -65,6 +67,10 @@ fn run(command: Command) -> anyhow::Result<ExitCode> {
         #[cfg(feature = "controller")]
         Command::Simulate(options) => simulate::run(&options, &mut io::stdout().lock()),
         Command::Credentials(command) => credentials::run(command, &mut io::stdout().lock()),
+        #[cfg(feature = "manual")]
+        Command::Man(options) => manual::pages(&options, &mut io::stdout().lock()),
+        #[cfg(feature = "manual")]
+        Command::Completions(options) => manual::completions(&options, &mut io::stdout().lock()),
     }?;
     Ok(ExitCode::SUCCESS)
 }

@@ -34,6 +34,8 @@ fn every_command_explains_itself_and_its_exit_codes() {
         vec!["credentials", "mint"],
         vec!["credentials", "key"],
         vec!["credentials", "secret"],
+        vec!["man"],
+        vec!["completions"],
     ] {
         let (code, help, _) = run(&[command.as_slice(), &["--help"]].concat());
         assert_eq!(code, Some(0));
