@@ -23,10 +23,11 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Json, Router};
 use taciturn_plane::metrics::{Metrics, TEXT_FORMAT};
-use taciturn_plane::{Access, guarded, refusal};
+use taciturn_plane::{Access, Audience, guarded_for, refusal};
 
 use crate::audit::Audit;
 use crate::clock::Clock;
+use crate::config::LiveCredentials;
 use crate::fleet::InstanceId;
 use crate::reconcile::{Handle, Published, Wish};
 
@@ -72,6 +73,8 @@ pub struct Api {
     pub metrics: Metrics,
     /// Who may ask.
     pub access: Arc<Access>,
+    /// What is minted, as of the configuration that was read last.
+    pub credentials: Arc<LiveCredentials>,
     /// The clock, which the loop's is a copy of.
     pub clock: Clock,
 }
@@ -107,7 +110,27 @@ pub fn router(api: Arc<Api>) -> Router {
             "/v1/relays/{id}/keep",
             post(orders::keep).delete(orders::release),
         );
-    guarded(routes, access, PATHS).with_state(api)
+    guarded_for(routes, access, PATHS, audience).with_state(api)
+}
+
+/// Whom each path is for. What is not here is the operator's, so that nothing is opened by being forgotten.
+fn audience(path: &str) -> Audience {
+    match path {
+        "/live" | "/ready" => Audience::Everybody,
+        "/" | "/self-test" | "/v1/openapi.json" => Audience::Page,
+        "/metrics"
+        | "/v1/fleet"
+        | "/v1/decisions"
+        | "/v1/audit"
+        | "/v1/prometheus/targets"
+        | "/v1/overview" => Audience::Reader,
+        "/v1/ice-servers" | "/v1/turn" | "/v1/snapshot" | "/v1/self-test/tickets" => {
+            Audience::Subject
+        }
+        "/v1/self-test/ice-servers" => Audience::Ticket,
+        asset if asset.starts_with("/assets/") => Audience::Page,
+        _ => Audience::Operator,
+    }
 }
 
 async fn live() -> &'static str {

@@ -7,6 +7,7 @@
 //! A file that is not right in every part is refused whole, with all that is wrong in it at once.
 
 mod access;
+mod credentials;
 mod document;
 mod error;
 mod files;
@@ -20,6 +21,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
@@ -27,6 +29,7 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use crate::fleet::{InstanceId, ZoneId};
 use crate::policy::Policy;
 
+pub use credentials::{Credentials, LiveCredentials, Proof, Secret, SelfTest, Subject};
 pub use error::{ConfigError, ConfigErrors};
 pub use files::{FileRead, SecretBytes, read_file};
 pub use schema::{is_controller, keys};
@@ -55,6 +58,10 @@ pub struct ControllerConfig {
     pub provider: Provider,
     /// Every number that a decision depends on, with the fleet's name and the allowed zones.
     pub policy: Policy,
+    /// What is minted for signalling servers; `None`: nothing is.
+    pub credentials: Option<Arc<Credentials>>,
+    /// The page with which people try their network, where it is not simply the API's.
+    pub self_test: Option<SelfTest>,
     /// Every file that was read to make this, the configuration itself first, and the SHA-256 of each.
     pub files: Vec<(PathBuf, [u8; 32])>,
     /// What is not wrong, but should be looked at.
@@ -104,6 +111,8 @@ pub struct Api {
     pub address: ApiAddress,
     /// The token that every request but `/live` and `/ready` must carry (RFC 6750 §2.1), at least 32 bytes.
     pub token: Option<SecretBytes>,
+    /// The token of those who look and change nothing, at least 32 bytes.
+    pub reader_token: Option<SecretBytes>,
     /// How it is encrypted; `None`: it is not. Only ever present over TCP.
     pub tls: Option<ApiTls>,
 }
@@ -417,7 +426,13 @@ pub fn load(path: &Path) -> Result<ControllerConfig, ConfigErrors> {
         // systemd separates several with colons; the unit asks for one.
         .map(|list| PathBuf::from(list.to_string_lossy().split(':').next().unwrap_or_default()))
         .filter(|directory| directory.is_absolute());
-    judge::judge(&file.bytes, path, inherited, &mut read_file)
+    judge::judge(
+        &file.bytes,
+        path,
+        inherited,
+        file.open_to_others,
+        &mut read_file,
+    )
 }
 
 /// Judges the configuration `text`. `origin` is the file's name in errors, and relative names are relative to its
@@ -430,7 +445,7 @@ pub fn parse(
     origin: &Path,
     read: &mut dyn FnMut(&Path) -> io::Result<FileRead>,
 ) -> Result<ControllerConfig, ConfigErrors> {
-    judge::judge(text.as_bytes(), origin, None, read)
+    judge::judge(text.as_bytes(), origin, None, false, read)
 }
 
 /// Reads a policy by itself, for `taciturn plan` and `taciturn simulate`: either that of a `controller.toml`, of which

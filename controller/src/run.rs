@@ -19,7 +19,7 @@ use tracing::{info, warn};
 use crate::api::{self, Api, Rounds};
 use crate::audit::Audit;
 use crate::clock::Clock;
-use crate::config::{ApiAddress, ControllerConfig};
+use crate::config::{ApiAddress, ControllerConfig, LiveCredentials};
 use crate::metrics;
 use crate::reconcile::{Controller, Handle};
 
@@ -46,6 +46,7 @@ pub fn run(config: ControllerConfig, options: Options) -> Result<(), StartError>
     let (directory, _alone) = start::own_directory(&state_directory, options.dry_run)?;
     let audit = Arc::new(start::audit(&config, &directory, clock)?);
     let access = Arc::new(Access::new(start::access(&config.api)?));
+    let credentials = Arc::new(LiveCredentials::new(config.credentials.clone()));
     let survivors = (!options.dry_run)
         .then(|| start::survivors(&config, &state_directory))
         .flatten();
@@ -61,6 +62,7 @@ pub fn run(config: ControllerConfig, options: Options) -> Result<(), StartError>
     ))?;
     let shown: Arc<dyn Rounds> = Arc::new(handle.clone());
     let api = Arc::new(Api {
+        credentials: Arc::clone(&credentials),
         metrics: metrics::all(&shown, &audit, &access, clock)?,
         rounds: shown,
         audit: Arc::clone(&audit),

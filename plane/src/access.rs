@@ -11,13 +11,17 @@ use rustls::crypto::CryptoProvider;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::server::{NoServerSessionStorage, VerifierBuilderError, WebPkiClientVerifier};
 use rustls::{RootCertStore, ServerConfig, SupportedProtocolVersion};
-use subtle::ConstantTimeEq;
+use subtle::{ConditionallySelectable, ConstantTimeEq};
 use zeroize::Zeroizing;
 
+use super::bounded::Peer;
 use super::refused::{Refusals, Refused};
+use super::{Caller, Role};
 
 /// ALPN name of HTTP/1.1.
 const ALPN_HTTP: &[u8] = b"http/1.1";
+/// The operator on this machine, of whom no proof is asked.
+const LOCAL: &str = "local";
 
 /// Why the API's certificates cannot be used.
 #[derive(Debug)]
@@ -112,25 +116,87 @@ pub struct Access {
 }
 
 /// Terms that can be put in force: for a reload that must not fail half-way.
-pub struct PreparedAccess(Arc<Terms>);
+pub struct PreparedAccess(Terms);
 
 struct Terms {
-    token: Option<Token>,
+    /// What proves who asks, by tokens. An operator's token, a reader's, those of subjects.
+    keys: Vec<Key>,
+    /// What proves it by the name in a client's certificate.
+    certified: Vec<(Box<str>, Caller)>,
+    /// Whoever shows nothing is a stranger.
+    closed: bool,
     tls: Option<Arc<ServerConfig>>,
 }
 
+/// A token, and whose it is.
+struct Key {
+    token: Token,
+    caller: Caller,
+}
+
 impl PreparedAccess {
-    /// A token, or none; TLS, or none.
+    /// The operator's token, or none; TLS, or none. Without a token, whoever can connect is the operator.
     pub fn new(token: Option<Token>, tls: Option<Arc<ServerConfig>>) -> Self {
-        Self(Arc::new(Terms { token, tls }))
+        let closed = token.is_some();
+        let terms = Terms {
+            keys: Vec::new(),
+            certified: Vec::new(),
+            closed,
+            tls,
+        };
+        match token {
+            Some(token) => Self(terms).with_token(token, Role::Operator, "operator"),
+            None => Self(terms),
+        }
+    }
+
+    /// A token for those who look.
+    #[must_use]
+    pub fn with_reader(self, token: Token) -> Self {
+        self.with_token(token, Role::Reader, Role::Reader.as_str())
+    }
+
+    /// A subject that proves by this token that it is itself.
+    #[must_use]
+    pub fn with_subject(self, name: &str, token: Token) -> Self {
+        self.with_token(token, Role::Subject, name)
+    }
+
+    /// A subject whose certificate has this DNS name. Where several match, the one that was named first counts.
+    #[must_use]
+    pub fn with_certified_subject(mut self, name: &str, dns_name: &str) -> Self {
+        let caller = Caller {
+            role: Role::Subject,
+            name: name.into(),
+        };
+        self.0.certified.push((dns_name.into(), caller));
+        self
+    }
+
+    /// Whoever shows neither a token nor a certificate of a subject is a stranger, whatever they may connect from.
+    #[must_use]
+    pub const fn closed(mut self) -> Self {
+        self.0.closed = true;
+        self
+    }
+
+    fn with_token(mut self, token: Token, role: Role, name: &str) -> Self {
+        let name = name.into();
+        let caller = Caller { role, name };
+        self.0.keys.push(Key { token, caller });
+        self
     }
 }
+
+/// A token was shown that is nobody's.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct NotKnown;
 
 impl Access {
     /// These terms, from the start.
     pub fn new(prepared: PreparedAccess) -> Self {
         Self {
-            current: ArcSwap::new(prepared.0),
+            current: ArcSwap::from_pointee(prepared.0),
             refusals: Refusals::default(),
         }
     }
@@ -138,7 +204,7 @@ impl Access {
     /// Others from the next request, and the next connection, on. Whether there is TLS at all does not change: nobody
     /// who is connected could be told.
     pub fn install(&self, prepared: PreparedAccess) {
-        self.current.store(prepared.0);
+        self.current.store(Arc::new(prepared.0));
     }
 
     /// How often each reason to turn somebody away unheard was met, by its word: for a metric.
@@ -158,18 +224,61 @@ impl Access {
     /// Whether a request proves by itself who sends it, which a web page cannot.
     pub(super) fn is_guarded(&self) -> bool {
         let terms = self.current.load();
-        terms.token.is_some() || terms.tls.is_some()
+        terms.closed || terms.tls.is_some()
     }
 
-    /// Whether this `Authorization` header will do. The time that takes tells nothing of the token but its length.
-    pub(super) fn admits(&self, authorization: Option<&[u8]>) -> bool {
+    /// Who asks with this `Authorization` header over this connection. A token goes before a certificate.
+    ///
+    /// Every token is compared, so that the time that takes tells nothing but their lengths.
+    pub(super) fn caller(
+        &self,
+        authorization: Option<&[u8]>,
+        peer: Option<&Peer>,
+    ) -> Result<Caller, NotKnown> {
         let terms = self.current.load();
-        let Some(token) = &terms.token else {
-            return true;
+        match authorization {
+            Some(shown) if !terms.keys.is_empty() => {
+                terms.by_token(bearer(shown).unwrap_or_default())
+            }
+            Some(_) | None => Ok(terms.by_connection(peer)),
+        }
+    }
+}
+
+impl Terms {
+    fn by_token(&self, shown: &[u8]) -> Result<Caller, NotKnown> {
+        let mut found = 0_u32;
+        for (place, key) in (1..).zip(&self.keys) {
+            found.conditional_assign(&place, shown.ct_eq(&key.token.0));
+        }
+        usize::try_from(found)
+            .ok()
+            .and_then(|place| self.keys.get(place.checked_sub(1)?))
+            .map(|key| key.caller.clone())
+            .ok_or(NotKnown)
+    }
+
+    fn by_connection(&self, peer: Option<&Peer>) -> Caller {
+        let names = peer.and_then(Peer::names);
+        let certified = self.certified.iter().find(|(own, _)| {
+            names.is_some_and(|names| names.iter().any(|name| name.eq_ignore_ascii_case(own)))
+        });
+        if let Some((_, caller)) = certified {
+            return caller.clone();
+        }
+        // An authority that certifies subjects says nothing of whom else it certifies: a signalling server that left its own
+        // token out, or a name that was taken out of the configuration, would be the operator.
+        let many = !self.keys.is_empty() || !self.certified.is_empty();
+        let name = match names {
+            _ if self.closed => return Caller::stranger(),
+            Some(_) if many => return Caller::stranger(),
+            Some(_) => Role::Operator.as_str(),
+            None => LOCAL,
         };
-        authorization
-            .and_then(bearer)
-            .is_some_and(|given| bool::from(given.ct_eq(&token.0)))
+        Caller {
+            role: Role::Operator,
+            name: name.into(),
+        }
     }
 }
 
@@ -199,11 +308,16 @@ mod tests {
         Access::new(PreparedAccess::new(token.map(Token::new), None))
     }
 
+    fn admits(access: &Access, authorization: Option<&[u8]>) -> bool {
+        let caller = access.caller(authorization, None);
+        caller.is_ok_and(|caller| caller.role == Role::Operator)
+    }
+
     /// only the whole token will do, in the form that HTTP has for it.
     #[test]
     fn only_the_token_is_admitted() {
         let open = access(None);
-        assert!(open.admits(None) && open.admits(Some(b"Bearer anything")));
+        assert!(admits(&open, None) && admits(&open, Some(b"Bearer anything")));
         assert!(!open.is_guarded());
 
         let token = b"0123456789abcdef0123456789abcdef";
@@ -211,9 +325,9 @@ mod tests {
         assert!(guarded.is_guarded());
         for good in ["Bearer ", "bearer ", "BEARER "] {
             let header = [good.as_bytes(), token].concat();
-            assert!(guarded.admits(Some(&header)), "{good}");
+            assert!(admits(&guarded, Some(&header)), "{good}");
         }
-        assert!(!guarded.admits(None));
+        assert!(!admits(&guarded, None));
         for wrong in [
             "",
             "Bearer",
@@ -225,7 +339,7 @@ mod tests {
             "Basic 0123456789abcdef0123456789abcdef",
             "0123456789abcdef0123456789abcdef",
         ] {
-            assert!(!guarded.admits(Some(wrong.as_bytes())), "{wrong}");
+            assert!(!admits(&guarded, Some(wrong.as_bytes())), "{wrong}");
         }
     }
 
@@ -234,7 +348,13 @@ mod tests {
         let guarded = access(Some(b"first-first-first-first-first-first"));
         let token = Token::new(b"second-second-second-second-second");
         guarded.install(PreparedAccess::new(Some(token), None));
-        assert!(!guarded.admits(Some(b"Bearer first-first-first-first-first-first")));
-        assert!(guarded.admits(Some(b"Bearer second-second-second-second-second")));
+        assert!(!admits(
+            &guarded,
+            Some(b"Bearer first-first-first-first-first-first")
+        ));
+        assert!(admits(
+            &guarded,
+            Some(b"Bearer second-second-second-second-second")
+        ));
     }
 }

@@ -146,6 +146,19 @@ impl axum::serve::Listener for Bounded {
     }
 }
 
+/// What the gate knows of the other end of a connection.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Peer {
+    /// The DNS names in its certificate; `None`: it has shown none.
+    names: Option<Arc<[Box<str>]>>,
+}
+
+impl Peer {
+    pub(super) fn names(&self) -> Option<&[Box<str>]> {
+        self.names.as_deref()
+    }
+}
+
 /// How many connections each address beyond this host has. Never longer than there are connections.
 #[derive(Clone, Debug, Default)]
 struct Sources(Arc<Mutex<HashMap<IpAddr, usize>>>);

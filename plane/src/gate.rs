@@ -5,51 +5,95 @@
 //!
 //! Any page may make a browser send requests to loopback. Browsers say so: every request across origins that could
 //! change something carries `Origin`, and current ones send `Sec-Fetch-Site` with all. A page also cannot set the
-//! content type to JSON without asking first by `OPTIONS`, which is refused like the rest.
+//! content type to JSON without asking first by `OPTIONS`, which is refused like the rest. A page that this program has
+//! served itself is told from all others by both: `Sec-Fetch-Site: same-origin`, which no page can write, and where there is
+//! an `Origin`, one that names the host that is asked. Such pages may look, and use tickets; they order nothing.
 
 use std::sync::Arc;
 
-use axum::extract::{Request, State};
+use axum::extract::{ConnectInfo, Request, State};
 use axum::http::{HeaderMap, Method, StatusCode, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 
-use super::Access;
+use super::access::NotKnown;
+use super::bounded::Peer;
+use super::caller::looks;
 use super::refused::Refused;
+use super::{Access, Audience, Audiences, Caller, Role};
 
-/// What everybody may ask: load balancers and orchestrators have no token.
-const OPEN: [&str; 2] = ["/live", "/ready"];
+/// What a gate judges by.
+#[derive(Clone)]
+pub(super) struct Gate {
+    pub(super) access: Arc<Access>,
+    pub(super) audiences: Audiences,
+}
 
 /// Lets a request through, or answers why not.
-pub(super) async fn judge(
-    State(access): State<Arc<Access>>,
-    request: Request,
-    next: Next,
-) -> Response {
+pub(super) async fn judge(State(gate): State<Gate>, mut request: Request, next: Next) -> Response {
+    let access = &gate.access;
+    let audience = (gate.audiences)(request.uri().path());
     let names = if access.is_guarded() {
         Names::Any
     } else {
         Names::Own
     };
-    if let Some((refused, status, why)) = refusal(request.method(), request.headers(), names) {
+    if let Some((refused, status, why)) =
+        refusal(request.method(), request.headers(), names, audience)
+    {
         access.refuse(refused);
         return super::refusal(status, why);
     }
+    let peer = request.extensions().get::<ConnectInfo<Peer>>().cloned();
+    let caller = match caller(access, audience, &request, peer.as_ref()) {
+        Ok(caller) if caller.may(audience, request.method()) => caller,
+        Ok(caller) if caller.role != Role::Stranger => {
+            access.refuse(Refused::Role);
+            return super::refusal(StatusCode::FORBIDDEN, why_not(caller.role));
+        }
+        Ok(_) | Err(NotKnown) => {
+            access.refuse(Refused::Token);
+            let refused = super::refusal(
+                StatusCode::UNAUTHORIZED,
+                "the token of token-file is asked for: Authorization: Bearer <token>",
+            );
+            let challenge = [(header::WWW_AUTHENTICATE, "Bearer realm=\"taciturn\"")];
+            return (challenge, refused).into_response();
+        }
+    };
+    request.extensions_mut().insert(caller);
+    next.run(request).await
+}
+
+/// Who asks, as far as the audience makes that matter: a wrong token keeps nobody from what is for everybody.
+fn caller(
+    access: &Access,
+    audience: Audience,
+    request: &Request,
+    peer: Option<&ConnectInfo<Peer>>,
+) -> Result<Caller, NotKnown> {
     let mut authorizations = request.headers().get_all(header::AUTHORIZATION).iter();
     let authorization = match (authorizations.next(), authorizations.next()) {
         (first, None) => first.map(header::HeaderValue::as_bytes),
-        (_, Some(_)) => None,
+        (_, Some(_)) => return Err(NotKnown),
     };
-    if !OPEN.contains(&request.uri().path()) && !access.admits(authorization) {
-        access.refuse(Refused::Token);
-        let refused = super::refusal(
-            StatusCode::UNAUTHORIZED,
-            "the token of token-file is asked for: Authorization: Bearer <token>",
-        );
-        let challenge = [(header::WWW_AUTHENTICATE, "Bearer realm=\"taciturn\"")];
-        return (challenge, refused).into_response();
+    let found = access.caller(authorization, peer.map(|ConnectInfo(peer)| peer));
+    match audience {
+        Audience::Everybody | Audience::Page | Audience::Ticket => {
+            Ok(found.unwrap_or_else(|NotKnown| Caller::stranger()))
+        }
+        Audience::Reader | Audience::Subject | Audience::Operator => found,
     }
-    next.run(request).await
+}
+
+/// Why somebody who is known is not served.
+const fn why_not(role: Role) -> &'static str {
+    match role {
+        Role::Reader => "a reader's token is for looking (GET); this takes the operator's",
+        Role::Subject | Role::Operator | Role::Stranger => {
+            "a signalling server's token or certificate is for credentials; this takes the operator's"
+        }
+    }
 }
 
 /// What a request may call this program.
@@ -65,6 +109,7 @@ fn refusal(
     method: &Method,
     headers: &HeaderMap,
     names: Names,
+    audience: Audience,
 ) -> Option<(Refused, StatusCode, &'static str)> {
     if names == Names::Own
         && !headers
@@ -78,11 +123,17 @@ fn refusal(
             "Host names neither an address nor localhost",
         ));
     }
-    let by_itself = headers
-        .get_all("sec-fetch-site")
-        .iter()
-        .all(|site| site.as_bytes() == b"none");
-    if headers.contains_key(header::ORIGIN) || !by_itself {
+    let let_in = match asker(headers) {
+        Asker::Program => true,
+        Asker::OwnPage => match audience {
+            Audience::Page | Audience::Reader => looks(method),
+            Audience::Ticket => true,
+            Audience::Everybody | Audience::Subject | Audience::Operator => false,
+        },
+        Asker::Follower => audience == Audience::Page && looks(method),
+        Asker::OtherPage => false,
+    };
+    if !let_in {
         return Some((
             Refused::WebPage,
             StatusCode::FORBIDDEN,
@@ -97,6 +148,67 @@ fn refusal(
         ));
     }
     None
+}
+
+/// What sends a request, as browsers tell of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Asker {
+    /// None, or a person who has typed the address.
+    Program,
+    /// A page that came from the very host and port that are asked.
+    OwnPage,
+    /// A person who follows a link from another page, to see this one in its place.
+    Follower,
+    /// Another page.
+    OtherPage,
+}
+
+fn asker(headers: &HeaderMap) -> Asker {
+    let site = only(headers, "sec-fetch-site");
+    let origin = only(headers, header::ORIGIN.as_str());
+    match (site, origin) {
+        (Found::None | Found::One("none"), Found::None) => Asker::Program,
+        (Found::One("same-origin"), Found::None) => Asker::OwnPage,
+        (Found::One("same-origin"), Found::One(origin)) if is_own(headers, origin) => {
+            Asker::OwnPage
+        }
+        (Found::One("cross-site" | "same-site"), Found::None)
+            if only(headers, "sec-fetch-mode") == Found::One("navigate")
+                && only(headers, "sec-fetch-dest") == Found::One("document") =>
+        {
+            Asker::Follower
+        }
+        _ => Asker::OtherPage,
+    }
+}
+
+/// Whether an origin is that of the host that is asked. Which of http and https it was is not to be seen behind a proxy.
+fn is_own(headers: &HeaderMap, origin: &str) -> bool {
+    let name = origin
+        .strip_prefix("https://")
+        .or_else(|| origin.strip_prefix("http://"));
+    match (name, only(headers, header::HOST.as_str())) {
+        (Some(name), Found::One(host)) => !name.is_empty() && name.eq_ignore_ascii_case(host),
+        _ => false,
+    }
+}
+
+/// A header that makes sense once.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Found<'h> {
+    None,
+    One(&'h str),
+    /// Several, or no text.
+    Odd,
+}
+
+fn only<'h>(headers: &'h HeaderMap, name: &str) -> Found<'h> {
+    let mut values = headers.get_all(name).iter();
+    match (values.next(), values.next()) {
+        (None, _) => Found::None,
+        (Some(value), None) => value.to_str().map_or(Found::Odd, Found::One),
+        (Some(_), Some(_)) => Found::Odd,
+    }
 }
 
 /// A POST counts as one with a body even when it is empty: all of ours need one.
@@ -149,7 +261,8 @@ mod tests {
                 )
             })
             .collect();
-        refusal(method, &headers, Names::Own).map(|(_, status, _)| status.as_u16())
+        refusal(method, &headers, Names::Own, Audience::Operator)
+            .map(|(_, status, _)| status.as_u16())
     }
 
     /// Host rebinding is refused; an address and localhost are what a local program names.
@@ -179,9 +292,12 @@ mod tests {
     fn whoever_must_prove_who_they_are_may_use_any_name() {
         let mut headers = HeaderMap::new();
         headers.insert("host", HeaderValue::from_static("relay-1.example.org:9641"));
-        assert_eq!(refusal(&Method::GET, &headers, Names::Any), None);
+        assert_eq!(
+            refusal(&Method::GET, &headers, Names::Any, Audience::Operator),
+            None
+        );
         headers.insert("origin", HeaderValue::from_static("https://evil.example"));
-        let refused = refusal(&Method::GET, &headers, Names::Any);
+        let refused = refusal(&Method::GET, &headers, Names::Any, Audience::Operator);
         assert_eq!(refused.map(|(_, status, _)| status.as_u16()), Some(403));
     }
 

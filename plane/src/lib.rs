@@ -16,6 +16,7 @@
 mod access;
 mod answers;
 mod bounded;
+mod caller;
 mod gate;
 pub mod metrics;
 mod query;
@@ -29,18 +30,42 @@ use axum::{Router, middleware};
 pub use access::{Access, Authority, PreparedAccess, TlsError, Token, tls};
 pub use answers::{BODY_BYTES, Refusal, body, json_of, no_such_method, no_such_path, refusal};
 pub use bounded::{Bounded, Listener, Timed};
+pub use caller::{Audience, Caller, Role};
 pub use query::Query;
+
+/// Says whom a path is for.
+pub type Audiences = fn(&str) -> Audience;
 
 /// `routes` behind the gate, with small bodies and with answers for paths and methods that there are not. `paths`: those
 /// that there are, in words. `/live` and `/ready` are open to everybody: load balancers and orchestrators have no token.
+/// Everything else is the operator's.
 pub fn guarded<S: Clone + Send + Sync + 'static>(
     routes: Router<S>,
     access: Arc<Access>,
     paths: &'static str,
 ) -> Router<S> {
+    guarded_for(routes, access, paths, health_and_operator)
+}
+
+/// As [`guarded`], with an audience for each path; one that there is not is best the operator's. Requests that come through
+/// have a [`Caller`] among their extensions.
+pub fn guarded_for<S: Clone + Send + Sync + 'static>(
+    routes: Router<S>,
+    access: Arc<Access>,
+    paths: &'static str,
+    audiences: Audiences,
+) -> Router<S> {
+    let gate = gate::Gate { access, audiences };
     routes
         .fallback(move |uri| async move { no_such_path(&uri, paths) })
         .method_not_allowed_fallback(no_such_method)
         .layer(DefaultBodyLimit::max(BODY_BYTES))
-        .layer(middleware::from_fn_with_state(access, gate::judge))
+        .layer(middleware::from_fn_with_state(gate, gate::judge))
+}
+
+fn health_and_operator(path: &str) -> Audience {
+    match path {
+        "/live" | "/ready" => Audience::Everybody,
+        _ => Audience::Operator,
+    }
 }

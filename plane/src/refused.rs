@@ -15,17 +15,20 @@ pub(super) enum Refused {
     MediaType,
     /// The token is missing or wrong.
     Token,
+    /// Who asks is known, and may not do that.
+    Role,
     /// The TLS handshake failed: no client certificate of the operator's authority, mostly, or it took too long.
     Handshake,
 }
 
 impl Refused {
     /// Every reason, in the order of its index.
-    const ALL: [Self; 5] = [
+    const ALL: [Self; 6] = [
         Self::Host,
         Self::WebPage,
         Self::MediaType,
         Self::Token,
+        Self::Role,
         Self::Handshake,
     ];
 
@@ -36,6 +39,7 @@ impl Refused {
             Self::WebPage => "web_page",
             Self::MediaType => "media_type",
             Self::Token => "token",
+            Self::Role => "role",
             Self::Handshake => "handshake",
         }
     }

@@ -158,6 +158,7 @@ impl Served {
             rounds,
             audit,
             access: Arc::clone(&access),
+            credentials: Arc::default(),
             clock,
         });
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();

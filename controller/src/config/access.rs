@@ -15,8 +15,8 @@ use super::document::Document;
 use super::{Api, ApiAddress, ApiTls, FileRead, Identity, Relays, RelaysTls, SecretBytes, written};
 
 /// The shortest token that is accepted, in bytes.
-const MIN_TOKEN_BYTES: usize = 32;
-const MAKE_TOKEN: &str = "make one with: taciturn credentials secret --out FILE";
+pub(super) const MIN_TOKEN_BYTES: usize = 32;
+pub(super) const MAKE_TOKEN: &str = "make one with: taciturn credentials secret --out FILE";
 
 /// Asks for the files that the configuration names.
 pub(super) struct Files<'r, 'd> {
@@ -25,7 +25,7 @@ pub(super) struct Files<'r, 'd> {
 }
 
 impl Files<'_, '_> {
-    fn bytes(&mut self, key: &str, name: &str, secret: bool) -> Option<Vec<u8>> {
+    pub(super) fn bytes(&mut self, key: &str, name: &str, secret: bool) -> Option<Vec<u8>> {
         if name.is_empty() || name.contains('\0') {
             self.document.refuse(
                 key,
@@ -59,7 +59,7 @@ impl Files<'_, '_> {
         }
     }
 
-    fn token(&mut self, key: &str, name: Option<&str>) -> Option<SecretBytes> {
+    pub(super) fn token(&mut self, key: &str, name: Option<&str>) -> Option<SecretBytes> {
         let bytes = self.bytes(key, name?, true)?;
         let token = bytes.trim_ascii();
         if token.len() < MIN_TOKEN_BYTES {
@@ -102,7 +102,7 @@ impl Files<'_, '_> {
     }
 
     /// A certificate and its key, which come together.
-    fn identity(
+    pub(super) fn identity(
         &mut self,
         section: &str,
         certificate: Option<&str>,
@@ -144,7 +144,7 @@ impl Files<'_, '_> {
 }
 
 /// `[api]`.
-pub(super) fn api(files: &mut Files<'_, '_>, written: &written::Api) -> Api {
+pub(super) fn api(files: &mut Files<'_, '_>, written: &written::Api, subjects: bool) -> Api {
     let document = files.document;
     let default = ApiAddress::Tcp(SocketAddr::from(([127, 0, 0, 1], 9640)));
     let address = written.address.as_deref().map_or_else(
@@ -156,6 +156,10 @@ pub(super) fn api(files: &mut Files<'_, '_>, written: &written::Api) -> Api {
         },
     );
     let token = files.token("api.token-file", written.token_file.as_deref());
+    let reader_token = files.token(
+        "api.reader-token-file",
+        written.reader_token_file.as_deref(),
+    );
     let identity = files.identity(
         "api",
         written.certificate.as_deref(),
@@ -174,11 +178,12 @@ pub(super) fn api(files: &mut Files<'_, '_>, written: &written::Api) -> Api {
         );
     }
     if let Some(address) = &address {
-        judge_exposure(document, address, written);
+        judge_exposure(document, address, written, subjects);
     }
     Api {
         address: address.unwrap_or(default),
         token,
+        reader_token,
         tls: identity.map(|identity| ApiTls {
             identity,
             client_ca: client_ca.flatten().unwrap_or_default(),
@@ -186,8 +191,23 @@ pub(super) fn api(files: &mut Files<'_, '_>, written: &written::Api) -> Api {
     }
 }
 
-/// Whoever reaches the API can drain relays.
-fn judge_exposure(document: &Document<'_>, address: &ApiAddress, written: &written::Api) {
+/// Whoever reaches the API can drain relays. `subjects`: there are some, so that not everybody who proves something is the
+/// operator.
+fn judge_exposure(
+    document: &Document<'_>,
+    address: &ApiAddress,
+    written: &written::Api,
+    subjects: bool,
+) {
+    let operator = written.token_file.is_some();
+    let others = subjects || written.reader_token_file.is_some();
+    if written.client_ca.is_some() && others && !operator {
+        document.warn(
+            "api.client-ca",
+            "certifies more than operators, as there are subjects or readers: without a token-file nobody can order anything; \
+             write token-file",
+        );
+    }
     match address {
         ApiAddress::Unix(_) => {
             for (key, value) in [
@@ -206,16 +226,28 @@ fn judge_exposure(document: &Document<'_>, address: &ApiAddress, written: &writt
         }
         ApiAddress::Tcp(tcp) if tcp.ip().is_loopback() => {}
         ApiAddress::Tcp(_) => {
-            if written.token_file.is_none() && written.client_ca.is_none() {
+            if !operator && !others && written.client_ca.is_none() {
                 document.refuse(
                     "api.address",
                     "is beyond loopback, where whoever reaches it could drain relays; write token-file (taciturn credentials \
                      secret --out FILE makes one), or certificate, key and client-ca for mutual TLS, or keep to \
                      \"127.0.0.1:9640\" or \"unix:/run/taciturn-controller/api.sock\"",
                 );
-            } else if written.certificate.is_none() && written.token_file.is_some() {
+            } else if !operator && written.client_ca.is_none() {
                 document.warn(
-                    "api.token-file",
+                    "api.address",
+                    "is beyond loopback without a token-file: subjects and readers are served, and nobody can order anything; \
+                     write token-file",
+                );
+            }
+            if written.certificate.is_none() && (operator || others) {
+                let key = if operator {
+                    "api.token-file"
+                } else {
+                    "api.address"
+                };
+                document.warn(
+                    key,
                     "crosses the network in the clear, as there is no certificate; write certificate and key, or see to it \
                      that nobody listens on the way",
                 );

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::access::{self, Files};
+use super::credentials::{self, Around};
 use super::document::Document;
 use super::provider::{duration, file, judge_region, provider, required};
 use super::written::{LeaseWord, Written};
@@ -22,6 +23,7 @@ pub(super) fn judge(
     bytes: &[u8],
     origin: &Path,
     inherited: Option<PathBuf>,
+    open_to_others: bool,
     read: &mut dyn FnMut(&Path) -> io::Result<FileRead>,
 ) -> Result<ControllerConfig, ConfigErrors> {
     let document = Document::new(bytes, origin, "")?;
@@ -35,6 +37,8 @@ pub(super) fn judge(
         sovereignty: document.read("sovereignty"),
         lease: document.read("lease"),
         provider: document.read("provider"),
+        credentials: document.read("credentials"),
+        self_test: document.read("self-test"),
         policy: document.read("policy"),
     };
     let fleet = fleet(&document, written.fleet.as_deref());
@@ -44,9 +48,32 @@ pub(super) fn judge(
         read,
         document: &document,
     };
-    let api = access::api(&mut files, &written.api);
+    let subjects = written
+        .credentials
+        .as_ref()
+        .is_some_and(|credentials| !credentials.subject.is_empty());
+    let api = access::api(&mut files, &written.api, subjects);
     let relays = access::relays(&mut files, &written.relays);
     let provider = provider(&document, &written.provider, &allowed);
+    let around = Around {
+        client_ca: written.api.client_ca.is_some(),
+        tokens: [
+            ("api.token-file", &api.token),
+            ("api.reader-token-file", &api.reader_token),
+        ]
+        .into_iter()
+        .filter_map(|(key, token)| Some((key, token.as_ref()?)))
+        .collect(),
+        local_secret: local_secret(provider.as_ref(), state_directory.as_deref()),
+        open_to_others,
+    };
+    let minted = credentials::credentials(&mut files, written.credentials.as_ref(), &around);
+    let self_test = credentials::self_test(
+        &mut files,
+        written.self_test.as_ref(),
+        minted.is_some(),
+        &api.address,
+    );
     let lease = lease(&document, &written.lease, state_directory.as_deref());
     if let (
         Some(Lease {
@@ -84,9 +111,23 @@ pub(super) fn judge(
         lease: lease.expect(nothing_left_out),
         provider: provider.expect(nothing_left_out),
         policy,
+        credentials: minted,
+        self_test,
         files,
         warnings,
     })
+}
+
+/// Where the local provider keeps the secret of its relays.
+fn local_secret(provider: Option<&Provider>, state_directory: Option<&Path>) -> Option<PathBuf> {
+    let Provider::Local(local) = provider? else {
+        return None;
+    };
+    let relays = local.directory.clone().unwrap_or_else(|| {
+        let state = state_directory.unwrap_or_else(|| Path::new(""));
+        state.join("relays")
+    });
+    Some(relays.join("secret.key"))
 }
 
 /// Judges the policy of a `controller.toml`, or a policy by itself.

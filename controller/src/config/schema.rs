@@ -26,6 +26,10 @@ pub fn keys(section: &str) -> Option<&'static [&'static str]> {
         "provider.static" => fields::<written::Static>(),
         "provider.static.relay" => fields::<written::StaticRelay>(),
         "provider.exec" => fields::<written::Exec>(),
+        "credentials" => fields::<written::Credentials>(),
+        "credentials.secret" => fields::<written::Secret>(),
+        "credentials.subject" => fields::<written::Subject>(),
+        "self-test" => fields::<written::SelfTest>(),
         "policy" => fields::<policy::Policy>(),
         "policy.forecast" => fields::<policy::Forecast>(),
         "policy.schedule" => fields::<policy::Schedule>(),
@@ -35,7 +39,7 @@ pub fn keys(section: &str) -> Option<&'static [&'static str]> {
 }
 
 /// The names of all sections that [`keys`] knows.
-pub(super) const SECTIONS: [&str; 16] = [
+pub(super) const SECTIONS: [&str; 20] = [
     "",
     "api",
     "log",
@@ -48,6 +52,10 @@ pub(super) const SECTIONS: [&str; 16] = [
     "provider.static",
     "provider.static.relay",
     "provider.exec",
+    "credentials",
+    "credentials.secret",
+    "credentials.subject",
+    "self-test",
     "policy",
     "policy.forecast",
     "policy.schedule",
@@ -161,7 +169,16 @@ mod tests {
     fn the_types_say_their_keys() {
         assert_eq!(
             keys("api"),
-            Some(&["address", "token-file", "certificate", "key", "client-ca"][..])
+            Some(
+                &[
+                    "address",
+                    "token-file",
+                    "reader-token-file",
+                    "certificate",
+                    "key",
+                    "client-ca"
+                ][..]
+            )
         );
         for section in SECTIONS {
             assert!(

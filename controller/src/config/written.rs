@@ -32,6 +32,8 @@ pub(super) struct Written {
     pub(super) sovereignty: Sovereignty,
     pub(super) lease: Lease,
     pub(super) provider: Provider,
+    pub(super) credentials: Option<Credentials>,
+    pub(super) self_test: Option<SelfTest>,
     pub(super) policy: crate::policy::Policy,
 }
 
@@ -40,6 +42,7 @@ pub(super) struct Written {
 pub(super) struct Api {
     pub(super) address: Option<String>,
     pub(super) token_file: Option<String>,
+    pub(super) reader_token_file: Option<String>,
     pub(super) certificate: Option<String>,
     pub(super) key: Option<String>,
     pub(super) client_ca: Option<String>,
@@ -164,4 +167,64 @@ pub(super) struct Exec {
     pub(super) extend: Vec<String>,
     pub(super) finish: Vec<String>,
     pub(super) timeout: Option<Human>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
+pub(super) struct Credentials {
+    pub(super) ttl: Option<Human>,
+    pub(super) max_ttl: Option<Human>,
+    pub(super) host: Option<String>,
+    pub(super) tls_by_address: bool,
+    pub(super) relays: Option<u8>,
+    pub(super) query_key: bool,
+    pub(super) secret: Vec<Secret>,
+    pub(super) subject: Vec<Subject>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
+pub(super) struct Secret {
+    pub(super) id: Option<String>,
+    pub(super) file: Option<String>,
+    pub(super) value: Option<Hidden>,
+    pub(super) hash: Option<HashWord>,
+}
+
+/// A secret that stands in the configuration itself; never printed.
+#[derive(Clone, Default, Deserialize)]
+#[serde(transparent)]
+pub(super) struct Hidden(pub(super) String);
+
+impl std::fmt::Debug for Hidden {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Hidden(..)")
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub(super) enum HashWord {
+    Sha256,
+    Sha1,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
+pub(super) struct Subject {
+    pub(super) name: Option<String>,
+    pub(super) token_file: Option<String>,
+    pub(super) certificate_name: Option<String>,
+    pub(super) rate: Option<u32>,
+    pub(super) burst: Option<u32>,
+    pub(super) max_ttl: Option<Human>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
+pub(super) struct SelfTest {
+    pub(super) address: Option<String>,
+    pub(super) certificate: Option<String>,
+    pub(super) key: Option<String>,
+    pub(super) url: Option<String>,
 }
