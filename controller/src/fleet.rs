@@ -5,6 +5,7 @@
 //!
 //! What is not known is `None`, never zero.
 
+mod endpoints;
 mod history;
 mod load;
 mod names;
@@ -17,6 +18,7 @@ use serde::{Deserialize, Serialize};
 use taciturn_protocol::status::Phase;
 use taciturn_protocol::time::{Now, UnixTime};
 
+pub use endpoints::{Endpoints, Listening, Transport, is_address, is_dns_name};
 pub use history::{Backoff, Expected, Hand, History, Launch, Ordered, Refusal, Unconfirmed};
 pub use load::{Dimension, Loads};
 pub use names::{InstanceId, LaunchToken, NameError, ZoneId};
@@ -244,6 +246,9 @@ pub struct Report {
     /// Its drain; `None`: it takes new allocations.
     #[serde(default)]
     pub drain: Option<DrainReport>,
+    /// Where clients reach it.
+    #[serde(default)]
+    pub endpoints: Endpoints,
 }
 
 /// A relay's drain as it reports it.

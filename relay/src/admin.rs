@@ -23,6 +23,7 @@ use crate::clock::Clock;
 use crate::counters::Totals;
 use crate::drain::DrainControl;
 use crate::events::EventLog;
+use crate::listener::tls::TlsSettings;
 use crate::load::LoadSampler;
 use crate::metrics::Metrics;
 use crate::readiness::SharedReadiness;
@@ -30,7 +31,7 @@ use crate::reload::Reload;
 use crate::worker::{self, Message, Outbox};
 
 pub use access::{AccessError, Refusals, prepare};
-pub use status::Capacity;
+pub use status::{Capacity, Endpoints};
 
 /// The paths, for who asks for another.
 const PATHS: &str =
@@ -63,6 +64,10 @@ pub struct Admin {
     pub events: Arc<EventLog>,
     /// Who may ask.
     pub access: Arc<Access>,
+    /// Where clients reach the relay.
+    pub endpoints: Endpoints,
+    /// What the TLS listeners show, when there are any.
+    pub tls: Option<Arc<TlsSettings>>,
 }
 
 impl Admin {

@@ -3,11 +3,16 @@
 //! Responsible for bounds: size, numbers, length and characters of texts. What is not known stays unknown; what a newer relay
 //! says besides is passed over; what cannot be is refused as a whole. Not responsible for freshness (`picture`).
 
+use std::net::IpAddr;
+use std::num::NonZeroU16;
+
 use serde::Deserialize;
 use taciturn_protocol::status::Phase;
 use taciturn_protocol::time::UnixTime;
 
-use crate::fleet::{DrainReport, Loads, Report, ZoneId};
+use crate::fleet::{
+    DrainReport, Endpoints, Listening, Loads, Report, Transport, ZoneId, is_address, is_dns_name,
+};
 
 /// Longest status that is read.
 pub const REPORT_BYTES: usize = 64 * 1024;
@@ -15,6 +20,8 @@ pub const REPORT_BYTES: usize = 64 * 1024;
 const TEXT_BYTES: usize = 256;
 /// Reasons for not being ready that are kept.
 const MOST_REASONS: usize = 16;
+/// Addresses, listeners and names of its endpoints that are kept, of each.
+const MOST_ENDPOINTS: usize = 16;
 /// Above everything that a machine can carry: bits in a second, allocations, whatever it is.
 const MOST: f64 = 1e15;
 /// The last second of the year 9999.
@@ -63,6 +70,8 @@ struct Written {
     epoch: u64,
     #[serde(default)]
     drain: Option<WrittenDrain>,
+    #[serde(default)]
+    endpoints: WrittenEndpoints,
 }
 
 /// `load` and `capacity`, which differ in how they call ports.
@@ -93,6 +102,20 @@ struct WrittenDrain {
     allocations_remaining: u64,
     #[serde(default)]
     idle_allocations: u64,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct WrittenEndpoints {
+    addresses: Vec<String>,
+    listeners: Vec<WrittenListener>,
+    tls_names: Vec<String>,
+}
+
+#[derive(Deserialize)]
+struct WrittenListener {
+    transport: String,
+    port: u16,
 }
 
 /// Reads a status.
@@ -129,6 +152,7 @@ pub fn report(json: &[u8]) -> Result<Report, ReportError> {
         full_now: written.full_now,
         epoch: written.epoch,
         drain: written.drain.map(WrittenDrain::report).transpose()?,
+        endpoints: written.endpoints.endpoints(),
     })
 }
 
@@ -156,6 +180,49 @@ impl WrittenDrain {
             idle_allocations: self.idle_allocations,
         })
     }
+}
+
+impl WrittenEndpoints {
+    /// What stands in URLs later: only what is an address, a port, a transport that is known or a name. The rest is passed
+    /// over, as a newer relay may say more.
+    fn endpoints(&self) -> Endpoints {
+        let addresses = self.addresses.iter().filter_map(|text| {
+            let address: IpAddr = text.parse().ok()?;
+            is_address(&address).then_some(address)
+        });
+        let listeners = self.listeners.iter().filter_map(|listener| {
+            let transport = match listener.transport.as_str() {
+                "udp" => Transport::Udp,
+                "tcp" => Transport::Tcp,
+                "tls" => Transport::Tls,
+                "auto" => Transport::Auto,
+                _ => return None,
+            };
+            let port = NonZeroU16::new(listener.port)?;
+            Some(Listening { transport, port })
+        });
+        let names = self.tls_names.iter();
+        let names = names.filter(|name| is_dns_name(name)).cloned();
+        Endpoints {
+            addresses: each_once(addresses),
+            listeners: each_once(listeners),
+            tls_names: each_once(names),
+        }
+    }
+}
+
+/// The first of them, none of them twice.
+fn each_once<T: PartialEq>(items: impl Iterator<Item = T>) -> Vec<T> {
+    let mut kept = Vec::new();
+    for item in items {
+        if kept.len() == MOST_ENDPOINTS {
+            break;
+        }
+        if !kept.contains(&item) {
+            kept.push(item);
+        }
+    }
+    kept
 }
 
 /// Not negative, and not more than anything can be; JSON has no NaN, and what is too great for a float is refused before.

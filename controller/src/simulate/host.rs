@@ -133,6 +133,7 @@ impl Host {
                 allocations_remaining: u64::from(self.live),
                 ..drain.clone()
             }),
+            ..Report::default()
         }
     }
 

@@ -18,6 +18,14 @@ const TEXTS: [u8; 4] = [0x0C, 0x13, 0x14, 0x16];
 /// 2.5.4.3 and 2.5.4.10.
 const COMMON_NAME: &[u8] = &[0x55, 0x04, 0x03];
 const ORGANISATION: &[u8] = &[0x55, 0x04, 0x0A];
+const OCTET_STRING: u8 = 0x04;
+const BOOLEAN: u8 = 0x01;
+/// 2.5.29.17.
+const SUBJECT_ALT_NAME: &[u8] = &[0x55, 0x1D, 0x11];
+/// Context tag 2, primitive: a DNS name among a certificate's names.
+const DNS_NAME: u8 = 0x82;
+/// Context tag 3, constructed: the extensions of a certificate.
+const CONTEXT_3: u8 = 0xA3;
 /// Context tag 0, constructed: the version of a certificate, the hash of RSASSA-PSS.
 const CONTEXT_0: u8 = 0xA0;
 
@@ -114,6 +122,40 @@ pub(crate) fn issuer_name(certificate: &[u8]) -> Option<String> {
     Some(String::from_utf8_lossy(name).into_owned())
 }
 
+/// The DNS names that a certificate is for (RFC 5280 §4.2.1.6), in lower case; none when it has none or is malformed.
+pub(super) fn dns_names(certificate: &[u8]) -> Vec<String> {
+    let Some(mut names) = alternative_names(certificate).map(Reader) else {
+        return Vec::new();
+    };
+    let mut found = Vec::new();
+    while let Some((tag, value)) = names.any() {
+        if tag == DNS_NAME && value.is_ascii() {
+            found.push(String::from_utf8_lossy(value).to_ascii_lowercase());
+        }
+    }
+    found
+}
+
+/// What is in the extension.
+fn alternative_names(certificate: &[u8]) -> Option<&[u8]> {
+    let mut body = Reader(Reader(Reader(certificate).value(SEQUENCE)?).value(SEQUENCE)?);
+    let mut part = body.any()?;
+    while part.0 != CONTEXT_3 {
+        part = body.any()?;
+    }
+    let mut extensions = Reader(Reader(part.1).value(SEQUENCE)?);
+    loop {
+        let mut extension = Reader(extensions.value(SEQUENCE)?);
+        if extension.value(OBJECT_IDENTIFIER)? != SUBJECT_ALT_NAME {
+            continue;
+        }
+        if extension.next_is(BOOLEAN) {
+            extension.value(BOOLEAN)?;
+        }
+        return Reader(extension.value(OCTET_STRING)?).value(SEQUENCE);
+    }
+}
+
 fn is_weak_signature(algorithm: &[u8]) -> Option<bool> {
     let mut reader = Reader(algorithm);
     let identifier = reader.value(OBJECT_IDENTIFIER)?;
@@ -173,6 +215,12 @@ impl<'a> Reader<'a> {
 
     /// The next value, when it has this tag.
     fn value(&mut self, tag: u8) -> Option<&'a [u8]> {
+        let (found, value) = self.any()?;
+        (found == tag).then_some(value)
+    }
+
+    /// The next value and its tag.
+    fn any(&mut self) -> Option<(u8, &'a [u8])> {
         let (found, rest) = self.0.split_first()?;
         let (first, rest) = rest.split_first()?;
         let (len, rest) = match first {
@@ -190,7 +238,7 @@ impl<'a> Reader<'a> {
         };
         let (value, rest) = rest.split_at_checked(len)?;
         self.0 = rest;
-        (*found == tag).then_some(value)
+        Some((*found, value))
     }
 
     /// A UTCTime or a GeneralizedTime (RFC 5280 §4.1.2.5).
@@ -351,6 +399,21 @@ mod tests {
     }
 
     #[test]
+    fn the_dns_names_of_a_certificate_are_read() {
+        let of = |names: &[&str]| {
+            let names: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
+            let made = rcgen::generate_simple_self_signed(names).unwrap();
+            dns_names(made.cert.der())
+        };
+        assert_eq!(
+            of(&["Turn.example.org", "192.0.2.1", "*.example.org"]),
+            ["turn.example.org", "*.example.org"]
+        );
+        assert_eq!(of(&[]), [""; 0]);
+        assert_eq!(dns_names(&[]), [""; 0]);
+    }
+
+    #[test]
     fn malformed_input_is_none() {
         let certificate = rcgen::generate_simple_self_signed(["turn.example.org".to_owned()])
             .unwrap()
@@ -366,6 +429,7 @@ mod tests {
             // Only that it ends matters here.
             let _ = Facts::parse(&changed);
             let _ = issuer_name(&changed);
+            let _ = dns_names(&changed);
         }
     }
 }

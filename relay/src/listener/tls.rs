@@ -23,6 +23,7 @@ use taciturn_protocol::time::UnixTime;
 use crate::metrics::{Family, Source};
 
 use super::certificate::Certificate;
+use super::der::dns_names;
 
 /// ALPN name of TURN (RFC 7443 §4).
 pub const ALPN_TURN: &[u8] = b"stun.turn";
@@ -154,6 +155,8 @@ struct InForce {
     config: Arc<ServerConfig>,
     /// The relay's own certificates, without their chains.
     leaves: Arc<[CertificateDer<'static>]>,
+    /// The DNS names in them.
+    names: Vec<String>,
     /// When the first of the certificates expires, where that is known.
     expires: Option<UnixTime>,
 }
@@ -192,6 +195,11 @@ impl TlsSettings {
         Arc::clone(&self.current.load().config)
     }
 
+    /// The DNS names that the next handshake's certificate may be for.
+    pub(crate) fn names(&self) -> Vec<String> {
+        self.current.load().names.clone()
+    }
+
     /// The certificates one of which the next handshake shows, without their chains.
     pub(crate) fn leaves(&self) -> Arc<[CertificateDer<'static>]> {
         Arc::clone(&self.current.load().leaves)
@@ -207,15 +215,17 @@ impl PreparedTls {
     /// # Errors
     /// As [`TlsSettings::new`].
     pub fn new(profile: Profile, certificates: Vec<Certificate>) -> Result<Self, TlsError> {
-        let leaves = certificates
+        let leaves: Arc<[CertificateDer<'static>]> = certificates
             .iter()
             .filter_map(|certificate| certificate.certified.cert.first().cloned())
             .collect();
+        let names = leaves.iter().flat_map(|leaf| dns_names(leaf)).collect();
         let expires = certificates.iter().filter_map(Certificate::expires).min();
         let config = server_config(profile, certificates)?;
         Ok(Self(Arc::new(InForce {
             config,
             leaves,
+            names,
             expires,
         })))
     }

@@ -11,7 +11,7 @@ use taciturn_plane::Access;
 use taciturn_protocol::address::Family;
 use taciturn_protocol::server::PeerPolicy;
 
-use crate::admin::{self, Admin};
+use crate::admin::{self, Admin, Endpoints};
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::counters::Totals;
@@ -154,6 +154,8 @@ pub(super) fn assemble(
         drain: life.drain,
         events: Arc::clone(events),
         access,
+        endpoints: Endpoints::of(&ground.listeners, &ground.addresses),
+        tls: front.tls().cloned(),
     });
     Ok(Assembled {
         workers,

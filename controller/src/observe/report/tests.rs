@@ -34,6 +34,11 @@ fn status() -> Value {
             "epoch": 1_789_999_999, "deadline_passed": false, "allocations_remaining": 12, "idle_allocations": 3,
             "stopping": false, "survives_restart": true,
         },
+        "endpoints": {
+            "addresses": ["203.0.113.7", "2001:db8::7"],
+            "listeners": [{"transport": "udp", "port": 3478}, {"transport": "auto", "port": 443}],
+            "tls_names": ["relay-7.example.org"],
+        },
     })
 }
 
@@ -60,6 +65,65 @@ fn a_status_is_read_as_the_relay_means_it() {
         (drain.allocations_remaining, drain.idle_allocations),
         (12, 3)
     );
+}
+
+#[test]
+fn a_relay_says_where_clients_reach_it() {
+    let endpoints = read(&status()).unwrap().endpoints;
+    assert_eq!(
+        endpoints.addresses,
+        ["203.0.113.7", "2001:db8::7"].map(|text| text.parse::<IpAddr>().unwrap())
+    );
+    let listening = |transport, port| Listening {
+        transport,
+        port: NonZeroU16::new(port).unwrap(),
+    };
+    let expected = [
+        listening(Transport::Udp, 3478),
+        listening(Transport::Auto, 443),
+    ];
+    assert_eq!(endpoints.listeners, expected);
+    assert!(endpoints.certifies("relay-7.example.org"));
+    let mut old = status();
+    old.as_object_mut().unwrap().remove("endpoints");
+    assert_eq!(read(&old).unwrap().endpoints, Endpoints::default());
+}
+
+/// nothing that a relay says of its endpoints can lead a URL elsewhere.
+#[test]
+fn what_is_no_endpoint_is_passed_over() {
+    let mut odd = status();
+    odd["endpoints"] = json!({
+        "addresses": [
+            "0.0.0.0", "::", "224.0.0.1", "ff02::1", "255.255.255.255", "fe80::1", "::ffff:192.0.2.1", "192.0.2.1:80",
+            "192.0.2.1?transport=udp", "relay.example.org", "", "192.0.2.1", "192.0.2.1",
+        ],
+        "listeners": [
+            {"transport": "udp", "port": 0}, {"transport": "sctp", "port": 3478}, {"transport": "udp ", "port": 1},
+            {"transport": "tcp", "port": 3478, "newer": true},
+        ],
+        "tls_names": ["a b", "a/b", "a@b.org", "10.0.0.1", "Upper.example.org", "a.example.org?x", "", "good.example.org"],
+        "newer": 1,
+    });
+    let endpoints = read(&odd).unwrap().endpoints;
+    assert_eq!(
+        endpoints.addresses,
+        ["192.0.2.1".parse::<IpAddr>().unwrap()]
+    );
+    assert_eq!(endpoints.listeners.len(), 1);
+    assert_eq!(endpoints.tls_names, ["good.example.org"]);
+    let mut many = status();
+    many["endpoints"]["addresses"] = (1..=200).map(|last| format!("192.0.2.{last}")).collect();
+    assert_eq!(read(&many).unwrap().endpoints.addresses.len(), 16);
+    for wrong in [
+        json!(7),
+        json!({"addresses": "192.0.2.1"}),
+        json!({"listeners": [{"transport": "udp", "port": 70000}]}),
+    ] {
+        let mut refused = status();
+        refused["endpoints"] = wrong;
+        assert!(matches!(read(&refused), Err(ReportError::Form(_))));
+    }
 }
 
 /// Scaling rules: what is not known is not zero.
