@@ -7,6 +7,7 @@
 mod decisions;
 mod fleet;
 mod orders;
+mod overview;
 mod targets;
 
 #[cfg(test)]
@@ -32,7 +33,7 @@ use crate::fleet::InstanceId;
 use crate::reconcile::{Handle, Published, Wish};
 
 /// The paths, for who asks for another.
-const PATHS: &str = "/live, /ready, /metrics, /v1/fleet, /v1/decisions, /v1/audit, /v1/prometheus/targets, \
+const PATHS: &str = "/live, /ready, /metrics, /v1/fleet, /v1/overview, /v1/decisions, /v1/audit, /v1/prometheus/targets, \
                      /v1/relays/{id}/drain and /v1/relays/{id}/keep";
 
 /// What was seen longer ago than this, or this many intervals, is not shown as if it were so now.
@@ -99,6 +100,7 @@ pub fn router(api: Arc<Api>) -> Router {
         .route("/ready", get(ready))
         .route("/metrics", get(metrics))
         .route("/v1/fleet", get(fleet::show))
+        .route("/v1/overview", get(overview::show))
         .route("/v1/decisions", get(decisions::list))
         .route("/v1/audit", get(audit))
         .route("/v1/prometheus/targets", get(targets::list))

@@ -112,6 +112,7 @@ fn round(clock: Clock, relays: Vec<Relay>) -> Published {
         policy: Arc::new(policy),
         outcomes: Vec::new(),
         decisions: VecDeque::new(),
+        trend: Arc::default(),
         counters: Counters {
             rounds: 1,
             ..Counters::default()

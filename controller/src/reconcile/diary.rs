@@ -1,6 +1,6 @@
 //! What is worth telling of a round: decisions that differ from the one before, and figures for metrics.
 //!
-//! Responsible for the ring of decisions, the counters and the log lines. Not responsible for the audit trail's actions
+//! Responsible for the ring of decisions, the counters, the trend and the log lines. Not responsible for the audit trail's actions
 //! (`apply`).
 
 use std::collections::{BTreeMap, VecDeque};
@@ -13,6 +13,7 @@ use super::published::{Decision, Published, Tried};
 use super::{Counters, outcome_word};
 use crate::fleet::{Fleet, InstanceId};
 use crate::policy::{Act, Action, Alarm, AlarmKind, Brake, Outcome, Plan};
+use crate::trend::Trend;
 
 /// A round in which nothing changed is told this often.
 const HEARTBEAT: Duration = Duration::from_secs(300);
@@ -24,6 +25,7 @@ const FORGET_LAUNCH: Duration = Duration::from_secs(3600);
 pub(super) struct Diary {
     pub(super) decisions: VecDeque<Arc<Decision>>,
     pub(super) counters: Counters,
+    pub(super) trend: Arc<Trend>,
     shown: Option<(Shape, Instant)>,
     launched: BTreeMap<InstanceId, Instant>,
 }
@@ -54,6 +56,7 @@ impl Diary {
             self.counters.last_successful = Some(now.unix);
         }
         self.count(now, fleet, outcomes);
+        Arc::make_mut(&mut self.trend).round(now.instant, fleet, &plan.need, outcomes);
         let shape = Shape::of(fleet, plan, outcomes);
         let (changed, beat, new_alarms) = match &self.shown {
             None => (true, true, plan.alarms.iter().collect()),

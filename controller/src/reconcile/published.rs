@@ -9,6 +9,7 @@ use taciturn_protocol::time::UnixTime;
 use super::Counters;
 use crate::fleet::Snapshot;
 use crate::policy::{Action, Alarm, Brake, Need, Outcome, Plan, Policy};
+use crate::trend::Trend;
 
 /// The latest round.
 #[derive(Clone, Debug)]
@@ -23,6 +24,8 @@ pub struct Published {
     pub outcomes: Vec<(Action, Outcome)>,
     /// Rounds in which something changed, and one now and then in which nothing did; the latest last.
     pub decisions: VecDeque<Arc<Decision>>,
+    /// Demand and capacity over the last hours.
+    pub trend: Arc<Trend>,
     /// Totals.
     pub counters: Counters,
     /// Nothing is done: a dry run.
