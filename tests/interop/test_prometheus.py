@@ -12,62 +12,40 @@ import signal
 import subprocess
 import time
 import urllib.error
-import urllib.parse
 import urllib.request
 
 import pytest
 
+import boards
+import prometheus
 import server as under_test
 from conftest import require
 from credentials import wrong
+from prometheus import PATIENCE
 
-ROOT = pathlib.Path(__file__).resolve().parents[2]
-RUNBOOK = ROOT / "docs" / "operations.md"
-RULES = ROOT / "alerts" / "relay.yml"
-DASHBOARD = ROOT / "dashboards" / "relay.json"
+RUNBOOK = boards.ROOT / "docs" / "operations.md"
+RULES = boards.ROOT / "alerts" / "relay.yml"
 # Scraped and evaluated so often that a test need not wait; in service ten seconds are enough.
 INTERVAL = "1s"
-PATIENCE = 45
-
-# Series that exist on some hosts alone: network cards of AWS count exceeded allowances.
-ON_OTHER_HOSTS = {"taciturn_relay_ena_allowance_exceeded_packets_total"}
 # Panels that are empty while nothing is the matter.
-EMPTY_WHEN_WELL = {"Time to the deadline", "Beyond the instance's allowances"}
-
-METRIC = r"(?:taciturn_relay|process)_[a-z_]+|\bup\b"
-SELECTOR = re.compile(rf"({METRIC})(\{{[^}}]*\}})?")
-MATCHER = re.compile(r'([a-z_]+)=~?"([^"]*)"')
+EMPTY_WHEN_WELL = {"Starts", "Time to the deadline", "Beyond the instance's allowances"}
 
 
 class Monitored:
     """A relay with its admin API, and a Prometheus that scrapes it."""
 
-    def __init__(self, relay, directory: pathlib.Path, port: int):
+    def __init__(self, relay, directory: pathlib.Path, asked: prometheus.Prometheus):
         self.relay = relay
         self.directory = directory
-        self._api = f"http://127.0.0.1:{port}/api/v1/"
-
-    def ask(self, path: str, **parameters) -> dict:
-        """One answer of the API; what it says about a query that it refuses is the failure's text."""
-        url = self._api + path + "?" + urllib.parse.urlencode(parameters)
-        try:
-            with urllib.request.urlopen(url, timeout=10) as answer:
-                return json.load(answer)["data"]
-        except urllib.error.HTTPError as error:
-            pytest.fail(f"{parameters}: {error.read().decode(errors='replace')}")
+        self.prometheus = asked
 
     def query(self, expression: str) -> list[dict]:
         """The series that an expression gives now."""
-        result = self.ask("query", query=expression)
-        return result["result"] if isinstance(result["result"], list) else []
+        return self.prometheus.query(expression)
 
     def await_series(self, expression: str) -> list[dict]:
         """The same, once there are any."""
-        deadline = time.monotonic() + PATIENCE
-        while not (series := self.query(expression)):
-            assert time.monotonic() < deadline, f"nothing came of {expression}\n{self.relay.log.read_text()[-2000:]}"
-            time.sleep(0.2)
-        return series
+        return self.prometheus.await_series(expression, lambda: self.relay.log.read_text()[-2000:])
 
     def admin(self, method: str, path: str, body: dict | None = None) -> int:
         """One request to the relay's admin API; gives the status."""
@@ -90,59 +68,24 @@ def monitored(tmp_path_factory, certificates):
     directory = tmp_path_factory.mktemp("monitored")
     relays = under_test.start(directory, certificates)
     relay = next(relays)
-    (port,) = under_test.free_ports(1)
-    config = directory / "prometheus.yml"
-    config.write_text(
-        f"""global: {{ scrape_interval: {INTERVAL}, evaluation_interval: {INTERVAL} }}
+    config = f"""global: {{ scrape_interval: {INTERVAL}, evaluation_interval: {INTERVAL} }}
 rule_files: ["{RULES}"]
 scrape_configs:
   - job_name: taciturn-relay
     static_configs: [{{ targets: ["127.0.0.1:{relay.admin_port}"] }}]
 """
-    )
-    with (directory / "prometheus.log").open("wb") as log:
-        prometheus = subprocess.Popen(
-            [
-                "prometheus",
-                f"--config.file={config}",
-                f"--storage.tsdb.path={directory / 'series'}",
-                f"--web.listen-address=127.0.0.1:{port}",
-            ],
-            stdout=log,
-            stderr=subprocess.STDOUT,
-            cwd=directory,
-        )
     try:
-        monitored = Monitored(relay, directory, port)
-        _await_start(monitored, prometheus)
-        # Figures from before the traffic, so that there is growth to compute rates from.
-        monitored.await_series("count_over_time(taciturn_relay_load_samples_total[1m]) >= 2")
-        _make_traffic(relay)
-        monitored.await_series("sum(increase(taciturn_relay_forwarded_packets_total[1m])) > 0")
-        yield monitored
+        with prometheus.running(directory, config) as asked:
+            monitored = Monitored(relay, directory, asked)
+            monitored.await_series("up == 1")
+            # Figures from before the traffic, so that there is growth to compute rates from.
+            monitored.await_series("count_over_time(taciturn_relay_load_samples_total[1m]) >= 2")
+            _make_traffic(relay)
+            monitored.await_series("sum(increase(taciturn_relay_forwarded_packets_total[1m])) > 0")
+            yield monitored
     finally:
-        prometheus.terminate()
-        try:
-            prometheus.wait(15)
-        except subprocess.TimeoutExpired:
-            prometheus.kill()
-            prometheus.wait()
         for _ in relays:
             pass
-
-
-def _await_start(monitored: Monitored, prometheus: subprocess.Popen) -> None:
-    deadline = time.monotonic() + PATIENCE
-    while time.monotonic() < deadline:
-        log = (monitored.directory / "prometheus.log").read_text()
-        assert prometheus.poll() is None, log
-        try:
-            if monitored.query("up == 1"):
-                return
-        except OSError:
-            pass
-        time.sleep(0.1)
-    pytest.fail(f"Prometheus does not scrape the relay:\n{log}")
 
 
 def _make_traffic(relay) -> None:
@@ -161,44 +104,8 @@ def _make_traffic(relay) -> None:
             run.kill()
 
 
-def _panels() -> list[tuple[str, str, str]]:
-    """Title, query and legend of everything that the dashboard shows, with its variables filled in."""
-    dashboard = json.loads(DASHBOARD.read_text())
-    shown = [
-        (panel["title"], target["expr"], target["legendFormat"])
-        for panel in dashboard["panels"]
-        for target in panel.get("targets", [])
-    ]
-    shown += [
-        (each["name"], each["expr"], each.get("titleFormat", ""))
-        for each in dashboard["annotations"]["list"]
-        if "expr" in each
-    ]
-    fill = {"$instance": ".+", "$__rate_interval": "5m"}
-    return [(title, _filled(query, fill), legend) for title, query, legend in shown]
-
-
-def _filled(query: str, values: dict[str, str]) -> str:
-    for name, value in values.items():
-        query = query.replace(name, value)
-    assert "$" not in query, f"an unknown variable in {query}"
-    return query
-
-
-def _assert_selectors_find_series(monitored: Monitored, query: str) -> None:
-    """Every metric that a query names exists, with every value of a label that it names."""
-    found = SELECTOR.findall(query)
-    assert found, f"no metric of the relay in {query}"
-    for metric, matchers in found:
-        if metric in ON_OTHER_HOSTS:
-            continue
-        assert monitored.query(metric + matchers), f"{metric}{matchers} finds nothing, in {query}"
-        for label, values in MATCHER.findall(matchers):
-            if values == ".+":
-                continue
-            for value in values.split("|"):
-                one = f'{metric}{{{label}="{value}"}}'
-                assert monitored.query(one), f"{one} finds nothing, in {query}"
+def _panels() -> list[boards.Panel]:
+    return boards.panels("relay", {"$instance": ".+", "$__rate_interval": "5m"})
 
 
 @pytest.mark.parametrize(("rules", "names"), [("relay", "TaciturnRelay"), ("controller", "Taciturn(?:Controller|Fleet)")])
@@ -228,42 +135,35 @@ def the_scrape_is_whole_and_prometheus_takes_every_line(monitored):
     assert run.returncode == 0, run.stdout + run.stderr
 
 
-@pytest.mark.parametrize(("title", "query", "legend"), [pytest.param(*each, id=each[0]) for each in _panels()])
-def a_panel_shows_series_of_a_real_scrape(monitored, title, query, legend):
-    """Each query of the dashboard parses and gives series, whose labels its legend shows."""
-    _assert_selectors_find_series(monitored, query)
-    series = monitored.query(query)
-    if title not in EMPTY_WHEN_WELL and title != "Starts":
-        assert series, f"nothing comes of {query}"
-    for each in series:
-        for label in re.findall(r"\{\{(\w+)\}\}", legend):
-            assert each["metric"].get(label), f"no label {label} in {each['metric']}, of {query}"
+@pytest.mark.parametrize("panel", [pytest.param(each, id=each.title) for each in _panels()])
+def a_panel_shows_series_of_a_real_scrape(monitored, panel):
+    """Each query of the board parses and gives series, whose labels its legend shows."""
+    boards.assert_selectors_find_series(monitored.prometheus, panel.query)
+    series = monitored.query(panel.query)
+    if panel.title not in EMPTY_WHEN_WELL:
+        assert series, f"nothing comes of {panel.query}"
+    boards.assert_legend_is_shown(series, panel)
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        "taciturn_relay_colours",
+        'taciturn_relay_phase{phase="blue"}',
+        'taciturn_relay_phase{colour!="blue"}',
+        "sum by (colour) (taciturn_relay_phase)",
+    ],
+)
+def a_query_for_what_no_relay_shows_is_noticed(monitored, query):
+    """The judge itself: a metric, a value and a label that there are not."""
+    with pytest.raises(AssertionError):
+        boards.assert_selectors_find_series(monitored.prometheus, query)
 
 
 def an_alert_names_what_the_relay_shows(monitored):
     """Each rule is loaded and healthy, each selector finds series, and each annotation shows labels that there are."""
-    (group,) = monitored.ask("rules")["groups"]
-    deadline = time.monotonic() + PATIENCE
-    while any(rule["health"] == "unknown" for rule in group["rules"]) and time.monotonic() < deadline:
-        time.sleep(0.2)
-        (group,) = monitored.ask("rules")["groups"]
-    for rule in group["rules"]:
-        query, name = rule["query"], rule["name"]
-        assert rule["health"] == "ok", f"{name}: {rule.get('lastError')}"
-        _assert_selectors_find_series(monitored, query)
-        assert rule["labels"].get("severity") in ("critical", "warning", "info"), name
-        assert {"summary", "description", "runbook"} <= rule["annotations"].keys(), name
-        assert rule["annotations"]["runbook"] == f"docs/operations.md#{name.lower()}"
-        grouped = re.search(r"by \(([^)]*)\)", query)
-        metric, _ = SELECTOR.search(query).groups()
-        if grouped:
-            available = {label.strip() for label in grouped[1].split(",")}
-        elif metric in ON_OTHER_HOSTS:
-            available = {"instance", "allowance"}
-        else:
-            available = set(monitored.query(metric)[0]["metric"])
-        shown = re.findall(r"\$labels\.(\w+)", json.dumps(rule["annotations"]))
-        assert set(shown) <= available, f"{name} shows {shown}, of {available}"
+    for rule in monitored.prometheus.evaluated_rules():
+        boards.assert_rule_is_sound(monitored.prometheus, rule)
 
 
 def a_refused_reload_raises_its_alert(monitored):
