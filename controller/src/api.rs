@@ -1,14 +1,20 @@
-//! The controller's API: health, metrics, the fleet and the decisions about it, targets for Prometheus, orders of operators.
+//! The controller's API: health, metrics, the fleet and the decisions about it, targets for Prometheus, orders of operators,
+//! credentials for signalling servers.
 //!
 //! Responsible for the routes. Everything that is shown is what the loop has published last, so that no question waits for a
 //! round, and none disturbs one. Not responsible for what is done about an order (`reconcile`), nor for who may ask and what a
 //! stranger can hold (`taciturn_plane`).
 
+mod asker;
 mod decisions;
 mod fleet;
+mod ice_servers;
+mod openapi;
 mod orders;
 mod overview;
+mod snapshot;
 mod targets;
+mod turn;
 
 #[cfg(test)]
 mod tests;
@@ -29,12 +35,13 @@ use taciturn_plane::{Access, Audience, guarded_for, refusal};
 use crate::audit::Audit;
 use crate::clock::Clock;
 use crate::config::LiveCredentials;
+use crate::credentials::Desk;
 use crate::fleet::InstanceId;
 use crate::reconcile::{Handle, Published, Wish};
 
 /// The paths, for who asks for another.
 const PATHS: &str = "/live, /ready, /metrics, /v1/fleet, /v1/overview, /v1/decisions, /v1/audit, /v1/prometheus/targets, \
-                     /v1/relays/{id}/drain and /v1/relays/{id}/keep";
+                     /v1/ice-servers, /v1/turn, /v1/snapshot, /v1/openapi.json, /v1/relays/{id}/drain and /v1/relays/{id}/keep";
 
 /// What was seen longer ago than this, or this many intervals, is not shown as if it were so now.
 const OLD: Duration = Duration::from_secs(60);
@@ -78,6 +85,8 @@ pub struct Api {
     pub credentials: Arc<LiveCredentials>,
     /// The clock, which the loop's is a copy of.
     pub clock: Clock,
+    /// Where credentials are minted.
+    pub desk: Arc<Desk>,
 }
 
 impl Api {
@@ -104,6 +113,10 @@ pub fn router(api: Arc<Api>) -> Router {
         .route("/v1/decisions", get(decisions::list))
         .route("/v1/audit", get(audit))
         .route("/v1/prometheus/targets", get(targets::list))
+        .route("/v1/ice-servers", post(ice_servers::mint))
+        .route("/v1/turn", get(turn::mint))
+        .route("/v1/snapshot", get(snapshot::show))
+        .route("/v1/openapi.json", get(openapi::show))
         .route(
             "/v1/relays/{id}/drain",
             post(orders::drain).delete(orders::undrain),

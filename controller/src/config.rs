@@ -29,6 +29,7 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use crate::fleet::{InstanceId, ZoneId};
 use crate::policy::Policy;
 
+pub(crate) use credentials::one_line_end_off;
 pub use credentials::{Credentials, LiveCredentials, Proof, Secret, SelfTest, Subject};
 pub use error::{ConfigError, ConfigErrors};
 pub use files::{FileRead, SecretBytes, read_file};

@@ -18,6 +18,7 @@ pub mod apply;
 pub mod audit;
 pub mod clock;
 pub mod config;
+pub mod credentials;
 pub mod doctor;
 pub mod durations;
 pub mod fleet;

@@ -16,6 +16,7 @@ use taciturn_plane::metrics::{Family, Metrics, MetricsError, Source};
 use crate::api::Rounds;
 use crate::audit::Audit;
 use crate::clock::Clock;
+use crate::credentials::Desk;
 
 /// Everything that a scrape shows.
 ///
@@ -25,6 +26,7 @@ pub fn all(
     rounds: &Arc<dyn Rounds>,
     audit: &Arc<Audit>,
     access: &Arc<Access>,
+    desk: &Arc<Desk>,
     clock: Clock,
 ) -> Result<Metrics, MetricsError> {
     Metrics::new(vec![
@@ -35,6 +37,7 @@ pub fn all(
         Box::new(totals::Totals(Arc::clone(rounds))),
         Box::new(Arc::clone(audit)),
         Box::new(Refusals(Arc::clone(access))),
+        Box::new(Arc::clone(desk)),
         Box::new(Build {
             started: clock.unix().as_secs(),
         }),

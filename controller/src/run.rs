@@ -14,14 +14,16 @@ use std::sync::Arc;
 
 use taciturn_plane::{Access, Bounded, Listener};
 use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::watch;
 use tracing::{info, warn};
 
 use crate::api::{self, Api, Rounds};
 use crate::audit::Audit;
 use crate::clock::Clock;
 use crate::config::{ApiAddress, ControllerConfig, LiveCredentials};
+use crate::credentials::{Desk, Settings};
 use crate::metrics;
-use crate::reconcile::{Controller, Handle};
+use crate::reconcile::{Controller, Handle, Published};
 
 pub use start::StartError;
 use supervisor::Supervisor;
@@ -61,13 +63,20 @@ pub fn run(config: ControllerConfig, options: Options) -> Result<(), StartError>
         clock,
     ))?;
     let shown: Arc<dyn Rounds> = Arc::new(handle.clone());
+    let desk = Arc::new(start::desk(&credentials)?);
+    plane.spawn(see(
+        Arc::clone(&desk),
+        Arc::clone(&credentials),
+        handle.published(),
+    ));
     let api = Arc::new(Api {
         credentials: Arc::clone(&credentials),
-        metrics: metrics::all(&shown, &audit, &access, clock)?,
+        metrics: metrics::all(&shown, &audit, &access, &desk, clock)?,
         rounds: shown,
         audit: Arc::clone(&audit),
         access: Arc::clone(&access),
         clock,
+        desk: Arc::clone(&desk),
     });
     let router = api::router(api);
     plane.spawn(async move {
@@ -137,6 +146,29 @@ async fn until_stopped(
                 let _ = audit.retry();
             }
         }
+    }
+}
+
+/// Shows each round to the desk that mints credentials, and other settings as soon as there are any: a reload is followed by
+/// a round.
+async fn see(
+    desk: Arc<Desk>,
+    live: Arc<LiveCredentials>,
+    mut published: watch::Receiver<Arc<Published>>,
+) {
+    let mut in_force = live.load_full();
+    while published.changed().await.is_ok() {
+        let latest = Arc::clone(&published.borrow_and_update());
+        let now = live.load_full();
+        let other = in_force.as_ref().map(Arc::as_ptr) != now.as_ref().map(Arc::as_ptr);
+        if other || desk.lacks_secret() {
+            match Settings::of(now.as_deref()) {
+                Ok(settings) => desk.configure(settings),
+                Err(words) => warn!(%words, "credentials are minted as before"),
+            }
+            in_force = now;
+        }
+        desk.see(latest);
     }
 }
 

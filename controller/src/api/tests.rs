@@ -154,13 +154,15 @@ impl Served {
         let audit = Arc::new(Audit::open(&trail, "test", clock).unwrap());
         std::fs::remove_file(&trail).unwrap();
         let rounds: Arc<dyn Rounds> = Arc::clone(&told) as _;
+        let desk = Arc::new(Desk::new(None, [7; 32]));
         let api = Arc::new(Api {
-            metrics: metrics::all(&rounds, &audit, &access, clock).unwrap(),
+            metrics: metrics::all(&rounds, &audit, &access, &desk, clock).unwrap(),
             rounds,
             audit,
             access: Arc::clone(&access),
             credentials: Arc::default(),
             clock,
+            desk,
         });
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
@@ -586,7 +588,8 @@ fn served_names(served: &Served, clock: Clock) -> Vec<(String, String, bool)> {
     let trail = std::env::temp_dir().join(format!("taciturn-names-{}", std::process::id()));
     let audit = Arc::new(Audit::open(&trail, "test", clock).unwrap());
     std::fs::remove_file(&trail).unwrap();
-    metrics::all(&rounds, &audit, &access, clock)
+    let desk = Arc::new(Desk::new(None, [7; 32]));
+    metrics::all(&rounds, &audit, &access, &desk, clock)
         .unwrap()
         .names()
 }

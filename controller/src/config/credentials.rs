@@ -312,7 +312,7 @@ fn secrets(
 }
 
 /// A file's bytes without one final line end: as the relay reads it.
-pub(super) fn one_line_end_off(bytes: &[u8]) -> &[u8] {
+pub(crate) fn one_line_end_off(bytes: &[u8]) -> &[u8] {
     let bytes = bytes.strip_suffix(b"\n").unwrap_or(bytes);
     bytes.strip_suffix(b"\r").unwrap_or(bytes)
 }

@@ -18,7 +18,8 @@ use tokio::runtime::{Builder, Runtime};
 use super::{Address, Bound, Options};
 use crate::audit::Audit;
 use crate::clock::Clock;
-use crate::config::{self, Api, ApiAddress, ControllerConfig};
+use crate::config::{self, Api, ApiAddress, ControllerConfig, LiveCredentials};
+use crate::credentials::{self, Desk};
 use crate::lease::{self, Keeper, Lease, NoLease, PlaceError, Terms};
 use crate::observe::{ClientError, DryRunRelays, RelayClient, Relays};
 use crate::policy::Policy;
@@ -61,6 +62,9 @@ pub enum StartError {
     /// What relays are asked with cannot be used.
     #[error("[relays] cannot be used")]
     Relays(#[from] ClientError),
+    /// Credentials cannot be minted as configured.
+    #[error("[credentials] {0}")]
+    Credentials(String),
     /// The provider cannot be used.
     #[error("[provider] {0}")]
     Provider(String),
@@ -208,6 +212,16 @@ pub(super) fn access(api: &Api) -> Result<PreparedAccess, StartError> {
         )
     });
     Ok(PreparedAccess::new(token, tls.transpose()?))
+}
+
+/// Where credentials are minted; without settings everybody is refused there.
+pub(super) fn desk(live: &LiveCredentials) -> Result<Desk, StartError> {
+    let mut seed = [0; 32];
+    getrandom::fill(&mut seed)
+        .map_err(io::Error::other)
+        .map_err(StartError::system("the system has no randomness"))?;
+    let settings = credentials::Settings::of(live.load().as_deref());
+    Ok(Desk::new(settings.map_err(StartError::Credentials)?, seed))
 }
 
 pub(super) fn runtime(name: &str) -> Result<Runtime, StartError> {
