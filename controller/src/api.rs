@@ -1,5 +1,5 @@
 //! The controller's API: health, metrics, the fleet and the decisions about it, targets for Prometheus, orders of operators,
-//! credentials for signalling servers.
+//! credentials for signalling servers, and the page with which clinics try their network.
 //!
 //! Responsible for the routes. Everything that is shown is what the loop has published last, so that no question waits for a
 //! round, and none disturbs one. Not responsible for what is done about an order (`reconcile`), nor for who may ask and what a
@@ -12,6 +12,7 @@ mod ice_servers;
 mod openapi;
 mod orders;
 mod overview;
+pub mod self_test;
 mod snapshot;
 mod targets;
 mod turn;
@@ -24,13 +25,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use axum::extract::State;
+use axum::extract::{FromRef, State};
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Json, Router};
 use taciturn_plane::metrics::{Metrics, TEXT_FORMAT};
 use taciturn_plane::{Access, Audience, guarded_for, refusal};
+
+use self_test::TestDesk;
 
 use crate::audit::Audit;
 use crate::clock::Clock;
@@ -41,7 +44,7 @@ use crate::reconcile::{Handle, Published, Wish};
 
 /// The paths, for who asks for another.
 const PATHS: &str = "/live, /ready, /metrics, /v1/fleet, /v1/overview, /v1/decisions, /v1/audit, /v1/prometheus/targets, \
-                     /v1/ice-servers, /v1/turn, /v1/snapshot, /v1/openapi.json, /v1/relays/{id}/drain and /v1/relays/{id}/keep";
+                     /v1/ice-servers, /v1/turn, /v1/snapshot, /v1/openapi.json, /self-test, /v1/self-test/tickets, /v1/relays/{id}/drain and /v1/relays/{id}/keep";
 
 /// What was seen longer ago than this, or this many intervals, is not shown as if it were so now.
 const OLD: Duration = Duration::from_secs(60);
@@ -87,6 +90,14 @@ pub struct Api {
     pub clock: Clock,
     /// Where credentials are minted.
     pub desk: Arc<Desk>,
+    /// What the self-test page asks for.
+    pub self_test: TestDesk,
+}
+
+impl FromRef<Arc<Api>> for TestDesk {
+    fn from_ref(api: &Arc<Api>) -> Self {
+        api.self_test.clone()
+    }
 }
 
 impl Api {
@@ -117,6 +128,8 @@ pub fn router(api: Arc<Api>) -> Router {
         .route("/v1/turn", get(turn::mint))
         .route("/v1/snapshot", get(snapshot::show))
         .route("/v1/openapi.json", get(openapi::show))
+        .merge(self_test::pages())
+        .route("/v1/self-test/tickets", post(self_test::ticket))
         .route(
             "/v1/relays/{id}/drain",
             post(orders::drain).delete(orders::undrain),

@@ -30,6 +30,7 @@ pub mod policy;
 pub mod provider;
 pub mod reconcile;
 pub mod run;
+pub mod self_test;
 mod shown;
 pub mod simulate;
 pub mod trend;

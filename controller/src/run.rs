@@ -5,6 +5,7 @@
 //!
 //! The loop runs on a runtime of its own, so that no burst of requests to the API keeps a round waiting.
 
+mod self_test;
 mod start;
 mod supervisor;
 
@@ -55,6 +56,7 @@ pub fn run(config: ControllerConfig, options: Options) -> Result<(), StartError>
     let rounds = start::runtime("rounds")?;
     let plane = start::runtime("plane")?;
     let (address, listener) = plane.block_on(start::listen(&config.api.address))?;
+    let page = plane.block_on(self_test::page(&config, &directory))?;
     let (controller, handle) = rounds.block_on(start::controller(
         config,
         &options,
@@ -69,7 +71,13 @@ pub fn run(config: ControllerConfig, options: Options) -> Result<(), StartError>
         Arc::clone(&credentials),
         handle.published(),
     ));
+    let test_desk = page.desk(&desk, clock);
+    if let Some(own) = page.listener {
+        info!(address = %own.address, "the self-test is served on a listener of its own");
+        plane.spawn(own.serve(test_desk.clone()));
+    }
     let api = Arc::new(Api {
+        self_test: test_desk,
         credentials: Arc::clone(&credentials),
         metrics: metrics::all(&shown, &audit, &access, &desk, clock)?,
         rounds: shown,

@@ -1,7 +1,7 @@
 //! The API's connections, bounded in number and in time.
 //!
 //! Responsible for what one program can hold of ours: a connection ends a minute after it began, whether it sends a
-//! byte a second or nothing, there are at most [`CONNECTIONS`], and at most [`CONNECTIONS_OF_ONE`] from one host beyond
+//! byte a second or nothing, and there are at most so many as [`Bounds`] say, from everywhere and from one host beyond
 //! this one, so that a stranger cannot keep everybody else out. TLS handshakes count, and have less time. Not responsible
 //! for what is said on a connection.
 
@@ -24,10 +24,28 @@ use tokio_rustls::TlsAcceptor;
 use super::Access;
 use super::refused::Refused;
 
-/// Connections at a time: a scraper, a controller, an operator, and room to spare.
-const CONNECTIONS: usize = 32;
-/// Connections at a time from one address beyond this host, or from one /64: an IPv6 host picks its addresses from that.
-const CONNECTIONS_OF_ONE: usize = 8;
+/// How many connections there may be at a time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Bounds {
+    /// From everywhere.
+    pub connections: usize,
+    /// From one address beyond this host, or from one /64: an IPv6 host picks its addresses from that.
+    pub of_one: usize,
+}
+
+impl Bounds {
+    /// A scraper, a controller, an operator, and room to spare.
+    pub const PROGRAMS: Self = Self {
+        connections: 32,
+        of_one: 8,
+    };
+    /// Browsers of strangers, each of which opens several, many of them behind one address.
+    pub const VISITORS: Self = Self {
+        connections: 256,
+        of_one: 64,
+    };
+}
+
 /// How long a connection may last. Longer than any scrape, and clients that keep connections open make new ones.
 const LIFETIME: Duration = Duration::from_secs(60);
 /// How long a TLS handshake may take.
@@ -66,13 +84,18 @@ struct Seat {
 }
 
 impl Bounded {
-    /// Bounds the connections of this listener.
+    /// Bounds the connections of this listener, for programs.
     pub fn new(listener: Listener, access: Arc<Access>) -> Self {
+        Self::within(Bounds::PROGRAMS, listener, access)
+    }
+
+    /// Bounds the connections of this listener.
+    pub fn within(bounds: Bounds, listener: Listener, access: Arc<Access>) -> Self {
         Self {
             door: Door {
                 listener,
-                slots: Arc::new(Semaphore::new(CONNECTIONS)),
-                sources: Sources::default(),
+                slots: Arc::new(Semaphore::new(bounds.connections)),
+                sources: Sources::new(bounds.of_one),
             },
             access,
             handshakes: JoinSet::new(),
@@ -160,8 +183,11 @@ impl Peer {
 }
 
 /// How many connections each address beyond this host has. Never longer than there are connections.
-#[derive(Clone, Debug, Default)]
-struct Sources(Arc<Mutex<HashMap<IpAddr, usize>>>);
+#[derive(Clone, Debug)]
+struct Sources {
+    most: usize,
+    counts: Arc<Mutex<HashMap<IpAddr, usize>>>,
+}
 
 /// A connection of an address that is counted.
 #[derive(Debug)]
@@ -171,15 +197,22 @@ struct SourceSeat {
 }
 
 impl Sources {
+    fn new(most: usize) -> Self {
+        Self {
+            most,
+            counts: Arc::default(),
+        }
+    }
+
     /// A seat, none where none is counted, or an error when the address has all that it may have.
     fn admit(&self, address: IpAddr) -> Result<Option<SourceSeat>, ()> {
         if address.is_loopback() {
             return Ok(None);
         }
         let address = source_of(address);
-        let mut counts = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut counts = self.counts.lock().unwrap_or_else(PoisonError::into_inner);
         let count = counts.entry(address).or_default();
-        if *count >= CONNECTIONS_OF_ONE {
+        if *count >= self.most {
             return Err(());
         }
         *count += 1;
@@ -202,7 +235,7 @@ impl Drop for SourceSeat {
     fn drop(&mut self) {
         let mut counts = self
             .sources
-            .0
+            .counts
             .lock()
             .unwrap_or_else(PoisonError::into_inner);
         if let Some(count) = counts.get_mut(&self.address) {
@@ -354,11 +387,10 @@ mod tests {
 
     #[test]
     fn one_address_beyond_this_host_cannot_take_every_connection() {
-        let sources = Sources::default();
+        let most = Bounds::PROGRAMS.of_one;
+        let sources = Sources::new(most);
         let stranger = IpAddr::from([192, 0, 2, 1]);
-        let mut seats: Vec<_> = (0..CONNECTIONS_OF_ONE)
-            .map(|_| sources.admit(stranger))
-            .collect();
+        let mut seats: Vec<_> = (0..most).map(|_| sources.admit(stranger)).collect();
         assert!(seats.iter().all(Result::is_ok));
         assert!(sources.admit(stranger).is_err());
         assert!(sources.admit(IpAddr::from([192, 0, 2, 2])).is_ok());
@@ -372,11 +404,7 @@ mod tests {
         // Nor can one that has many addresses.
         let host =
             |number: u16| IpAddr::from([0x2001, 0xdb8, 1, 2, number, number, number, number]);
-        seats.extend(
-            (0..)
-                .take(CONNECTIONS_OF_ONE)
-                .map(|number| sources.admit(host(number))),
-        );
+        seats.extend((0..).take(most).map(|number| sources.admit(host(number))));
         assert!(seats.iter().all(Result::is_ok));
         assert!(sources.admit(host(99)).is_err());
         assert!(sources.admit("2001:db8:1:3::1".parse().unwrap()).is_ok());

@@ -29,7 +29,7 @@ use axum::{Router, middleware};
 
 pub use access::{Access, Authority, PreparedAccess, TlsError, Token, tls};
 pub use answers::{BODY_BYTES, Refusal, body, json_of, no_such_method, no_such_path, refusal};
-pub use bounded::{Bounded, Listener, Timed};
+pub use bounded::{Bounded, Bounds, Listener, Timed};
 pub use caller::{Audience, Caller, Role};
 pub use query::Query;
 

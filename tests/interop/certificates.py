@@ -24,8 +24,8 @@ class Certificates:
     key: pathlib.Path
 
 
-def issue(directory: pathlib.Path) -> Certificates:
-    """Make an authority and a certificate for 127.0.0.1, ::1 and localhost, valid for two days."""
+def issue(directory: pathlib.Path, *addresses: str) -> Certificates:
+    """Make an authority and a certificate for 127.0.0.1, ::1, localhost and `addresses`, valid for two days."""
     now = datetime.datetime.now(datetime.timezone.utc)
     authority_key = ec.generate_private_key(ec.SECP256R1())
     authority_name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "Interop test authority")])
@@ -40,8 +40,7 @@ def issue(directory: pathlib.Path) -> Certificates:
     names = x509.SubjectAlternativeName(
         [
             x509.DNSName("localhost"),
-            x509.IPAddress(ipaddress.ip_address("127.0.0.1")),
-            x509.IPAddress(ipaddress.ip_address("::1")),
+            *(x509.IPAddress(ipaddress.ip_address(each)) for each in ("127.0.0.1", "::1", *addresses)),
         ]
     )
     server_name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "localhost")])

@@ -18,6 +18,7 @@ use crate::metrics;
 use crate::observe::Mark;
 use crate::policy::{Alarm, AlarmKind, Brake, Need, Plan, Policy};
 use crate::reconcile::{Counters, Decision};
+use crate::self_test::{SelfTest, TicketKey};
 
 const TOKEN: &str = "a-controller-token-of-more-than-32-bytes";
 const DRAIN: &str = "/v1/relays/i-1/drain";
@@ -162,6 +163,13 @@ impl Served {
             access: Arc::clone(&access),
             credentials: Arc::default(),
             clock,
+            self_test: TestDesk {
+                tests: Arc::new(SelfTest::new(TicketKey::new([7; TicketKey::BYTES]))),
+                mint: Arc::clone(&desk) as _,
+                url: None,
+                encrypted: false,
+                clock,
+            },
             desk,
         });
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();

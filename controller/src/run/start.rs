@@ -5,6 +5,7 @@
 use std::collections::BTreeSet;
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io;
+use std::net::SocketAddr;
 use std::os::unix::fs::{DirBuilderExt, FileTypeExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -25,6 +26,7 @@ use crate::observe::{ClientError, DryRunRelays, RelayClient, Relays};
 use crate::policy::Policy;
 use crate::provider;
 use crate::reconcile::{Controller, Handle, Parts, Reread, Settings};
+use crate::self_test::KeyError;
 
 /// Why a controller could not start.
 #[derive(Debug, thiserror::Error)]
@@ -59,6 +61,17 @@ pub enum StartError {
     /// The API's certificates cannot be used.
     #[error("[api] TLS cannot be set up")]
     Tls(#[from] TlsError),
+    /// The self-test's own listener cannot listen.
+    #[error(
+        "[self-test] address = \"{0}\" cannot be listened on; write an address of this machine that nothing listens on"
+    )]
+    SelfTestListen(SocketAddr, #[source] io::Error),
+    /// Its certificate cannot be used.
+    #[error("[self-test] TLS cannot be set up")]
+    SelfTestTls(#[source] TlsError),
+    /// There is no key for its tickets.
+    #[error("the key of the self-test's tickets cannot be used")]
+    SelfTestKey(#[from] KeyError),
     /// What relays are asked with cannot be used.
     #[error("[relays] cannot be used")]
     Relays(#[from] ClientError),
