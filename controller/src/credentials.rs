@@ -37,7 +37,7 @@ pub use desk::{Answer, Desk, NoRevocations, Refused, Revoked, Wanted};
 pub use offer::{Candidate, Offer, Warmth};
 pub use settings::{Limit, MintingSecret, Settings, Subject};
 pub use snapshot::{Payload, SnapshotError, SnapshotKey, SnapshotRelay};
-pub use urls::{Endpoint, Host, Transport, urls};
+pub use urls::{Host, urls};
 
 /// For so long after the round that it is of an offer is made use of. The same as the time for which a fleet that nobody
 /// hears of goes on being offered (`policy::offer`).

@@ -32,7 +32,7 @@ pub(crate) mod view;
 mod zones;
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 use taciturn_protocol::time::Now;
 

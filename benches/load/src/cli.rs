@@ -7,6 +7,7 @@ use crate::compare;
 use crate::credentials::Source;
 use crate::flow::{self, End, Framing, Target};
 use crate::link::{TlsTrust, Transport};
+use crate::mint;
 use crate::neighbours;
 use crate::overload;
 use crate::payload::HEADER_LEN;
@@ -54,6 +55,8 @@ enum Mode {
     Overload(overload::Options),
     /// Starts a server on one core: what a flood of one flow costs the calls beside it
     Neighbours(neighbours::Options),
+    /// Starts a controller on one core with three relays: credentials that it mints in a second, how long each takes
+    Mint(mint::Options),
 }
 
 #[derive(Args, Debug)]
@@ -175,6 +178,7 @@ pub(crate) fn run() -> Result<Outcome> {
         Mode::Compare(options) => compare::run(&options),
         Mode::Overload(options) => overload::run(&options),
         Mode::Neighbours(options) => neighbours::run(&options),
+        Mode::Mint(options) => mint::run(&options),
     }
 }
 

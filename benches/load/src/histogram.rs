@@ -28,6 +28,19 @@ impl Histogram {
         self.total += 1;
     }
 
+    /// Counts what another has counted.
+    pub(crate) fn add(&mut self, other: &Self) {
+        for (count, more) in self.counts.iter_mut().zip(&other.counts) {
+            *count += more;
+        }
+        self.total += other.total;
+    }
+
+    /// How many were counted.
+    pub(crate) const fn total(&self) -> u64 {
+        self.total
+    }
+
     /// Forgets everything.
     pub(crate) fn clear(&mut self) {
         self.counts.fill(0);

@@ -18,6 +18,7 @@ mod flow;
 mod histogram;
 mod ledger;
 mod link;
+mod mint;
 mod neighbours;
 mod overload;
 mod payload;

@@ -268,6 +268,14 @@ impl Desk {
             .map(|ready| Arc::clone(&ready.offer))
     }
 
+    /// Answers given and questions refused since the start, whoever asked.
+    pub fn totals(&self) -> (u64, u64) {
+        let terms = self.terms.load();
+        let lines = terms.iter().flat_map(|terms| terms.lines.values());
+        let minted = lines.map(|line| line.minted.load(std::sync::atomic::Ordering::Relaxed));
+        (minted.sum(), self.tally.total())
+    }
+
     /// Whether the token may stand in a query.
     pub fn takes_query_key(&self) -> bool {
         let terms = self.terms.load();

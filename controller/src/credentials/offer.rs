@@ -4,7 +4,6 @@
 //! not be. Not responsible for which ones a caller gets (`choose`).
 
 use std::collections::BTreeMap;
-use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
@@ -12,8 +11,8 @@ use std::time::Duration;
 use taciturn_protocol::time::{Instant, Now};
 
 use super::region;
-use super::urls::{Endpoint, Host, Transport, urls};
-use crate::fleet::{Dimension, InstanceId, Relay, ZoneId};
+use super::urls::{Host, urls};
+use crate::fleet::{Dimension, InstanceId, ZoneId};
 use crate::policy::view::{Seen, View};
 use crate::reconcile::Published;
 
@@ -122,15 +121,7 @@ impl Offer {
 }
 
 fn candidate(seen: &Seen<'_>, host: &Host, warmth: &Warmth, now: Instant) -> Option<Candidate> {
-    let reach = Reach::of(seen.relay);
-    let urls = urls(
-        host,
-        seen.id,
-        &seen.relay.zone,
-        &reach.addresses,
-        &reach.endpoints,
-        &reach.certified,
-    );
+    let urls = urls(host, seen.id, &seen.relay.zone, &seen.report()?.endpoints);
     if urls.is_empty() {
         return None;
     }
@@ -155,32 +146,6 @@ fn free(seen: &Seen<'_>) -> f64 {
         used.fold(0.0, f64::max)
     };
     seen.units.clamp(0.01, 1000.0) * (1.0 - used).clamp(LEAST_FREE, 1.0)
-}
-
-/// How clients reach a relay, by its own word.
-struct Reach {
-    addresses: Vec<IpAddr>,
-    endpoints: Vec<Endpoint>,
-    certified: Vec<String>,
-}
-
-impl Reach {
-    fn of(relay: &Relay) -> Self {
-        Self {
-            addresses: relay.admin.iter().map(|admin| admin.ip()).collect(),
-            endpoints: vec![
-                Endpoint {
-                    transport: Transport::Udp,
-                    port: 3478,
-                },
-                Endpoint {
-                    transport: Transport::Tcp,
-                    port: 3478,
-                },
-            ],
-            certified: Vec::new(),
-        }
-    }
 }
 
 /// Since when each relay has been offered: a new one gets its share little by little, as its first samples say that it is

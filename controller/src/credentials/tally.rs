@@ -73,6 +73,13 @@ impl Tally {
             count.fetch_add(1, Ordering::Relaxed);
         }
     }
+
+    pub(super) fn total(&self) -> u64 {
+        self.0
+            .iter()
+            .map(|count| count.load(Ordering::Relaxed))
+            .sum()
+    }
 }
 
 impl Source for Desk {

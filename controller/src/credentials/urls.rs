@@ -5,26 +5,14 @@
 
 use std::net::IpAddr;
 
-use crate::fleet::{InstanceId, ZoneId};
+use crate::fleet::{Endpoints, InstanceId, ZoneId, is_dns_name};
 
 /// How a client reaches a listener.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Transport {
-    /// TURN over UDP.
+enum Path {
     Udp,
-    /// TURN over TCP.
     Tcp,
-    /// TURN over TLS.
     Tls,
-}
-
-/// One way to a relay.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Endpoint {
-    /// How.
-    pub transport: Transport,
-    /// The port.
-    pub port: u16,
 }
 
 /// How relays are called in URLs.
@@ -54,80 +42,72 @@ impl Host {
             .replace("{address}", &address)
             .replace("{id}", id.as_str())
             .replace("{zone}", zone.as_str());
-        Some(match host.parse::<IpAddr>() {
-            Ok(IpAddr::V6(v6)) => (format!("[{v6}]"), false),
-            Ok(IpAddr::V4(_)) => (host, false),
-            Err(_) => (host, true),
-        })
+        match host.parse::<IpAddr>() {
+            Ok(IpAddr::V6(v6)) => Some((format!("[{v6}]"), false)),
+            Ok(IpAddr::V4(_)) => Some((host, false)),
+            // An id may have characters that would end a host and begin something else.
+            Err(_) => is_dns_name(&host.to_ascii_lowercase()).then_some((host, true)),
+        }
     }
 }
 
-/// The URLs of a relay; empty where nothing of it is known. `certified`: the names in its certificate, empty where they are
-/// not known.
-pub fn urls(
-    host: &Host,
-    id: &InstanceId,
-    zone: &ZoneId,
-    addresses: &[IpAddr],
-    endpoints: &[Endpoint],
-    certified: &[String],
-) -> Vec<String> {
-    let Some((name, is_name)) = host.of(id, zone, addresses) else {
+/// The URLs of a relay; empty where clients cannot be told how to reach it.
+pub fn urls(host: &Host, id: &InstanceId, zone: &ZoneId, endpoints: &Endpoints) -> Vec<String> {
+    let Some((name, is_name)) = host.of(id, zone, &endpoints.addresses) else {
         return Vec::new();
     };
-    let mut paths: Vec<(u8, u16, Transport)> = endpoints
-        .iter()
-        .map(|path| (rank(*path), path.port, path.transport))
-        .filter(|(_, _, transport)| {
-            let proven = if is_name {
-                certified.is_empty() || certified.iter().any(|own| covers(own, &name))
-            } else {
-                host.tls_by_address
-            };
-            *transport != Transport::Tls || proven
-        })
-        .collect();
+    // A client would refuse a certificate of another name, and its call would wait for that.
+    let tls = if is_name {
+        endpoints.tls_names.is_empty() || endpoints.certifies(&name)
+    } else {
+        host.tls_by_address
+    };
+    let mut paths: Vec<(u8, u16, Path)> = Vec::new();
+    for listening in &endpoints.listeners {
+        let port = listening.port.get();
+        let spoken = [
+            (listening.transport.speaks_udp(), Path::Udp),
+            (listening.transport.speaks_tcp(), Path::Tcp),
+            (listening.transport.speaks_tls() && tls, Path::Tls),
+        ];
+        for (_, path) in spoken.into_iter().filter(|(spoken, _)| *spoken) {
+            paths.push((rank(path, port), port, path));
+        }
+    }
     paths.sort_unstable();
     paths.dedup();
-    let url = |(_, port, transport): (u8, u16, Transport)| match transport {
-        Transport::Udp => format!("turn:{name}:{port}?transport=udp"),
-        Transport::Tcp => format!("turn:{name}:{port}?transport=tcp"),
-        Transport::Tls => format!("turns:{name}:{port}?transport=tcp"),
+    let url = |(_, port, path): (u8, u16, Path)| match path {
+        Path::Udp => format!("turn:{name}:{port}?transport=udp"),
+        Path::Tcp => format!("turn:{name}:{port}?transport=tcp"),
+        Path::Tls => format!("turns:{name}:{port}?transport=tcp"),
     };
     paths.into_iter().map(url).collect()
 }
 
-const fn rank(path: Endpoint) -> u8 {
-    match (path.transport, path.port) {
-        (Transport::Udp, 3478) => 0,
-        (Transport::Udp, 443) => 1,
-        (Transport::Tcp, 443) => 2,
-        (Transport::Tls, 443) => 3,
-        (Transport::Udp, _) => 4,
-        (Transport::Tcp, _) => 5,
-        (Transport::Tls, _) => 6,
-    }
-}
-
-/// Whether a name of a certificate stands for this one (RFC 9525 §6.3): a `*` is the whole first label, and one label.
-fn covers(certified: &str, name: &str) -> bool {
-    match certified.strip_prefix("*.") {
-        None => certified.eq_ignore_ascii_case(name),
-        Some(parent) => name
-            .split_once('.')
-            .is_some_and(|(first, rest)| !first.is_empty() && rest.eq_ignore_ascii_case(parent)),
+const fn rank(path: Path, port: u16) -> u8 {
+    match (path, port) {
+        (Path::Udp, 3478) => 0,
+        (Path::Udp, 443) => 1,
+        (Path::Tcp, 443) => 2,
+        (Path::Tls, 443) => 3,
+        (Path::Udp, _) => 4,
+        (Path::Tcp, _) => 5,
+        (Path::Tls, _) => 6,
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::num::NonZeroU16;
+
     use super::*;
+    use crate::fleet::{Listening, Transport};
 
     const ALL: [(Transport, u16); 8] = [
         (Transport::Tls, 5349),
+        (Transport::Auto, 443),
         (Transport::Tls, 443),
         (Transport::Tcp, 3478),
-        (Transport::Tcp, 443),
         (Transport::Udp, 443),
         (Transport::Udp, 3478),
         (Transport::Udp, 3478),
@@ -139,20 +119,21 @@ mod tests {
             form: form.to_owned(),
             tls_by_address,
         };
-        let endpoints = ALL.map(|(transport, port)| Endpoint { transport, port });
-        let addresses: Vec<IpAddr> = addresses
-            .iter()
-            .map(|text| text.parse().expect("an address"))
-            .collect();
-        let certified: Vec<String> = certified.iter().map(|&name| name.to_owned()).collect();
-        urls(
-            &host,
-            &InstanceId::try_from("i-7").expect("a name"),
-            &ZoneId::try_from("apse2-az1").expect("a name"),
-            &addresses,
-            &endpoints,
-            &certified,
-        )
+        let listener = |(transport, port)| Listening {
+            transport,
+            port: NonZeroU16::new(port).expect("a port"),
+        };
+        let endpoints = Endpoints {
+            addresses: addresses
+                .iter()
+                .map(|text| text.parse().expect("an address"))
+                .collect(),
+            listeners: ALL.map(listener).to_vec(),
+            tls_names: certified.iter().map(|&name| name.to_owned()).collect(),
+        };
+        let id = InstanceId::try_from("i-7").expect("a name");
+        let zone = ZoneId::try_from("apse2-az1").expect("a name");
+        urls(&host, &id, &zone, &endpoints)
     }
 
     #[test]
@@ -189,9 +170,37 @@ mod tests {
     fn a_name_that_the_certificate_does_not_have_gets_no_tls() {
         let with = |certified: &[&str]| of("{id}.example.org", false, &[], certified).len();
         assert_eq!(with(&["*.example.org"]), 7);
-        assert_eq!(with(&["other.example", "I-7.EXAMPLE.org"]), 7);
+        assert_eq!(with(&["other.example", "i-7.example.org"]), 7);
         for wrong in ["*.example", "example.org", "*.i-7.example.org", "*"] {
             assert_eq!(with(&[wrong]), 5, "{wrong}");
+        }
+    }
+
+    /// an id that is no part of a host's name does not become part of a URL.
+    #[test]
+    fn an_id_leads_no_url_elsewhere() {
+        let host = Host {
+            form: "{id}.example.org".to_owned(),
+            tls_by_address: false,
+        };
+        let endpoints = Endpoints {
+            addresses: vec!["192.0.2.7".parse().expect("an address")],
+            listeners: vec![Listening {
+                transport: Transport::Udp,
+                port: NonZeroU16::MIN,
+            }],
+            tls_names: Vec::new(),
+        };
+        let zone = ZoneId::try_from("apse2-az1").expect("a name");
+        for (id, count) in [
+            ("i-7", 1),
+            ("I-7", 1),
+            ("evil.test:1/", 0),
+            ("a_b", 0),
+            ("-", 0),
+        ] {
+            let id = InstanceId::try_from(id).expect("a name");
+            assert_eq!(urls(&host, &id, &zone, &endpoints).len(), count, "{id}");
         }
     }
 }
