@@ -30,7 +30,9 @@ use crate::fleet::{InstanceId, ZoneId};
 use crate::policy::Policy;
 
 pub(crate) use credentials::one_line_end_off;
-pub use credentials::{Credentials, LiveCredentials, Proof, Secret, SelfTest, Subject};
+pub use credentials::{
+    Credentials, LiveCredentials, Proof, Secret, SelfTest, Subject, secret_of_file,
+};
 pub use error::{ConfigError, ConfigErrors};
 pub use files::{FileRead, SecretBytes, read_file};
 pub use schema::{is_controller, keys};
@@ -83,8 +85,14 @@ impl ControllerConfig {
     }
 
     /// The sections and keys in which `other` differs from this one and which a running controller cannot take over. What is
-    /// left are `[policy]` and the allowed zones.
+    /// left are `[policy]`, the allowed zones, `[credentials]`, and tokens and certificates of `[api]` and `[self-test]`.
     pub fn needs_restart(&self, other: &Self) -> Vec<&'static str> {
+        // Nobody who is connected could be told that it is encrypted from now on.
+        let api = |config: &Self| (config.api.address.clone(), config.api.tls.is_some());
+        let page = |config: &Self| {
+            let page = config.self_test.as_ref();
+            page.map(|page| (page.address, page.identity.is_some(), page.url.clone()))
+        };
         let same = [
             ("fleet", self.fleet == other.fleet),
             (
@@ -92,7 +100,14 @@ impl ControllerConfig {
                 self.state_directory == other.state_directory,
             ),
             ("interval", self.interval == other.interval),
-            ("[api]", self.api.address == other.api.address),
+            (
+                "[api] address, or whether there is TLS",
+                api(self) == api(other),
+            ),
+            (
+                "[self-test] address, url, or whether there is TLS",
+                page(self) == page(other),
+            ),
             ("[log]", self.log == other.log),
             ("[relays]", self.relays.is_like(&other.relays)),
             ("[lease]", self.lease == other.lease),

@@ -5,6 +5,7 @@
 //!
 //! Labels are closed sets: zones are those that are allowed, and those that relays were found in.
 
+mod expiries;
 mod round;
 mod totals;
 
@@ -12,6 +13,8 @@ use std::sync::Arc;
 
 use taciturn_plane::Access;
 use taciturn_plane::metrics::{Family, Metrics, MetricsError, Source};
+
+pub use expiries::Expiries;
 
 use crate::api::Rounds;
 use crate::audit::Audit;
@@ -26,6 +29,7 @@ pub fn all(
     rounds: &Arc<dyn Rounds>,
     audit: &Arc<Audit>,
     access: &Arc<Access>,
+    expiries: &Arc<Expiries>,
     desk: &Arc<Desk>,
     clock: Clock,
 ) -> Result<Metrics, MetricsError> {
@@ -37,6 +41,7 @@ pub fn all(
         Box::new(totals::Totals(Arc::clone(rounds))),
         Box::new(Arc::clone(audit)),
         Box::new(Refusals(Arc::clone(access))),
+        Box::new(Arc::clone(expiries)),
         Box::new(Arc::clone(desk)),
         Box::new(Build {
             started: clock.unix().as_secs(),

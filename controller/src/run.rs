@@ -5,6 +5,7 @@
 //!
 //! The loop runs on a runtime of its own, so that no burst of requests to the API keeps a round waiting.
 
+mod doors;
 mod self_test;
 mod start;
 mod supervisor;
@@ -13,7 +14,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use taciturn_plane::{Access, Bounded, Listener};
+use taciturn_plane::{Bounded, Limits, Listener, serve};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 use tracing::{info, warn};
@@ -48,8 +49,6 @@ pub fn run(config: ControllerConfig, options: Options) -> Result<(), StartError>
     let state_directory = start::state_directory(&config)?;
     let (directory, _alone) = start::own_directory(&state_directory, options.dry_run)?;
     let audit = Arc::new(start::audit(&config, &directory, clock)?);
-    let access = Arc::new(Access::new(start::access(&config.api)?));
-    let credentials = Arc::new(LiveCredentials::new(config.credentials.clone()));
     let survivors = (!options.dry_run)
         .then(|| start::survivors(&config, &state_directory))
         .flatten();
@@ -57,7 +56,7 @@ pub fn run(config: ControllerConfig, options: Options) -> Result<(), StartError>
     let plane = start::runtime("plane")?;
     let (address, listener) = plane.block_on(start::listen(&config.api.address))?;
     let page = plane.block_on(self_test::page(&config, &directory))?;
-    let (controller, handle) = rounds.block_on(start::controller(
+    let (controller, handle, doors) = rounds.block_on(start::controller(
         config,
         &options,
         &directory,
@@ -65,6 +64,8 @@ pub fn run(config: ControllerConfig, options: Options) -> Result<(), StartError>
         clock,
     ))?;
     let shown: Arc<dyn Rounds> = Arc::new(handle.clone());
+    let credentials = Arc::clone(&doors.credentials);
+    let access = Arc::clone(&doors.api);
     let desk = Arc::new(start::desk(&credentials)?);
     plane.spawn(see(
         Arc::clone(&desk),
@@ -74,12 +75,12 @@ pub fn run(config: ControllerConfig, options: Options) -> Result<(), StartError>
     let test_desk = page.desk(&desk, clock);
     if let Some(own) = page.listener {
         info!(address = %own.address, "the self-test is served on a listener of its own");
-        plane.spawn(own.serve(test_desk.clone()));
+        plane.spawn(own.serve(test_desk.clone(), Arc::clone(&doors.self_test)));
     }
     let api = Arc::new(Api {
         self_test: test_desk,
         credentials: Arc::clone(&credentials),
-        metrics: metrics::all(&shown, &audit, &access, &desk, clock)?,
+        metrics: metrics::all(&shown, &audit, &access, &doors.expiries, &desk, clock)?,
         rounds: shown,
         audit: Arc::clone(&audit),
         access: Arc::clone(&access),
@@ -88,7 +89,8 @@ pub fn run(config: ControllerConfig, options: Options) -> Result<(), StartError>
     });
     let router = api::router(api);
     plane.spawn(async move {
-        if let Err(error) = axum::serve(Bounded::new(listener, access), router).await {
+        let listener = Bounded::within(Limits::MANY, listener, access);
+        if let Err(error) = serve(listener, router).await {
             warn!(%error, "the API has ended");
         }
     });

@@ -14,7 +14,7 @@ use rustls::{RootCertStore, ServerConfig, SupportedProtocolVersion};
 use subtle::{ConditionallySelectable, ConstantTimeEq};
 use zeroize::Zeroizing;
 
-use super::bounded::Peer;
+use super::peer::Peer;
 use super::refused::{Refusals, Refused};
 use super::{Caller, Role};
 
@@ -125,6 +125,8 @@ struct Terms {
     certified: Vec<(Box<str>, Caller)>,
     /// Whoever shows nothing is a stranger.
     closed: bool,
+    /// A subject's token may stand in a query.
+    query_keys: bool,
     tls: Option<Arc<ServerConfig>>,
 }
 
@@ -142,6 +144,7 @@ impl PreparedAccess {
             keys: Vec::new(),
             certified: Vec::new(),
             closed,
+            query_keys: false,
             tls,
         };
         match token {
@@ -180,12 +183,30 @@ impl PreparedAccess {
         self
     }
 
+    /// Whether a subject may show its token as `?key=` of a query, which proxies and logs on the way may keep.
+    #[must_use]
+    pub const fn with_query_keys(mut self, taken: bool) -> Self {
+        self.0.query_keys = taken;
+        self
+    }
+
     fn with_token(mut self, token: Token, role: Role, name: &str) -> Self {
         let name = name.into();
         let caller = Caller { role, name };
         self.0.keys.push(Key { token, caller });
         self
     }
+}
+
+/// What a request shows for a proof.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Shown<'r> {
+    /// Nothing: what there is of a proof, is the connection's.
+    Nothing,
+    /// The `Authorization` header.
+    Authorization(&'r [u8]),
+    /// `?key=` of a query, as it is written.
+    Key(&'r str),
 }
 
 /// A token was shown that is nobody's.
@@ -227,20 +248,27 @@ impl Access {
         terms.closed || terms.tls.is_some()
     }
 
-    /// Who asks with this `Authorization` header over this connection. A token goes before a certificate.
+    /// Who asks. A token goes before a certificate.
     ///
     /// Every token is compared, so that the time that takes tells nothing but their lengths.
-    pub(super) fn caller(
-        &self,
-        authorization: Option<&[u8]>,
-        peer: Option<&Peer>,
-    ) -> Result<Caller, NotKnown> {
+    pub(super) fn caller(&self, shown: Shown<'_>, peer: Option<&Peer>) -> Result<Caller, NotKnown> {
         let terms = self.current.load();
-        match authorization {
-            Some(shown) if !terms.keys.is_empty() => {
+        match shown {
+            Shown::Authorization(shown) if !terms.keys.is_empty() => {
                 terms.by_token(bearer(shown).unwrap_or_default())
             }
-            Some(_) | None => Ok(terms.by_connection(peer)),
+            Shown::Key(key) if terms.query_keys => {
+                let caller = terms.by_token(&unescaped(key))?;
+                // Whatever stands in a query may be found in a log, and is worth no more than credentials.
+                if caller.role == Role::Subject {
+                    Ok(caller)
+                } else {
+                    Err(NotKnown)
+                }
+            }
+            Shown::Nothing | Shown::Authorization(_) | Shown::Key(_) => {
+                Ok(terms.by_connection(peer))
+            }
         }
     }
 }
@@ -288,6 +316,22 @@ fn bearer(authorization: &[u8]) -> Option<&[u8]> {
     scheme.eq_ignore_ascii_case(b"Bearer ").then_some(token)
 }
 
+/// What stands in a query, without its escapes (RFC 3986 §2.1); what is no escape stands for itself.
+fn unescaped(text: &str) -> Zeroizing<Vec<u8>> {
+    let digit = |byte: Option<&u8>| char::from(*byte?).to_digit(16);
+    let mut bytes = Zeroizing::new(Vec::with_capacity(text.len()));
+    let mut rest = text.as_bytes();
+    while let Some((first, more)) = rest.split_first() {
+        let escaped = match (first, digit(more.first()), digit(more.get(1))) {
+            (b'%', Some(high), Some(low)) => u8::try_from(high * 16 + low).ok(),
+            _ => None,
+        };
+        bytes.push(escaped.unwrap_or(*first));
+        rest = more.get(2..).filter(|_| escaped.is_some()).unwrap_or(more);
+    }
+    bytes
+}
+
 impl fmt::Debug for Access {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Access").finish_non_exhaustive()
@@ -301,60 +345,4 @@ impl fmt::Debug for PreparedAccess {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn access(token: Option<&[u8]>) -> Access {
-        Access::new(PreparedAccess::new(token.map(Token::new), None))
-    }
-
-    fn admits(access: &Access, authorization: Option<&[u8]>) -> bool {
-        let caller = access.caller(authorization, None);
-        caller.is_ok_and(|caller| caller.role == Role::Operator)
-    }
-
-    /// only the whole token will do, in the form that HTTP has for it.
-    #[test]
-    fn only_the_token_is_admitted() {
-        let open = access(None);
-        assert!(admits(&open, None) && admits(&open, Some(b"Bearer anything")));
-        assert!(!open.is_guarded());
-
-        let token = b"0123456789abcdef0123456789abcdef";
-        let guarded = access(Some(token));
-        assert!(guarded.is_guarded());
-        for good in ["Bearer ", "bearer ", "BEARER "] {
-            let header = [good.as_bytes(), token].concat();
-            assert!(admits(&guarded, Some(&header)), "{good}");
-        }
-        assert!(!admits(&guarded, None));
-        for wrong in [
-            "",
-            "Bearer",
-            "Bearer ",
-            "Bearer 0123456789abcdef0123456789abcde",
-            "Bearer 0123456789abcdef0123456789abcdef0",
-            "Bearer 0123456789abcdef0123456789abcdeF",
-            "Bearer  0123456789abcdef0123456789abcdef",
-            "Basic 0123456789abcdef0123456789abcdef",
-            "0123456789abcdef0123456789abcdef",
-        ] {
-            assert!(!admits(&guarded, Some(wrong.as_bytes())), "{wrong}");
-        }
-    }
-
-    #[test]
-    fn another_token_counts_from_the_next_request_on() {
-        let guarded = access(Some(b"first-first-first-first-first-first"));
-        let token = Token::new(b"second-second-second-second-second");
-        guarded.install(PreparedAccess::new(Some(token), None));
-        assert!(!admits(
-            &guarded,
-            Some(b"Bearer first-first-first-first-first-first")
-        ));
-        assert!(admits(
-            &guarded,
-            Some(b"Bearer second-second-second-second-second")
-        ));
-    }
-}
+mod tests;

@@ -1,9 +1,9 @@
 //! The API's connections, bounded in number and in time.
 //!
-//! Responsible for what one program can hold of ours: a connection ends a minute after it began, whether it sends a
-//! byte a second or nothing, and there are at most so many as [`Bounds`] say, from everywhere and from one host beyond
-//! this one, so that a stranger cannot keep everybody else out. TLS handshakes count, and have less time. Not responsible
-//! for what is said on a connection.
+//! Responsible for what one program can hold of ours: a connection on which nobody who is known asks anything ends a minute
+//! after it began, whether it sends a byte a second or nothing, and every other one in the end; there are so many and no more
+//! ([`Limits`]), and so many from one host beyond this one, so that a stranger cannot keep everybody else out. TLS handshakes
+//! count, and have less time. Not responsible for what is said on a connection.
 
 use std::collections::HashMap;
 use std::future::Future;
@@ -14,40 +14,64 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
+use axum::Router;
+use axum::extract::connect_info::Connected;
+use axum::serve::IncomingStream;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpListener, UnixListener};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::JoinSet;
-use tokio::time::{Instant, Sleep, sleep, sleep_until, timeout};
+use tokio::time::{Sleep, sleep, sleep_until, timeout};
 use tokio_rustls::TlsAcceptor;
 
 use super::Access;
+use super::peer::Peer;
 use super::refused::Refused;
 
-/// How many connections there may be at a time.
+/// What connections may be there, and for how long.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Bounds {
-    /// From everywhere.
+pub struct Limits {
+    /// Connections at a time.
     pub connections: usize,
-    /// From one address beyond this host, or from one /64: an IPv6 host picks its addresses from that.
+    /// Of these, from one address beyond this host, or from one /64: an IPv6 host picks its addresses from that.
     pub of_one: usize,
+    /// Of these, from loopback: from programs of this host, and from a proxy on it.
+    pub of_this_host: usize,
+    /// How long one may last on which nobody who is known has asked anything, since it began or since the last question.
+    /// Longer than any scrape.
+    pub patience: Duration,
+    /// How long one may last at all. Clients that keep connections open make new ones; where it is more than `patience`,
+    /// they are told in time.
+    pub lifetime: Duration,
 }
 
-impl Bounds {
-    /// A scraper, a controller, an operator, and room to spare.
-    pub const PROGRAMS: Self = Self {
+impl Limits {
+    /// For an API that a scraper, a controller and an operator use: there is room to spare.
+    pub const FEW: Self = Self {
         connections: 32,
         of_one: 8,
+        of_this_host: 32,
+        patience: Duration::from_secs(60),
+        lifetime: Duration::from_secs(60),
     };
-    /// Browsers of strangers, each of which opens several, many of them behind one address.
+    /// For one that many signalling servers and dashboards use, some of them behind one address.
+    pub const MANY: Self = Self {
+        connections: 256,
+        of_one: 32,
+        of_this_host: 224,
+        patience: Duration::from_secs(60),
+        lifetime: Duration::from_secs(600),
+    };
+    /// For browsers of strangers, each of which opens several, many of them behind one address or a proxy.
     pub const VISITORS: Self = Self {
         connections: 256,
         of_one: 64,
+        of_this_host: 256,
+        patience: Duration::from_secs(60),
+        lifetime: Duration::from_secs(60),
     };
 }
 
-/// How long a connection may last. Longer than any scrape, and clients that keep connections open make new ones.
-const LIFETIME: Duration = Duration::from_secs(60);
 /// How long a TLS handshake may take.
 const HANDSHAKE: Duration = Duration::from_secs(5);
 
@@ -72,6 +96,7 @@ pub struct Bounded {
 #[derive(Debug)]
 struct Door {
     listener: Listener,
+    limits: Limits,
     slots: Arc<Semaphore>,
     sources: Sources,
 }
@@ -84,22 +109,42 @@ struct Seat {
 }
 
 impl Bounded {
-    /// Bounds the connections of this listener, for programs.
+    /// Bounds the connections of this listener to [`Limits::FEW`].
     pub fn new(listener: Listener, access: Arc<Access>) -> Self {
-        Self::within(Bounds::PROGRAMS, listener, access)
+        Self::within(Limits::FEW, listener, access)
     }
 
     /// Bounds the connections of this listener.
-    pub fn within(bounds: Bounds, listener: Listener, access: Arc<Access>) -> Self {
+    pub fn within(limits: Limits, listener: Listener, access: Arc<Access>) -> Self {
         Self {
             door: Door {
                 listener,
-                slots: Arc::new(Semaphore::new(bounds.connections)),
-                sources: Sources::new(bounds.of_one),
+                limits,
+                slots: Arc::new(Semaphore::new(limits.connections)),
+                sources: Sources::default(),
             },
             access,
             handshakes: JoinSet::new(),
         }
+    }
+}
+
+/// Serves these routes on a bounded listener, for ever. The gate before them ([`super::guarded_for`]) knows then who is at the
+/// other end of each connection: without this, certificates name nobody.
+///
+/// # Errors
+/// None at present; the form is that of the server within.
+pub async fn serve(listener: Bounded, routes: Router) -> io::Result<()> {
+    axum::serve(
+        listener,
+        routes.into_make_service_with_connect_info::<Peer>(),
+    )
+    .await
+}
+
+impl Connected<IncomingStream<'_, Bounded>> for Peer {
+    fn connect_info(stream: IncomingStream<'_, Bounded>) -> Self {
+        stream.io().peer.clone()
     }
 }
 
@@ -114,7 +159,7 @@ impl Door {
             Listener::Tcp(listener) => loop {
                 let (stream, from) = listener.accept().await?;
                 // One too many is closed at once, and says so by that.
-                if let Ok(seat) = self.sources.admit(from.ip()) {
+                if let Ok(seat) = self.sources.admit(from.ip(), &self.limits) {
                     break (Box::new(stream), seat);
                 }
             },
@@ -145,16 +190,23 @@ impl axum::serve::Listener for Bounded {
                     }
                 }
                 Ok(Ok((stream, seat))) => match self.access.tls() {
-                    None => return (Timed::new(stream, seat), ()),
+                    None => {
+                        let peer = Peer::new(None, self.door.limits);
+                        return (Timed::new(stream, seat, peer), ());
+                    }
                     Some(tls) => {
                         let handshake = TlsAcceptor::from(tls).accept(stream);
                         let access = Arc::clone(&self.access);
+                        let limits = self.door.limits;
                         self.handshakes.spawn(async move {
                             let Ok(Ok(stream)) = timeout(HANDSHAKE, handshake).await else {
                                 access.refuse(Refused::Handshake);
                                 return None;
                             };
-                            Some(Timed::new(Box::new(stream), seat))
+                            let shown = stream.get_ref().1.peer_certificates();
+                            let own = shown.and_then(|chain| chain.first());
+                            let peer = Peer::new(own, limits);
+                            Some(Timed::new(Box::new(stream), seat, peer))
                         });
                     }
                 },
@@ -169,25 +221,9 @@ impl axum::serve::Listener for Bounded {
     }
 }
 
-/// What the gate knows of the other end of a connection.
-#[derive(Clone, Debug, Default)]
-pub(super) struct Peer {
-    /// The DNS names in its certificate; `None`: it has shown none.
-    names: Option<Arc<[Box<str>]>>,
-}
-
-impl Peer {
-    pub(super) fn names(&self) -> Option<&[Box<str>]> {
-        self.names.as_deref()
-    }
-}
-
 /// How many connections each address beyond this host has. Never longer than there are connections.
-#[derive(Clone, Debug)]
-struct Sources {
-    most: usize,
-    counts: Arc<Mutex<HashMap<IpAddr, usize>>>,
-}
+#[derive(Clone, Debug, Default)]
+struct Sources(Arc<Mutex<HashMap<IpAddr, usize>>>);
 
 /// A connection of an address that is counted.
 #[derive(Debug)]
@@ -197,22 +233,20 @@ struct SourceSeat {
 }
 
 impl Sources {
-    fn new(most: usize) -> Self {
-        Self {
-            most,
-            counts: Arc::default(),
-        }
-    }
-
     /// A seat, none where none is counted, or an error when the address has all that it may have.
-    fn admit(&self, address: IpAddr) -> Result<Option<SourceSeat>, ()> {
-        if address.is_loopback() {
+    fn admit(&self, address: IpAddr, limits: &Limits) -> Result<Option<SourceSeat>, ()> {
+        let address = source_of(address);
+        let most = if address.is_loopback() {
+            limits.of_this_host
+        } else {
+            limits.of_one
+        };
+        if most >= limits.connections {
             return Ok(None);
         }
-        let address = source_of(address);
-        let mut counts = self.counts.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut counts = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let count = counts.entry(address).or_default();
-        if *count >= self.most {
+        if *count >= most {
             return Err(());
         }
         *count += 1;
@@ -223,10 +257,11 @@ impl Sources {
     }
 }
 
-/// The address, or the first of its /64.
+/// The address, or the first of its /64; one for all of loopback.
 fn source_of(address: IpAddr) -> IpAddr {
-    match address {
-        IpAddr::V4(_) => address,
+    match address.to_canonical() {
+        loopback if loopback.is_loopback() => Ipv6Addr::LOCALHOST.into(),
+        IpAddr::V4(v4) => v4.into(),
         IpAddr::V6(v6) => Ipv6Addr::from_bits(v6.to_bits() & !u128::from(u64::MAX)).into(),
     }
 }
@@ -235,7 +270,7 @@ impl Drop for SourceSeat {
     fn drop(&mut self) {
         let mut counts = self
             .sources
-            .counts
+            .0
             .lock()
             .unwrap_or_else(PoisonError::into_inner);
         if let Some(count) = counts.get_mut(&self.address) {
@@ -257,6 +292,7 @@ impl<S: AsyncRead + AsyncWrite + Send + Unpin> Stream for S {}
 pub struct Timed {
     stream: Box<dyn Stream>,
     deadline: Pin<Box<Sleep>>,
+    peer: Peer,
     _seat: Seat,
 }
 
@@ -267,19 +303,24 @@ impl std::fmt::Debug for Timed {
 }
 
 impl Timed {
-    fn new(stream: Box<dyn Stream>, seat: Seat) -> Self {
+    fn new(stream: Box<dyn Stream>, seat: Seat, peer: Peer) -> Self {
         Self {
             stream,
-            deadline: Box::pin(sleep_until(Instant::now() + LIFETIME)),
+            deadline: Box::pin(sleep_until(peer.life.end())),
+            peer,
             _seat: seat,
         }
     }
 
     fn in_time(&mut self, task: &mut Context<'_>) -> io::Result<()> {
-        match self.deadline.as_mut().poll(task) {
-            Poll::Ready(()) => Err(io::ErrorKind::TimedOut.into()),
-            Poll::Pending => Ok(()),
+        while self.deadline.as_mut().poll(task).is_ready() {
+            let end = self.peer.life.end();
+            if end <= self.deadline.deadline() {
+                return Err(io::ErrorKind::TimedOut.into());
+            }
+            self.deadline.as_mut().reset(end);
         }
+        Ok(())
     }
 }
 
@@ -358,62 +399,99 @@ mod tests {
         }
     }
 
-    /// whoever asks and never reads the answers keeps a seat for as long as anybody else, and no longer.
-    #[tokio::test]
-    async fn a_peer_that_never_reads_gives_its_seat_back() {
+    /// A connection that may last for this long.
+    async fn clogged(patience: Duration) -> Timed {
+        let limits = Limits {
+            patience,
+            ..Limits::FEW
+        };
         let seat = Seat {
             _slot: Arc::new(Semaphore::new(1)).acquire_owned().await.unwrap(),
             _source: None,
         };
-        let mut connection = Timed::new(Box::new(Clogged), seat);
+        Timed::new(Box::new(Clogged), seat, Peer::new(None, limits))
+    }
+
+    /// whoever asks and never reads the answers keeps a seat for as long as anybody else, and no longer.
+    #[tokio::test]
+    async fn a_peer_that_never_reads_gives_its_seat_back() {
         let mut task = Context::from_waker(Waker::noop());
+        let mut connection = clogged(Duration::from_secs(60)).await;
         assert!(Pin::new(&mut connection).poll_flush(&mut task).is_pending());
-        connection.deadline = Box::pin(sleep_until(Instant::now()));
+        let mut connection = clogged(Duration::from_millis(20)).await;
         let flushed = poll_fn(|task| Pin::new(&mut connection).poll_flush(task)).await;
         assert_eq!(flushed.unwrap_err().kind(), io::ErrorKind::TimedOut);
     }
 
+    /// whoever is known and asks is waited for anew, and in the end not any more.
+    #[tokio::test]
+    async fn a_peer_that_asks_is_waited_for_anew() {
+        let mut task = Context::from_waker(Waker::noop());
+        let mut connection = clogged(Duration::from_millis(20)).await;
+        let first = connection.deadline.deadline();
+        connection.peer.life.asks(first + Duration::from_secs(30));
+        sleep_until(first).await;
+        assert!(Pin::new(&mut connection).poll_flush(&mut task).is_pending());
+        assert!(connection.deadline.deadline() > first);
+    }
+
     #[tokio::test]
     async fn a_farewell_that_nobody_takes_has_an_end() {
-        let seat = Seat {
-            _slot: Arc::new(Semaphore::new(1)).acquire_owned().await.unwrap(),
-            _source: None,
-        };
-        let mut connection = Timed::new(Box::new(Clogged), seat);
-        connection.deadline = Box::pin(sleep_until(Instant::now()));
+        let mut connection = clogged(Duration::ZERO).await;
         let closed = poll_fn(|task| Pin::new(&mut connection).poll_shutdown(task)).await;
         assert_eq!(closed.unwrap_err().kind(), io::ErrorKind::TimedOut);
     }
 
     #[test]
     fn one_address_beyond_this_host_cannot_take_every_connection() {
-        let most = Bounds::PROGRAMS.of_one;
-        let sources = Sources::new(most);
+        let (sources, limits) = (Sources::default(), Limits::FEW);
+        let admit = |address| sources.admit(address, &limits);
         let stranger = IpAddr::from([192, 0, 2, 1]);
-        let mut seats: Vec<_> = (0..most).map(|_| sources.admit(stranger)).collect();
+        let mut seats: Vec<_> = (0..limits.of_one).map(|_| admit(stranger)).collect();
         assert!(seats.iter().all(Result::is_ok));
-        assert!(sources.admit(stranger).is_err());
-        assert!(sources.admit(IpAddr::from([192, 0, 2, 2])).is_ok());
-        assert!(matches!(
-            sources.admit(IpAddr::from([127, 0, 0, 1])),
-            Ok(None)
-        ));
+        assert!(admit(stranger).is_err());
+        assert!(admit(IpAddr::from([192, 0, 2, 2])).is_ok());
+        assert!(matches!(admit(IpAddr::from([127, 0, 0, 1])), Ok(None)));
         drop(seats.pop());
-        assert!(sources.admit(stranger).is_ok());
+        assert!(admit(stranger).is_ok());
 
         // Nor can one that has many addresses.
         let host =
             |number: u16| IpAddr::from([0x2001, 0xdb8, 1, 2, number, number, number, number]);
-        seats.extend((0..).take(most).map(|number| sources.admit(host(number))));
+        seats.extend((0..).take(limits.of_one).map(|number| admit(host(number))));
         assert!(seats.iter().all(Result::is_ok));
-        assert!(sources.admit(host(99)).is_err());
-        assert!(sources.admit("2001:db8:1:3::1".parse().unwrap()).is_ok());
-        assert!(matches!(
-            sources.admit(IpAddr::from(Ipv6Addr::LOCALHOST)),
-            Ok(None)
-        ));
+        assert!(admit(host(99)).is_err());
+        assert!(admit("2001:db8:1:3::1".parse().unwrap()).is_ok());
+        assert!(matches!(admit(IpAddr::from(Ipv6Addr::LOCALHOST)), Ok(None)));
         drop(seats);
         let counts = sources.0.lock().unwrap_or_else(PoisonError::into_inner);
         assert!(counts.is_empty());
+    }
+
+    /// nor can a program on this host, where there are many seats and a proxy or a user of it is not trusted with all.
+    #[test]
+    fn this_host_leaves_seats_to_others_where_there_are_many() {
+        let (sources, limits) = (Sources::default(), Limits::MANY);
+        let admit = |address: &str| sources.admit(address.parse().unwrap(), &limits);
+        let own = ["127.0.0.1", "127.9.9.9", "::1", "::ffff:127.0.0.1"];
+        let seats: Vec<_> = (0..limits.of_this_host)
+            .map(|number| admit(own[number % own.len()]).unwrap())
+            .collect();
+        assert!(own.into_iter().all(|address| admit(address).is_err()));
+        assert!(admit("192.0.2.1").is_ok());
+        drop(seats);
+        assert!(admit("::1").is_ok());
+    }
+
+    #[test]
+    fn an_ipv4_host_is_the_same_whichever_socket_it_comes_to() {
+        let (sources, limits) = (Sources::default(), Limits::FEW);
+        let admit = |address: &str| sources.admit(address.parse().unwrap(), &limits);
+        let seats: Vec<_> = (0..limits.of_one)
+            .map(|_| admit("::ffff:192.0.2.1").unwrap())
+            .collect();
+        assert!(admit("192.0.2.1").is_err());
+        assert!(admit("::ffff:192.0.2.2").is_ok());
+        drop(seats);
     }
 }

@@ -15,10 +15,11 @@ use axum::extract::{ConnectInfo, Request, State};
 use axum::http::{HeaderMap, Method, StatusCode, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
+use tokio::time::Instant;
 
-use super::access::NotKnown;
-use super::bounded::Peer;
+use super::access::{NotKnown, Shown};
 use super::caller::looks;
+use super::peer::Peer;
 use super::refused::Refused;
 use super::{Access, Audience, Audiences, Caller, Role};
 
@@ -45,7 +46,8 @@ pub(super) async fn judge(State(gate): State<Gate>, mut request: Request, next: 
         return super::refusal(status, why);
     }
     let peer = request.extensions().get::<ConnectInfo<Peer>>().cloned();
-    let caller = match caller(access, audience, &request, peer.as_ref()) {
+    let peer = peer.as_ref().map(|ConnectInfo(peer)| peer);
+    let caller = match caller(access, audience, &request, peer) {
         Ok(caller) if caller.may(audience, request.method()) => caller,
         Ok(caller) if caller.role != Role::Stranger => {
             access.refuse(Refused::Role);
@@ -61,8 +63,18 @@ pub(super) async fn judge(State(gate): State<Gate>, mut request: Request, next: 
             return (challenge, refused).into_response();
         }
     };
+    if let Some(peer) = peer
+        && caller.role != Role::Stranger
+    {
+        peer.life.asks(Instant::now());
+    }
     request.extensions_mut().insert(caller);
-    next.run(request).await
+    let mut response = next.run(request).await;
+    if peer.is_some_and(|peer| peer.life.is_old(Instant::now())) {
+        let close = header::HeaderValue::from_static("close");
+        response.headers_mut().insert(header::CONNECTION, close);
+    }
+    response
 }
 
 /// Who asks, as far as the audience makes that matter: a wrong token keeps nobody from what is for everybody.
@@ -70,20 +82,29 @@ fn caller(
     access: &Access,
     audience: Audience,
     request: &Request,
-    peer: Option<&ConnectInfo<Peer>>,
+    peer: Option<&Peer>,
 ) -> Result<Caller, NotKnown> {
     let mut authorizations = request.headers().get_all(header::AUTHORIZATION).iter();
-    let authorization = match (authorizations.next(), authorizations.next()) {
-        (first, None) => first.map(header::HeaderValue::as_bytes),
-        (_, Some(_)) => return Err(NotKnown),
+    let shown = match (authorizations.next(), authorizations.next()) {
+        (None, _) if audience == Audience::Subject && looks(request.method()) => {
+            key_of(request.uri().query()).map_or(Shown::Nothing, Shown::Key)
+        }
+        (None, _) => Shown::Nothing,
+        (Some(only), None) => Shown::Authorization(only.as_bytes()),
+        (Some(_), Some(_)) => return Err(NotKnown),
     };
-    let found = access.caller(authorization, peer.map(|ConnectInfo(peer)| peer));
+    let found = access.caller(shown, peer);
     match audience {
         Audience::Everybody | Audience::Page | Audience::Ticket => {
             Ok(found.unwrap_or_else(|NotKnown| Caller::stranger()))
         }
         Audience::Reader | Audience::Subject | Audience::Operator => found,
     }
+}
+
+/// What stands at `key=` in a query, as it is written.
+fn key_of(query: Option<&str>) -> Option<&str> {
+    query?.split('&').find_map(|pair| pair.strip_prefix("key="))
 }
 
 /// Why somebody who is known is not served.
@@ -246,113 +267,4 @@ fn is_address_or_localhost(host: &str) -> bool {
 }
 
 #[cfg(test)]
-mod tests {
-    use axum::http::{HeaderName, HeaderValue};
-
-    use super::*;
-
-    fn judged(method: &Method, headers: &[(&'static str, &'static str)]) -> Option<u16> {
-        let headers: HeaderMap = headers
-            .iter()
-            .map(|(name, value)| {
-                (
-                    HeaderName::from_static(name),
-                    HeaderValue::from_static(value),
-                )
-            })
-            .collect();
-        refusal(method, &headers, Names::Own, Audience::Operator)
-            .map(|(_, status, _)| status.as_u16())
-    }
-
-    /// Host rebinding is refused; an address and localhost are what a local program names.
-    #[test]
-    fn a_host_that_is_a_name_is_refused() {
-        for host in [
-            "127.0.0.1",
-            "127.0.0.1:9641",
-            "[::1]:9641",
-            "localhost",
-            "LocalHost:80",
-        ] {
-            assert_eq!(judged(&Method::GET, &[("host", host)]), None, "{host}");
-        }
-        for host in [
-            "evil.example",
-            "evil.example:9641",
-            "127.0.0.1.evil.example",
-            "",
-            "localhost.evil.example:1",
-        ] {
-            assert_eq!(judged(&Method::GET, &[("host", host)]), Some(421), "{host}");
-        }
-    }
-
-    #[test]
-    fn whoever_must_prove_who_they_are_may_use_any_name() {
-        let mut headers = HeaderMap::new();
-        headers.insert("host", HeaderValue::from_static("relay-1.example.org:9641"));
-        assert_eq!(
-            refusal(&Method::GET, &headers, Names::Any, Audience::Operator),
-            None
-        );
-        headers.insert("origin", HeaderValue::from_static("https://evil.example"));
-        let refused = refusal(&Method::GET, &headers, Names::Any, Audience::Operator);
-        assert_eq!(refused.map(|(_, status, _)| status.as_u16()), Some(403));
-    }
-
-    #[test]
-    fn a_web_page_is_refused_whatever_it_asks() {
-        const JSON: (&str, &str) = ("content-type", "application/json");
-        for method in [Method::GET, Method::POST, Method::DELETE, Method::OPTIONS] {
-            for sign in [
-                ("origin", "http://127.0.0.1:9641"),
-                ("origin", "https://evil.example"),
-                ("origin", "null"),
-                ("sec-fetch-site", "cross-site"),
-                ("sec-fetch-site", "same-site"),
-                ("sec-fetch-site", "same-origin"),
-                ("sec-fetch-site", "None"),
-            ] {
-                assert_eq!(
-                    judged(&method, &[JSON, sign]),
-                    Some(403),
-                    "{method} {sign:?}"
-                );
-            }
-            let typed_by_hand = [JSON, ("sec-fetch-site", "none")];
-            assert_eq!(judged(&method, &typed_by_hand), None, "{method}");
-        }
-        let twice = [("sec-fetch-site", "none"), ("sec-fetch-site", "cross-site")];
-        assert_eq!(judged(&Method::GET, &twice), Some(403));
-    }
-
-    /// What a form on a page can send is not JSON.
-    #[test]
-    fn a_body_that_is_not_declared_as_json_is_refused() {
-        for kind in [
-            "text/plain",
-            "application/x-www-form-urlencoded",
-            "multipart/form-data; boundary=application/json",
-            "application/jsonp",
-            "",
-        ] {
-            let headers = [("content-type", kind)];
-            assert_eq!(judged(&Method::POST, &headers), Some(415), "{kind}");
-        }
-        assert_eq!(judged(&Method::POST, &[]), Some(415));
-        assert_eq!(
-            judged(&Method::DELETE, &[("content-length", "2")]),
-            Some(415)
-        );
-        assert_eq!(
-            judged(&Method::DELETE, &[("transfer-encoding", "chunked")]),
-            Some(415)
-        );
-        for kind in ["application/json", "Application/JSON; charset=utf-8"] {
-            let headers = [("content-type", kind), ("content-length", "2")];
-            assert_eq!(judged(&Method::POST, &headers), None, "{kind}");
-        }
-        assert_eq!(judged(&Method::DELETE, &[("content-length", "0")]), None);
-    }
-}
+mod tests;

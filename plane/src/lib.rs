@@ -17,8 +17,10 @@ mod access;
 mod answers;
 mod bounded;
 mod caller;
+mod der;
 mod gate;
 pub mod metrics;
+mod peer;
 mod query;
 mod refused;
 
@@ -29,8 +31,9 @@ use axum::{Router, middleware};
 
 pub use access::{Access, Authority, PreparedAccess, TlsError, Token, tls};
 pub use answers::{BODY_BYTES, Refusal, body, json_of, no_such_method, no_such_path, refusal};
-pub use bounded::{Bounded, Bounds, Listener, Timed};
+pub use bounded::{Bounded, Limits, Listener, Timed, serve};
 pub use caller::{Audience, Caller, Role};
+pub use der::{CertificateFacts, PublicKey, dns_names, expiry, issuer_name};
 pub use query::Query;
 
 /// Says whom a path is for.

@@ -157,7 +157,7 @@ impl Served {
         let rounds: Arc<dyn Rounds> = Arc::clone(&told) as _;
         let desk = Arc::new(Desk::new(None, [7; 32]));
         let api = Arc::new(Api {
-            metrics: metrics::all(&rounds, &audit, &access, &desk, clock).unwrap(),
+            metrics: metrics::all(&rounds, &audit, &access, &Arc::default(), &desk, clock).unwrap(),
             rounds,
             audit,
             access: Arc::clone(&access),
@@ -597,7 +597,7 @@ fn served_names(served: &Served, clock: Clock) -> Vec<(String, String, bool)> {
     let audit = Arc::new(Audit::open(&trail, "test", clock).unwrap());
     std::fs::remove_file(&trail).unwrap();
     let desk = Arc::new(Desk::new(None, [7; 32]));
-    metrics::all(&rounds, &audit, &access, &desk, clock)
+    metrics::all(&rounds, &audit, &access, &Arc::default(), &desk, clock)
         .unwrap()
         .names()
 }

@@ -287,20 +287,16 @@ fn secrets(
         let Some(bytes) = bytes else {
             continue;
         };
-        let bytes = one_line_end_off(&bytes);
-        if bytes.len() < MIN_TOKEN_BYTES {
-            document.refuse(
-                &from,
-                format!(
-                    "the secret has {} bytes, fewer than {MIN_TOKEN_BYTES}, and could be searched for; {MAKE_SECRET}",
-                    bytes.len()
-                ),
-            );
-            continue;
-        }
+        let bytes = match secret_of_file(&bytes) {
+            Ok(bytes) => bytes,
+            Err(words) => {
+                document.refuse(&from, words);
+                continue;
+            }
+        };
         let secret = Secret {
             id: id.unwrap_or_default().into(),
-            bytes: SecretBytes::new(bytes),
+            bytes,
             hash: match written.hash {
                 None | Some(HashWord::Sha256) => HmacHash::Sha256,
                 Some(HashWord::Sha1) => HmacHash::Sha1,
@@ -309,6 +305,21 @@ fn secrets(
         secrets.push((from, secret));
     }
     secrets
+}
+
+/// The secret in a file of these bytes: without one final line end, as relays read it.
+///
+/// # Errors
+/// It could be guessed; in words.
+pub fn secret_of_file(bytes: &[u8]) -> Result<SecretBytes, String> {
+    let bytes = one_line_end_off(bytes);
+    if bytes.len() < MIN_TOKEN_BYTES {
+        return Err(format!(
+            "the secret has {} bytes, fewer than {MIN_TOKEN_BYTES}, and could be searched for; {MAKE_SECRET}",
+            bytes.len()
+        ));
+    }
+    Ok(SecretBytes::new(bytes))
 }
 
 /// A file's bytes without one final line end: as the relay reads it.

@@ -4,7 +4,7 @@
 //! its directory, and a controller that starts finds them again. Not responsible for what relays do (`taciturn relay`).
 //!
 //! ```text
-//!   directory/secret.key                  the credentials' secret, made at the first launch
+//!   directory/secret.key                  the credentials' secret, made at the first start
 //!   directory/lock                        held while anything is changed, as two controllers may share a directory
 //!   directory/instances/ID/instance.json  what was launched, and by which token; written before the process is started
 //!   directory/instances/ID/run.json       the process: its number and when it started
@@ -81,6 +81,11 @@ impl Local {
                 path.display()
             )
         })?;
+        // Credentials may be minted before anything is launched.
+        directory
+            .lock()
+            .and_then(|_lock| directory.make_secret())
+            .map_err(|error| error.to_string())?;
         Ok(Self {
             shared: Arc::new(Shared {
                 settings,
@@ -91,7 +96,7 @@ impl Local {
         })
     }
 
-    /// The file that holds the secret of the relays' credentials. It is there after the first launch.
+    /// The file that holds the secret of the relays' credentials.
     pub fn secret_file(&self) -> PathBuf {
         self.shared.directory.secret()
     }

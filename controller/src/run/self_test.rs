@@ -6,15 +6,14 @@ use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
 
-use rustls::crypto::aws_lc_rs;
-use taciturn_plane::{Access, Bounded, Bounds, Listener, PreparedAccess, tls};
+use taciturn_plane::{Access, Bounded, Limits, Listener, serve};
 use tokio::net::TcpListener;
 use tracing::warn;
 
 use super::StartError;
 use crate::api::self_test::{TestDesk, router};
 use crate::clock::Clock;
-use crate::config::{self, ControllerConfig};
+use crate::config::ControllerConfig;
 use crate::credentials::Desk;
 use crate::self_test::SelfTest;
 
@@ -30,7 +29,6 @@ pub(super) struct Page {
 pub(super) struct Own {
     pub(super) address: SocketAddr,
     listener: TcpListener,
-    access: Arc<Access>,
 }
 
 /// Sets it up; `own_directory` has the key.
@@ -39,8 +37,8 @@ pub(super) async fn page(
     own_directory: &Path,
 ) -> Result<Page, StartError> {
     let written = config.self_test.as_ref();
-    let listener = match written.and_then(|own| Some((own, own.address?))) {
-        Some((own, address)) => Some(listen(own, address).await?),
+    let listener = match written.and_then(|own| own.address) {
+        Some(address) => Some(listen(address).await?),
         None => None,
     };
     Ok(Page {
@@ -51,31 +49,11 @@ pub(super) async fn page(
     })
 }
 
-async fn listen(own: &config::SelfTest, wanted: SocketAddr) -> Result<Own, StartError> {
+async fn listen(wanted: SocketAddr) -> Result<Own, StartError> {
     let refused = |error| StartError::SelfTestListen(wanted, error);
-    let access = Arc::new(Access::new(access(own)?));
     let listener = TcpListener::bind(wanted).await.map_err(refused)?;
     let address = listener.local_addr().map_err(refused)?;
-    Ok(Own {
-        address,
-        listener,
-        access,
-    })
-}
-
-/// Everybody is a stranger there, also on loopback: a proxy may stand before it.
-fn access(own: &config::SelfTest) -> Result<PreparedAccess, StartError> {
-    let encrypted = own.identity.as_ref().map(|identity| {
-        tls(
-            &identity.certificates,
-            &identity.key,
-            &[],
-            Arc::new(aws_lc_rs::default_provider()),
-            rustls::DEFAULT_VERSIONS,
-        )
-    });
-    let encrypted = encrypted.transpose().map_err(StartError::SelfTestTls)?;
-    Ok(PreparedAccess::new(None, encrypted).closed())
+    Ok(Own { address, listener })
 }
 
 impl Page {
@@ -92,12 +70,12 @@ impl Page {
 }
 
 impl Own {
-    /// Serves until the process ends.
-    pub(super) async fn serve(self, desk: TestDesk) {
-        let routes = router(desk, Arc::clone(&self.access));
+    /// Serves until the process ends. `access`: that of a listener at which nobody is known.
+    pub(super) async fn serve(self, desk: TestDesk, access: Arc<Access>) {
+        let routes = router(desk, Arc::clone(&access));
         let listener = Listener::Tcp(self.listener);
-        let bounded = Bounded::within(Bounds::VISITORS, listener, self.access);
-        if let Err(error) = axum::serve(bounded, routes).await {
+        let bounded = Bounded::within(Limits::VISITORS, listener, access);
+        if let Err(error) = serve(bounded, routes).await {
             warn!(%error, "the self-test's listener has ended");
         }
     }

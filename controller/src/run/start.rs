@@ -10,20 +10,19 @@ use std::os::unix::fs::{DirBuilderExt, FileTypeExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use rustls::crypto::aws_lc_rs;
-use serde_json::{Value, json};
-use taciturn_plane::{Listener, PreparedAccess, TlsError, Token, tls};
+use serde_json::{Map, Value, json};
+use taciturn_plane::{Listener, TlsError};
 use tokio::net::{TcpListener, UnixListener};
 use tokio::runtime::{Builder, Runtime};
 
+use super::doors::{Doors, Prepared};
 use super::{Address, Bound, Options};
 use crate::audit::Audit;
 use crate::clock::Clock;
-use crate::config::{self, Api, ApiAddress, ControllerConfig, LiveCredentials};
+use crate::config::{self, ApiAddress, ControllerConfig, LiveCredentials};
 use crate::credentials::{self, Desk};
 use crate::lease::{self, Keeper, Lease, NoLease, PlaceError, Terms};
 use crate::observe::{ClientError, DryRunRelays, RelayClient, Relays};
-use crate::policy::Policy;
 use crate::provider;
 use crate::reconcile::{Controller, Handle, Parts, Reread, Settings};
 use crate::self_test::KeyError;
@@ -72,6 +71,11 @@ pub enum StartError {
     /// There is no key for its tickets.
     #[error("the key of the self-test's tickets cannot be used")]
     SelfTestKey(#[from] KeyError),
+    /// The secret of the local provider's relays, which is minted with where no other is configured, cannot be used.
+    #[error(
+        "the secret of this machine's relays, {0}, cannot be used; end them and take it away, and a new one is made"
+    )]
+    LocalSecret(PathBuf, #[source] io::Error),
     /// What relays are asked with cannot be used.
     #[error("[relays] cannot be used")]
     Relays(#[from] ClientError),
@@ -192,14 +196,32 @@ fn files(config: &ControllerConfig) -> Vec<Value> {
     files.collect()
 }
 
-/// What a reload changes, key by key.
-fn changes(before: &Policy, after: &Policy) -> Value {
-    let keys = |policy: &Policy| {
-        let mut keys = json!(policy).as_object().cloned().unwrap_or_default();
-        keys.insert("allowed-zone-ids".to_owned(), json!(policy.allowed_zones));
-        keys
-    };
-    let (before, after) = (keys(before), keys(after));
+/// What a reload may change, key by key: the policy's numbers, and of whom and what is minted with the names alone.
+fn terms(config: &ControllerConfig) -> Map<String, Value> {
+    let mut terms = json!(config.policy)
+        .as_object()
+        .cloned()
+        .unwrap_or_default();
+    terms.insert("allowed-zone-ids".to_owned(), json!(config.allowed_zones));
+    if let Some(credentials) = &config.credentials {
+        let subjects: Vec<&str> = credentials
+            .subjects
+            .iter()
+            .map(|subject| &*subject.name)
+            .collect();
+        let secrets: Vec<&str> = credentials
+            .secrets
+            .iter()
+            .map(|secret| &*secret.id)
+            .collect();
+        terms.insert("credentials.subject".to_owned(), json!(subjects));
+        terms.insert("credentials.secret".to_owned(), json!(secrets));
+    }
+    terms
+}
+
+/// What is different of it.
+fn changes(before: &Map<String, Value>, after: &Map<String, Value>) -> Value {
     let names: BTreeSet<&String> = before.keys().chain(after.keys()).collect();
     let changed = names
         .into_iter()
@@ -211,20 +233,16 @@ fn changes(before: &Policy, after: &Policy) -> Value {
     Value::Object(changed.collect())
 }
 
-/// Who may ask the API.
-pub(super) fn access(api: &Api) -> Result<PreparedAccess, StartError> {
-    let token = api.token.as_ref().map(|token| Token::new(token.as_bytes()));
-    let tls = api.tls.as_ref().map(|ours| {
-        tls(
-            &ours.identity.certificates,
-            &ours.identity.key,
-            &ours.client_ca,
-            // Given explicitly: the process-wide default is whatever some dependency installed first.
-            Arc::new(aws_lc_rs::default_provider()),
-            rustls::DEFAULT_VERSIONS,
-        )
-    });
-    Ok(PreparedAccess::new(token, tls.transpose()?))
+/// An error with its reasons.
+fn in_full(error: StartError) -> String {
+    let mut words = error.to_string();
+    let mut source = std::error::Error::source(&error);
+    while let Some(why) = source {
+        words.push_str(": ");
+        words.push_str(&why.to_string());
+        source = why.source();
+    }
+    words
 }
 
 /// Where credentials are minted; without settings everybody is refused there.
@@ -268,18 +286,20 @@ pub(super) async fn listen(address: &ApiAddress) -> Result<Bound, StartError> {
     }
 }
 
-/// The loop and its handle.
+/// The loop, its handle, and what a reload changes besides.
 pub(super) async fn controller(
     config: ControllerConfig,
     options: &Options,
     own_directory: &Path,
     audit: Arc<Audit>,
     clock: Clock,
-) -> Result<(Controller, Handle), StartError> {
+) -> Result<(Controller, Handle, Arc<Doors>), StartError> {
     let state_directory = state_directory(&config)?;
     let provider = provider::open(&config, &state_directory, clock, options.dry_run)
         .await
         .map_err(StartError::Provider)?;
+    // After the provider, which has made the secret of its own relays where there was none.
+    let doors = Arc::new(Doors::new(Prepared::of(&config)?));
     let client = RelayClient::new(&config.relays)?;
     let relays: Arc<dyn Relays> = if options.dry_run {
         Arc::new(DryRunRelays(client))
@@ -308,21 +328,29 @@ pub(super) async fn controller(
         relay_timeout: config.relays.timeout,
     };
     let policy = config.policy.clone();
-    Ok(Controller::new(Parts {
+    let sink = Arc::clone(&audit) as _;
+    let reread = reread(config, options.config.clone(), audit, Arc::clone(&doors));
+    let (controller, handle) = Controller::new(Parts {
         provider,
         relays,
         keeper,
-        audit: Arc::clone(&audit) as _,
+        audit: sink,
         clock,
         policy,
-        reread: Some(reread(config, options.config.clone(), audit)),
+        reread: Some(reread),
         settings,
-    }))
+    });
+    Ok((controller, handle, doors))
 }
 
 /// Reads the configuration again. What a running controller cannot take over is refused by its name.
-fn reread(running: ControllerConfig, file: PathBuf, audit: Arc<Audit>) -> Reread {
-    let in_force_now = Mutex::new(running.policy.clone());
+fn reread(
+    running: ControllerConfig,
+    file: PathBuf,
+    audit: Arc<Audit>,
+    doors: Arc<Doors>,
+) -> Reread {
+    let in_force_now = Mutex::new(terms(&running));
     Box::new(move || {
         let read = config::load(&file).map_err(|errors| errors.to_string())?;
         let changed = running.needs_restart(&read);
@@ -332,15 +360,18 @@ fn reread(running: ControllerConfig, file: PathBuf, audit: Arc<Audit>) -> Reread
                 changed.join(", ")
             ));
         }
+        let prepared = Prepared::of(&read).map_err(in_full)?;
         for warning in &read.warnings {
             tracing::warn!("{warning}");
         }
+        doors.install(prepared);
         let mut before = in_force_now.lock().unwrap_or_else(PoisonError::into_inner);
         // The loop tells of the policy; this, of the files that it came from and of what is different. What cannot be written
         // waits, and is counted.
-        let body = json!({ "files": files(&read), "changed": changes(&before, &read.policy) });
+        let after = terms(&read);
+        let body = json!({ "files": files(&read), "changed": changes(&before, &after) });
         let _ = audit.append("configuration-read", &body);
-        before.clone_from(&read.policy);
+        *before = after;
         Ok(read.policy)
     })
 }

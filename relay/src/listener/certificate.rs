@@ -9,9 +9,8 @@ use std::sync::Arc;
 use rustls::pki_types::pem::{self, PemObject};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::sign::CertifiedKey;
+use taciturn_plane::{CertificateFacts, PublicKey, expiry};
 use taciturn_protocol::time::UnixTime;
-
-use super::der::{Facts, PublicKey};
 
 /// Shortest RSA key, in bits, that is accepted (RFC 9325 §4.5).
 const RSA_MIN_BITS: usize = 2048;
@@ -173,19 +172,21 @@ impl Certificate {
     pub fn warnings(&self, now: UnixTime) -> Vec<CertificateWarning> {
         let mut warnings = Vec::new();
         for (index, certificate) in self.certified.cert.iter().enumerate() {
-            let Some(facts) = Facts::parse(certificate) else {
+            let Some(facts) = CertificateFacts::parse(certificate) else {
                 continue;
             };
-            if facts.not_after < now {
+            let not_before = UnixTime::from_secs(facts.not_before);
+            let not_after = UnixTime::from_secs(facts.not_after);
+            if not_after < now {
                 warnings.push(CertificateWarning::Expired {
                     index,
-                    since: facts.not_after,
+                    since: not_after,
                 });
             }
-            if facts.not_before > now {
+            if not_before > now {
                 warnings.push(CertificateWarning::NotYetValid {
                     index,
-                    from: facts.not_before,
+                    from: not_before,
                 });
             }
             if let PublicKey::Rsa { bits } = facts.key
@@ -199,19 +200,15 @@ impl Certificate {
 
     /// When the first certificate of the chain to expire does so.
     pub fn expires(&self) -> Option<UnixTime> {
-        self.certified
-            .cert
-            .iter()
-            .filter_map(|der| Facts::parse(der))
-            .map(|facts| facts.not_after)
-            .min()
+        expiry(&self.certified.cert).map(UnixTime::from_secs)
     }
 }
 
 fn check_strength(chain: &[CertificateDer<'_>]) -> Result<(), CertificateError> {
     let mut issuer_of_last = None;
     for (index, certificate) in chain.iter().enumerate() {
-        let facts = Facts::parse(certificate).ok_or(CertificateError::Malformed { index })?;
+        let facts =
+            CertificateFacts::parse(certificate).ok_or(CertificateError::Malformed { index })?;
         if issuer_of_last.is_some_and(|issuer| issuer != facts.subject) {
             return Err(CertificateError::Order { index: index - 1 });
         }

@@ -7,7 +7,6 @@
 
 pub mod certificate;
 mod counters;
-mod der;
 mod established;
 mod first_bytes;
 mod front;
@@ -21,8 +20,6 @@ pub mod tls;
 pub(crate) mod fixtures;
 #[cfg(test)]
 mod tests;
-
-pub(crate) use der::issuer_name;
 
 pub use counters::{FrontCounters, Group, HandshakeFailure, Refusal, TlsVersion};
 pub use established::{ConnectionSlot, Established};

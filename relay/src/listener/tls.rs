@@ -18,12 +18,12 @@ use rustls::server::{ClientHello, NoServerSessionStorage, ParsedCertificate, Res
 use rustls::sign::CertifiedKey;
 use rustls::version::{TLS12, TLS13};
 use rustls::{ServerConfig, SupportedCipherSuite, SupportedProtocolVersion};
+use taciturn_plane::dns_names;
 use taciturn_protocol::time::UnixTime;
 
 use crate::metrics::{Family, Source};
 
 use super::certificate::Certificate;
-use super::der::dns_names;
 
 /// ALPN name of TURN (RFC 7443 §4).
 pub const ALPN_TURN: &[u8] = b"stun.turn";

@@ -15,10 +15,10 @@ use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::{
     CertificateError, ClientConfig, DigitallySignedStruct, Error, RootCertStore, SignatureScheme,
 };
+use taciturn_plane::issuer_name;
 
 use super::failure::{Failure, shown};
 use crate::config::read_file;
-use crate::listener::issuer_name;
 
 /// Where distributions keep the authorities that they trust: Debian and its kin, Fedora and its kin, openSUSE, Alpine.
 const BUNDLES: [&str; 4] = [

@@ -3,7 +3,7 @@
 
 use std::net::SocketAddr;
 
-use taciturn_plane::{Bounded, Bounds, Listener, PreparedAccess, Token};
+use taciturn_plane::{Bounded, Limits, Listener, PreparedAccess, Token};
 use taciturn_protocol::time::Now;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
@@ -86,7 +86,7 @@ impl Served {
         let routes = routes(desk.clone(), Arc::clone(&access));
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
-        let listener = Bounded::within(Bounds::VISITORS, Listener::Tcp(listener), access);
+        let listener = Bounded::within(Limits::VISITORS, Listener::Tcp(listener), access);
         tokio::spawn(async move { axum::serve(listener, routes).await });
         Self {
             address,

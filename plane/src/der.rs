@@ -1,10 +1,10 @@
-//! The few facts about a certificate that its strength is judged by, read from its DER encoding (RFC 5280 §4.1).
+//! The few facts about a certificate that its strength and its end are judged by, read from its DER encoding (RFC 5280 §4.1).
 //!
 //! Responsible for finding them. Not responsible for validating a certificate: the clients do that, and TLS does not
-//! use what is read here. The input comes from the operator's own files, and for the name of an issuer from strangers;
+//! use what is read here. Times are in seconds since 1970-01-01 UTC. The input comes from the operator's own files, and for the name of an issuer from strangers;
 //! malformed input is `None`, never a panic.
 
-use taciturn_protocol::time::UnixTime;
+use rustls::pki_types::CertificateDer;
 
 const INTEGER: u8 = 0x02;
 const BIT_STRING: u8 = 0x03;
@@ -48,21 +48,29 @@ const STRONG_CURVES: [&[u8]; 3] = [
 
 /// What is known about one certificate.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Facts<'a> {
-    pub(super) issuer: &'a [u8],
-    pub(super) subject: &'a [u8],
-    pub(super) not_before: UnixTime,
-    pub(super) not_after: UnixTime,
+pub struct CertificateFacts<'a> {
+    /// Who has issued it: a distinguished name, as it is encoded.
+    pub issuer: &'a [u8],
+    /// Whose it is, in the same form.
+    pub subject: &'a [u8],
+    /// From when on it is good.
+    pub not_before: u64,
+    /// Until when.
+    pub not_after: u64,
     /// Signed with MD2, MD4, MD5 or SHA-1.
-    pub(super) weak_signature: bool,
-    pub(super) key: PublicKey,
+    pub weak_signature: bool,
+    /// Its public key.
+    pub key: PublicKey,
 }
 
 /// A certificate's public key, by its strength.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum PublicKey {
+pub enum PublicKey {
     /// RSA, with the length of its modulus in bits.
-    Rsa { bits: usize },
+    Rsa {
+        /// That length.
+        bits: usize,
+    },
     /// P-256, P-384 or P-521.
     StrongCurve,
     /// Another elliptic curve.
@@ -71,9 +79,9 @@ pub(super) enum PublicKey {
     Other,
 }
 
-impl<'a> Facts<'a> {
-    /// Reads the facts of one certificate.
-    pub(super) fn parse(certificate: &'a [u8]) -> Option<Self> {
+impl<'a> CertificateFacts<'a> {
+    /// Reads the facts of one certificate; `None` where it is none.
+    pub fn parse(certificate: &'a [u8]) -> Option<Self> {
         let mut outer = Reader(Reader(certificate).value(SEQUENCE)?);
         let mut body = Reader(outer.value(SEQUENCE)?);
         let signature = outer.value(SEQUENCE)?;
@@ -99,9 +107,18 @@ impl<'a> Facts<'a> {
     }
 }
 
+/// When the first certificate of a chain expires; `None` where none of it can be read.
+pub fn expiry(chain: &[CertificateDer<'_>]) -> Option<u64> {
+    chain
+        .iter()
+        .filter_map(|certificate| CertificateFacts::parse(certificate))
+        .map(|facts| facts.not_after)
+        .min()
+}
+
 /// Who says to have issued a certificate: the common name, else the organisation. Whoever made the certificate chose it.
-pub(crate) fn issuer_name(certificate: &[u8]) -> Option<String> {
-    let facts = Facts::parse(certificate)?;
+pub fn issuer_name(certificate: &[u8]) -> Option<String> {
+    let facts = CertificateFacts::parse(certificate)?;
     let mut common_name = None;
     let mut organisation = None;
     let mut names = Reader(facts.issuer);
@@ -123,7 +140,7 @@ pub(crate) fn issuer_name(certificate: &[u8]) -> Option<String> {
 }
 
 /// The DNS names that a certificate is for (RFC 5280 §4.2.1.6), in lower case; none when it has none or is malformed.
-pub(super) fn dns_names(certificate: &[u8]) -> Vec<String> {
+pub fn dns_names(certificate: &[u8]) -> Vec<String> {
     let Some(mut names) = alternative_names(certificate).map(Reader) else {
         return Vec::new();
     };
@@ -242,7 +259,7 @@ impl<'a> Reader<'a> {
     }
 
     /// A UTCTime or a GeneralizedTime (RFC 5280 §4.1.2.5).
-    fn time(&mut self) -> Option<UnixTime> {
+    fn time(&mut self) -> Option<u64> {
         if self.next_is(UTC_TIME) {
             let text = self.value(UTC_TIME)?;
             let year = number(text.get(..2)?)?;
@@ -265,7 +282,7 @@ fn number(digits: &[u8]) -> Option<u64> {
 }
 
 /// Seconds since 1970 of a year and the text `MMDDHHMMSSZ`; what lies before is 1970.
-fn seconds(year: u64, rest: &[u8]) -> Option<UnixTime> {
+fn seconds(year: u64, rest: &[u8]) -> Option<u64> {
     let part = |at: usize| number(rest.get(at..at + 2)?);
     let (month, day, hour, minute, second) = (part(0)?, part(2)?, part(4)?, part(6)?, part(8)?);
     if rest.get(10..)? != b"Z" || !(1..=12).contains(&month) || !(1..=31).contains(&day) {
@@ -279,9 +296,7 @@ fn seconds(year: u64, rest: &[u8]) -> Option<UnixTime> {
     };
     let days = year * 365 + year / 4 - year / 100 + year / 400 + (month * 153 + 2) / 5 + day - 1;
     let since_1970 = days.saturating_sub(719_468);
-    Some(UnixTime::from_secs(
-        ((since_1970 * 24 + hour) * 60 + minute) * 60 + second,
-    ))
+    Some(((since_1970 * 24 + hour) * 60 + minute) * 60 + second)
 }
 
 #[cfg(test)]
@@ -299,7 +314,7 @@ mod tests {
             };
             let mut der = vec![tag, u8::try_from(text.len()).unwrap()];
             der.extend_from_slice(text);
-            Reader(&der).time().map(UnixTime::as_secs)
+            Reader(&der).time()
         };
         assert_eq!(at(b"700101000000Z"), Some(0));
         assert_eq!(at(b"000229120000Z"), Some(951_825_600));
@@ -419,15 +434,15 @@ mod tests {
             .unwrap()
             .cert;
         let der = certificate.der();
-        assert!(Facts::parse(der).is_some());
+        assert!(CertificateFacts::parse(der).is_some());
         for len in 0..der.len() {
-            assert_eq!(Facts::parse(&der[..len]), None);
+            assert_eq!(CertificateFacts::parse(&der[..len]), None);
         }
         for at in 0..der.len() {
             let mut changed = der.to_vec();
             changed[at] = changed[at].wrapping_add(1);
             // Only that it ends matters here.
-            let _ = Facts::parse(&changed);
+            let _ = CertificateFacts::parse(&changed);
             let _ = issuer_name(&changed);
             let _ = dns_names(&changed);
         }
