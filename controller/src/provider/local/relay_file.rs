@@ -35,8 +35,19 @@ impl RelayFile<'_> {
                         error.message()
                     ))
                 })?;
+        let mut more = Value::Table(more);
+        fill(
+            &mut more,
+            &[
+                ("{address}", &self.record.address.to_string()),
+                ("{zone}", self.record.zone.as_str()),
+                ("{id}", self.record.id.as_str()),
+            ],
+        );
         let mut file = self.own();
-        merge(&mut file, &more);
+        if let Value::Table(more) = &more {
+            merge(&mut file, more);
+        }
         Ok(file.to_string())
     }
 
@@ -102,6 +113,20 @@ fn path(path: &std::path::Path) -> Value {
     path.display().to_string().into()
 }
 
+/// Puts what differs from relay to relay in the place of what stands for it, in every text.
+fn fill(value: &mut Value, words: &[(&str, &str)]) {
+    match value {
+        Value::String(text) => {
+            for (word, instead) in words {
+                *text = text.replace(word, instead);
+            }
+        }
+        Value::Array(values) => values.iter_mut().for_each(|value| fill(value, words)),
+        Value::Table(table) => table.iter_mut().for_each(|(_, value)| fill(value, words)),
+        Value::Integer(_) | Value::Float(_) | Value::Boolean(_) | Value::Datetime(_) => {}
+    }
+}
+
 /// Puts `more` over `file`: sections are joined, everything else is replaced.
 fn merge(file: &mut Table, more: &Table) {
     for (key, value) in more {
@@ -126,5 +151,20 @@ mod tests {
         let wanted: Table =
             toml::from_str("workers = 2\n[limits]\na = 1\nb = 3\n[capacity]\nc = 4").expect("toml");
         assert_eq!(file, wanted);
+    }
+
+    #[test]
+    fn listeners_of_the_operators_own_get_the_relays_address() {
+        let text = "realm = \"{zone}\"\n[[listener]]\ntransport = \"udp\"\naddress = \"{address}:443\"\n\
+                    [relayed]\naddresses = [\"{address}\"]\n[limits]\na = 1";
+        let mut more = Value::Table(text.parse().expect("toml"));
+        fill(
+            &mut more,
+            &[("{address}", "127.0.2.1"), ("{zone}", "local-b")],
+        );
+        let wanted = text
+            .replace("{address}", "127.0.2.1")
+            .replace("{zone}", "local-b");
+        assert_eq!(more, Value::Table(wanted.parse().expect("toml")));
     }
 }
