@@ -15,6 +15,7 @@
 
 use alloc::boxed::Box;
 use alloc::collections::VecDeque;
+use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::net::SocketAddr;
 use core::time::Duration;
@@ -26,7 +27,7 @@ use rand_core::{RngCore, SeedableRng};
 use slab::Slab;
 
 use crate::address::{Family, FiveTuple, Transport};
-use crate::credentials::UserName;
+use crate::credentials::{Revocations, UserName};
 use crate::forward::{AllocationId, DropReason, MeterId, RelayedId};
 use crate::status::Load;
 use crate::time::{Instant, Now};
@@ -255,6 +256,12 @@ impl Server {
     /// Starts draining, with these alternates, or stops it.
     pub fn drain(&mut self, drain: Option<Drain>) {
         self.drain = drain;
+    }
+
+    /// From now on, no new allocation is made by these names and secrets; those that live go on, and are refreshed until
+    /// their greatest age as if nothing had been revoked. The list before does not count any more.
+    pub fn revoke(&mut self, revocations: Arc<Revocations>) {
+        self.settings.directory.revoke(revocations);
     }
 
     /// Whether new allocations are refused for a drain.

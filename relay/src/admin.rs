@@ -1,4 +1,4 @@
-//! The admin API: health, metrics, status, drain, and allocations by pseudonym.
+//! The admin API: health, metrics, status, drain, revocations, and allocations by pseudonym.
 //!
 //! Responsible for the routes. Not responsible for what the figures mean (`metrics`, `taciturn_protocol::status`), nor for
 //! when a drain ends (`crate::drain`), nor for who may ask and what a stranger can hold (`taciturn_plane`).
@@ -6,16 +6,18 @@
 mod access;
 mod allocations;
 mod drain;
+mod revocations;
 mod status;
 
 use std::sync::Arc;
 
 use axum::Router;
-use axum::extract::State;
+use axum::extract::{DefaultBodyLimit, State};
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use taciturn_plane::{Access, refusal};
+use taciturn_protocol::credentials::RevocationList;
 use taciturn_protocol::status::Phase;
 use tokio::sync::oneshot;
 
@@ -28,14 +30,14 @@ use crate::load::LoadSampler;
 use crate::metrics::Metrics;
 use crate::readiness::SharedReadiness;
 use crate::reload::Reload;
+use crate::revocations::RevocationControl;
 use crate::worker::{self, Message, Outbox};
 
 pub use access::{AccessError, Refusals, prepare};
 pub use status::{Capacity, Endpoints};
 
 /// The paths, for who asks for another.
-const PATHS: &str =
-    "/live, /ready, /metrics, /v1/status, /v1/drain, /v1/allocations and /v1/allocations/{id}";
+const PATHS: &str = "/live, /ready, /metrics, /v1/status, /v1/drain, /v1/revocations, /v1/allocations and /v1/allocations/{id}";
 
 /// What the admin API shows and changes.
 #[derive(Debug)]
@@ -60,6 +62,8 @@ pub struct Admin {
     pub clock: Clock,
     /// Begins and ends drains, and knows the phase.
     pub drain: Arc<DrainControl>,
+    /// Who may make nothing new.
+    pub revocations: Arc<RevocationControl>,
     /// Knows clients and users by pseudonym.
     pub events: Arc<EventLog>,
     /// Who may ask.
@@ -91,6 +95,12 @@ pub fn router(admin: Arc<Admin>) -> Router {
         .route("/metrics", get(metrics))
         .route("/v1/status", get(status::show))
         .route("/v1/drain", post(drain::begin).delete(drain::end))
+        .route(
+            "/v1/revocations",
+            get(revocations::show)
+                .put(revocations::replace)
+                .layer(DefaultBodyLimit::max(RevocationList::BYTES)),
+        )
         .route("/v1/allocations", get(allocations::list))
         .route(
             "/v1/allocations/{id}",

@@ -5,6 +5,7 @@
 
 use alloc::boxed::Box;
 use alloc::collections::BTreeMap;
+use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::fmt;
 use core::time::Duration;
@@ -13,6 +14,7 @@ use sha2::{Digest, Sha256};
 
 use super::key::{LongTermKey, PasswordAlgorithm};
 use super::realm::{Realm, strip};
+use super::revocations::Revocations;
 use super::secret::{HmacHash, SharedSecret};
 use super::static_user::StaticUser;
 use super::time_limited::time_limited_expiry;
@@ -24,7 +26,7 @@ use crate::wire::{Framed, IntegrityChecked, Name};
 pub enum Expiry {
     /// It must be good now.
     Enforced,
-    /// It may have ended: a live allocation is being refreshed, not a new one made.
+    /// It may have ended, or have been revoked: a live allocation is being refreshed, not a new one made.
     Lapsed,
 }
 
@@ -47,14 +49,17 @@ impl UserName {
     /// Whom the name stands for: of a time-limited name `expiry:id` the id, since the expiry differs with each
     /// credential of one user; else the whole name.
     pub fn subject(&self) -> &[u8] {
-        let name = self.as_bytes();
-        let mut parts = name.splitn(2, |&byte| byte == b':');
-        let (expiry, id) = (parts.next(), parts.next());
-        let is_expiry = |text: &&[u8]| !text.is_empty() && text.iter().all(u8::is_ascii_digit);
-        match (expiry.filter(is_expiry), id) {
-            (Some(_), Some(id)) if !id.is_empty() => id,
-            _ => name,
-        }
+        subject(self.as_bytes())
+    }
+}
+
+fn subject(name: &[u8]) -> &[u8] {
+    let mut parts = name.splitn(2, |&byte| byte == b':');
+    let (expiry, id) = (parts.next(), parts.next());
+    let is_expiry = |text: &&[u8]| !text.is_empty() && text.iter().all(u8::is_ascii_digit);
+    match (expiry.filter(is_expiry), id) {
+        (Some(_), Some(id)) if !id.is_empty() => id,
+        _ => name,
     }
 }
 
@@ -100,6 +105,7 @@ pub struct Directory {
     /// Positions in `users` by USERHASH. Names are looked up by their hash too, so that the time tells nothing about them.
     by_hash: BTreeMap<[u8; 32], usize>,
     max_ttl: Duration,
+    revocations: Arc<Revocations>,
 }
 
 impl fmt::Debug for Directory {
@@ -109,6 +115,7 @@ impl fmt::Debug for Directory {
             .field("secrets", &self.secrets)
             .field("users", &self.operators)
             .field("max_ttl", &self.max_ttl)
+            .field("revocations", &self.revocations)
             .finish_non_exhaustive()
     }
 }
@@ -135,7 +142,18 @@ impl Directory {
             users,
             by_hash,
             max_ttl,
+            revocations: Arc::default(),
         }
+    }
+
+    /// From now on these are refused, and those that were before and are not among them no longer. Secrets and users stay.
+    pub fn revoke(&mut self, revocations: Arc<Revocations>) {
+        self.revocations = revocations;
+    }
+
+    /// Whether new allocations of this user are refused at `now`.
+    pub fn is_revoked(&self, user: &UserName, now: UnixTime) -> bool {
+        self.revocations.covers_user(user.subject(), now)
     }
 
     /// These credentials, and a user by whose name the relay checks itself: no user of the operator's, so USERHASH is not
@@ -153,9 +171,11 @@ impl Directory {
         self
     }
 
-    /// These credentials in the place of `old`, whose self-check user stays where these have none.
+    /// These credentials in the place of `old`, whose self-check user stays where these have none, and whose revocations
+    /// stay in any case.
     #[must_use]
-    pub fn succeeding(self, old: &Self) -> Self {
+    pub fn succeeding(mut self, old: &Self) -> Self {
+        self.revocations = Arc::clone(&old.revocations);
         match old.users.get(old.operators) {
             Some(user) if self.users.len() == self.operators => self.with_self_check(user.clone()),
             Some(_) | None => self,
@@ -191,7 +211,7 @@ impl Directory {
     ///
     /// # Errors
     ///
-    /// The name is unknown or has ended, or the integrity attribute is not right: always after the same work.
+    /// The name is unknown, has ended or is revoked, or the integrity attribute is not right: always after the same work.
     pub fn verify<'m>(
         &self,
         framed: &Framed<'m>,
@@ -209,9 +229,15 @@ impl Directory {
         };
         let ours = framed.credentials().realm.map(strip) == Some(self.realm.as_str().as_bytes());
         let timely = matches!(name, Name::Username(_)) && self.is_timely(bytes, now, expiry);
+        let enforced = expiry == Expiry::Enforced;
+        let revoked = self
+            .revocations
+            .covers_user(subject(self.name_behind(name, hash)), now)
+            && enforced;
 
         let mut proven: Option<Verified<'m>> = None;
         for secret in &self.secrets {
+            let good = !(self.revocations.covers_key(secret.id(), now) && enforced);
             for hash in [HmacHash::Sha256, HmacHash::Sha1] {
                 if !secret.hashes().accepts(hash) {
                     continue;
@@ -221,7 +247,7 @@ impl Directory {
                     LongTermKey::from_prepared(algorithm, bytes, &self.realm, password.as_bytes());
                 // Verified in any case, and after a match too: the work must not tell what the name is worth.
                 let request = framed.verify(key.as_bytes());
-                if let (true, None, Some(request)) = (ours && timely, &proven, request) {
+                if let (true, None, Some(request)) = (ours && timely && good, &proven, request) {
                     proven = Some(Verified {
                         request,
                         key,
@@ -233,7 +259,20 @@ impl Directory {
         }
         let by_key = self.verify_static(framed, hash, algorithm);
         let by_key = by_key.filter(|_| ours);
-        proven.or(by_key).ok_or(WrongCredentials)
+        // Judged last: a name that is revoked has cost what any other costs.
+        let proven = proven.or(by_key).filter(|_| !revoked);
+        proven.ok_or(WrongCredentials)
+    }
+
+    /// The name itself, where its hash was sent and a user is stored under it; else what was sent.
+    fn name_behind<'a>(&'a self, name: Name<'a>, hash: Option<[u8; 32]>) -> &'a [u8] {
+        match name {
+            Name::Username(received) => strip(received),
+            Name::Userhash(received) => hash
+                .and_then(|hash| self.by_hash.get(&hash))
+                .and_then(|position| self.users.get(*position))
+                .map_or(received, |user| user.name.as_bytes()),
+        }
     }
 
     fn verify_static<'m>(

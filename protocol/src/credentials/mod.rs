@@ -12,6 +12,7 @@ mod key;
 mod nonce;
 mod opaque_string;
 mod realm;
+mod revocations;
 mod secret;
 mod static_user;
 mod time_limited;
@@ -25,6 +26,9 @@ pub use nonce::{Features, NONCE_LEN, Nonce, NonceError, NonceKey, Nonces};
 pub use opaque_string::{OpaqueStringError, prepare_opaque_string};
 pub(crate) use realm::strip;
 pub use realm::{Realm, RealmError};
+pub use revocations::{
+    ListVersion, RevocationError, RevocationList, Revocations, RevokedKey, RevokedUser,
+};
 pub use secret::{Hashes, HmacHash, SecretError, SharedSecret};
 pub use static_user::{KeyTextError, StaticKeys, StaticUser};
 pub use time_limited::{Credentials, MintError, mint, password_for, time_limited_expiry};

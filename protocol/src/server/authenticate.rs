@@ -209,7 +209,7 @@ impl Server {
     }
 
     /// The sender's live allocation, when the request is about one that it may go on using although its credentials
-    /// have ended (H-03): expired, or gone from the directory by a reload. The same user, until the allocation's
+    /// have ended (H-03): expired, revoked, or gone from the directory by a reload. The same user, until the allocation's
     /// greatest age. The allocation's own key is proof enough then, as no secret may be left that could make it.
     fn live_allocation(
         &self,
@@ -224,7 +224,7 @@ impl Server {
         let has_ended = || match time_limited_expiry(held.user.as_bytes()) {
             Some(expiry) => expiry < now.unix,
             None => !directory.knows(&held.user),
-        };
+        } || directory.is_revoked(&held.user, now.unix);
         let may_go_on = || now.instant <= held.refreshable_until || !has_ended();
         (method != Method::Allocate && directory.is_name_of(name, &held.user) && may_go_on())
             .then_some(id)

@@ -121,6 +121,7 @@ pub(super) async fn show(State(admin): State<Arc<Admin>>) -> Response {
         "drain": admin.drain.status(),
         "epoch": admin.drain.epoch(),
         "endpoints": endpoints(&admin),
+        "revocations": admin.revocations.status(),
     }))
     .into_response()
 }

@@ -1,25 +1,22 @@
 //! The file that a drain order survives a restart in.
 //!
-//! Responsible for writing it so that a crash leaves the old one or the new one, and for reading it with suspicion: a
-//! bounded number of bytes, and nothing in it can keep the relay from starting. Not responsible for what the orders mean.
+//! Responsible for its form, and for reading it with suspicion: nothing in it can keep the relay from starting. Not
+//! responsible for what the orders mean, nor for how a file is replaced (`state_file`).
 
-use std::fs::{self, File, OpenOptions};
-use std::io::{self, Read, Write};
-use std::os::unix::fs::OpenOptionsExt;
+use std::io;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 use tracing::warn;
 
 use super::{CurrentDrain, DrainSource};
+use crate::state_file::{StateFile, invalid};
 
 /// Far more than the orders of all sources take.
-const MOST_BYTES: u64 = 16 * 1024;
+const MOST_BYTES: usize = 16 * 1024;
 /// The form of the file. A later program that writes another one says so.
 const VERSION: u32 = 1;
 const NAME: &str = "drain.json";
-const UNFINISHED: &str = "drain.json.new";
-const ASIDE: &str = "drain.json.unreadable";
 
 /// What survives a restart.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -39,24 +36,18 @@ struct Written {
     orders: Vec<CurrentDrain>,
 }
 
-/// The state directory.
+/// The file.
 #[derive(Debug)]
-pub(super) struct Store {
-    directory: PathBuf,
-    file: PathBuf,
-}
+pub(super) struct Store(StateFile);
 
 impl Store {
     /// The store in this directory, and what it holds. A file that makes no sense is put aside and reported.
     pub(super) fn open(directory: &Path) -> (Self, Kept) {
-        let store = Self {
-            directory: directory.to_path_buf(),
-            file: directory.join(NAME),
-        };
+        let store = Self(StateFile::new(directory, NAME, MOST_BYTES));
         let kept = match store.read() {
             Ok(kept) => kept,
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                if !directory.is_dir() {
+                if !store.0.can_be_kept() {
                     warn!(
                         directory = %directory.display(),
                         "state-directory is not a directory: a drain would not survive a restart"
@@ -66,11 +57,10 @@ impl Store {
             }
             Err(error) => {
                 warn!(
-                    file = %store.file.display(), %error,
+                    file = %store.file().display(), %error,
                     "the kept drain orders cannot be read: starting as if nothing had been ordered; the file is put aside"
                 );
-                // Should that fail too, the next order replaces the file.
-                let _ = fs::rename(&store.file, directory.join(ASIDE));
+                store.0.put_aside();
                 Kept::default()
             }
         };
@@ -78,8 +68,8 @@ impl Store {
     }
 
     /// Where the orders are kept.
-    pub(super) fn file(&self) -> &Path {
-        &self.file
+    pub(super) fn file(&self) -> PathBuf {
+        self.0.path()
     }
 
     /// Replaces what the file says. When this returns, it is on the disk.
@@ -90,40 +80,11 @@ impl Store {
             orders: kept.orders.clone(),
         };
         let text = serde_json::to_vec(&written).map_err(io::Error::other)?;
-        let unfinished = self.directory.join(UNFINISHED);
-        // What a crash has left there, or somebody else has put there: a symlink would lead the relay to write elsewhere, and
-        // a pipe would have it wait for ever.
-        match fs::remove_file(&unfinished) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-            Ok(()) | Err(_) => {}
-        }
-        let mut file = OpenOptions::new()
-            .write(true)
-            .create_new(true)
-            .mode(0o600)
-            .open(&unfinished)?;
-        file.write_all(&text)?;
-        file.sync_all()?;
-        fs::rename(&unfinished, &self.file)?;
-        // The name is on the disk when its directory is.
-        File::open(&self.directory)?.sync_all()
+        self.0.write(&text)
     }
 
     fn read(&self) -> io::Result<Kept> {
-        let mut text = Vec::new();
-        // Not a name that leads elsewhere, and not a pipe that would be waited on for ever.
-        let file = OpenOptions::new()
-            .read(true)
-            .custom_flags(libc::O_NONBLOCK | libc::O_NOFOLLOW)
-            .open(&self.file)?;
-        if !file.metadata()?.is_file() {
-            return Err(invalid("it is not a file"));
-        }
-        file.take(MOST_BYTES + 1).read_to_end(&mut text)?;
-        if text.len() as u64 > MOST_BYTES {
-            return Err(invalid("it is longer than any that the relay writes"));
-        }
-        let written: Written = serde_json::from_slice(&text).map_err(io::Error::other)?;
+        let written: Written = serde_json::from_slice(&self.0.read()?).map_err(io::Error::other)?;
         if written.version != VERSION {
             return Err(invalid("another version of the relay wrote it"));
         }
@@ -142,8 +103,4 @@ impl Store {
             orders: written.orders,
         })
     }
-}
-
-fn invalid(why: &'static str) -> io::Error {
-    io::Error::new(io::ErrorKind::InvalidData, why)
 }

@@ -25,6 +25,7 @@ use crate::phase::{SharedPhase, ShownPhase};
 use crate::readiness::SharedReadiness;
 use crate::relayed::RelayedAddresses;
 use crate::reload::{self, Reload};
+use crate::revocations::RevocationControl;
 use crate::self_check::{self, Findings, SelfCheck, SelfCheckSources};
 use crate::worker::{Outbox, Worker};
 
@@ -59,6 +60,11 @@ pub(super) fn assemble(
 ) -> Result<Assembled, StartError> {
     let life = Life::begin(config, ground, clock);
     let policy = PeerPolicy::new(build::peer_rules(config), ground.own.clone());
+    let revocations = Arc::new(RevocationControl::open(
+        config.state_directory.as_deref(),
+        ground.outboxes.clone(),
+        clock,
+    ));
     let self_check_sources = SelfCheckSources::default();
     let (quota, nonce_key) = (build::quota(config)?, build::nonce_key()?);
     let own_client = build::own_client(config)?;
@@ -71,6 +77,7 @@ pub(super) fn assemble(
         counters: &ground.counters,
         events,
         drain: life.drain.at_start(),
+        revocations: revocations.in_force(),
         clock,
         quota: &quota,
         nonce_key: &nonce_key,
@@ -129,13 +136,14 @@ pub(super) fn assemble(
     let reload = Arc::new(Reload::new(Arc::clone(config), ground.own.clone(), parts));
     reload::tell_alternates(&ground.outboxes, config);
     let mut sources = life.figures();
-    sources.extend::<[Box<dyn metrics::Source>; 7]>([
+    sources.extend::<[Box<dyn metrics::Source>; 8]>([
         Box::new(Arc::clone(front.counters())),
         Box::new(Arc::clone(&load)),
         Box::new(Arc::clone(events)),
         Box::new(Arc::clone(&ground.requests)),
         Box::new(Arc::clone(reload.reloads())),
         Box::new(findings),
+        Box::new(Arc::clone(&revocations)),
         Box::new(admin::Refusals(Arc::clone(&access))),
     ]);
     if let Some(tls) = front.tls() {
@@ -152,6 +160,7 @@ pub(super) fn assemble(
         boot_id: build::boot_id()?,
         clock,
         drain: life.drain,
+        revocations,
         events: Arc::clone(events),
         access,
         endpoints: Endpoints::of(&ground.listeners, &ground.addresses),

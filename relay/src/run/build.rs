@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use rustls::crypto::SecureRandom;
 use taciturn_plane::PreparedAccess;
-use taciturn_protocol::credentials::{Directory, NonceKey, Nonces, StaticUser};
+use taciturn_protocol::credentials::{Directory, NonceKey, Nonces, Revocations, StaticUser};
 use taciturn_protocol::forward::{Bandwidth, PortSet, RouteTable};
 use taciturn_protocol::server::{
     Drain, Limits, LocalQuota, PeerPolicy, PeerRules, RelayedIp, Replacement, Server, Settings,
@@ -44,6 +44,8 @@ pub(crate) struct Shared<'a> {
     pub(crate) events: &'a Arc<EventLog>,
     /// The drain that the relay starts with.
     pub(crate) drain: Option<Drain>,
+    /// What was revoked before the relay started.
+    pub(crate) revocations: Arc<Revocations>,
     pub(crate) clock: Clock,
     pub(crate) self_check_sources: SelfCheckSources,
     pub(crate) self_check_user: Option<StaticUser>,
@@ -84,6 +86,8 @@ pub(crate) fn workers<'a>(shared: &'a Shared<'a>) -> Built<'a> {
         let directory = terms.server.directory;
         terms.server.directory = directory.with_self_check(user.clone());
     }
+    let revocations = Arc::clone(&shared.revocations);
+    terms.server.directory.revoke(revocations);
     Built {
         shared,
         terms,

@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::mpsc::{self, Receiver, Sender, SyncSender, TrySendError};
 use std::time::Duration;
 
-use taciturn_protocol::credentials::UserName;
+use taciturn_protocol::credentials::{Revocations, UserName};
 use taciturn_protocol::forward::{AllocationId, Bandwidth, RelayedId};
 use taciturn_protocol::server::{Alternate, Drain, RelayedPort, Replacement};
 use taciturn_protocol::status::Load;
@@ -56,6 +56,8 @@ pub enum Message {
     Drain(Option<Drain>),
     /// From the next packet on, work on these terms. They are the worker's own: it copies nothing while packets wait.
     Replace(Box<Terms>),
+    /// From the next packet on, refuse these; the answer says that it is so.
+    Revoke(Arc<Revocations>, oneshot::Sender<()>),
     /// Refuse new allocations because the relay is overloaded, or accept them again. All that exists goes on.
     Shed(bool),
     /// Where to send clients whose new allocations are refused, by a drain or by overload; best first.
@@ -95,6 +97,7 @@ impl std::fmt::Debug for Message {
             Self::PortReturned(_) => "PortReturned",
             Self::Drain(_) => "Drain",
             Self::Replace(_) => "Replace",
+            Self::Revoke(..) => "Revoke",
             Self::Shed(_) => "Shed",
             Self::Alternates(_) => "Alternates",
             Self::End(..) => "End",

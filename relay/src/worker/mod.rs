@@ -520,6 +520,10 @@ impl Worker {
                 self.gathering.limit(terms.coalesce);
                 self.switch.work_by(now, *terms);
             }
+            Message::Revoke(revocations, answer) => {
+                self.switch.server.revoke(revocations);
+                let _ = answer.send(());
+            }
             Message::Shed(shed) => self.switch.server.shed(shed),
             Message::Alternates(alternates) => self.switch.server.alternates(alternates.to_vec()),
             Message::End(allocation, serial, answer) => {

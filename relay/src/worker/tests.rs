@@ -59,6 +59,7 @@ impl Bench {
             events: &Arc::new(events.expect("randomness")),
             quota: &build::quota(&config).expect("randomness"),
             nonce_key: &build::nonce_key().expect("randomness"),
+            revocations: Arc::default(),
             drain: None,
             clock,
             self_check_sources: sources.clone(),

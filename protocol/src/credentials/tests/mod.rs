@@ -4,6 +4,7 @@
 mod directory;
 mod keys;
 mod nonces;
+mod revocations;
 mod time_limited;
 
 use alloc::vec;

@@ -20,6 +20,7 @@ mod permissions;
 mod refresh;
 mod replace;
 mod reservations;
+mod revocations;
 mod sim;
 mod snapshot;
 mod synthetic;
