@@ -12,6 +12,7 @@ mod ice_servers;
 mod openapi;
 mod orders;
 mod overview;
+mod revocations;
 pub mod self_test;
 mod snapshot;
 mod targets;
@@ -28,7 +29,7 @@ use async_trait::async_trait;
 use axum::extract::{FromRef, State};
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use axum::routing::{get, post};
+use axum::routing::{delete, get, post};
 use axum::{Json, Router};
 use taciturn_plane::metrics::{Metrics, TEXT_FORMAT};
 use taciturn_plane::{Access, Audience, guarded_for, refusal};
@@ -40,11 +41,13 @@ use crate::clock::Clock;
 use crate::config::LiveCredentials;
 use crate::credentials::Desk;
 use crate::fleet::InstanceId;
-use crate::reconcile::{Handle, Published, Wish};
+use crate::reconcile::{Delivered, Handle, NotRevoked, Published, Wish};
+use crate::revocations::{Change, Revocations};
 
 /// The paths, for who asks for another.
 const PATHS: &str = "/live, /ready, /metrics, /v1/fleet, /v1/overview, /v1/decisions, /v1/audit, /v1/prometheus/targets, \
-                     /v1/ice-servers, /v1/turn, /v1/snapshot, /v1/openapi.json, /self-test, /v1/self-test/tickets, /v1/relays/{id}/drain and /v1/relays/{id}/keep";
+                     /v1/ice-servers, /v1/turn, /v1/snapshot, /v1/openapi.json, /self-test, /v1/self-test/tickets, /v1/revocations, \
+                     /v1/revocations/users/{user}, /v1/revocations/keys/{key_id}, /v1/relays/{id}/drain and /v1/relays/{id}/keep";
 
 /// What was seen longer ago than this, or this many intervals, is not shown as if it were so now.
 const OLD: Duration = Duration::from_secs(60);
@@ -60,6 +63,12 @@ pub trait Rounds: Send + Sync + fmt::Debug {
     /// # Errors
     /// Why nothing does, in words.
     async fn order(&self, relay: InstanceId, wish: Wish) -> Result<String, String>;
+
+    /// Changes the list of revocations, and tells the relays.
+    ///
+    /// # Errors
+    /// Why nothing is changed.
+    async fn revoke(&self, change: Change) -> Result<Delivered, NotRevoked>;
 }
 
 #[async_trait]
@@ -70,6 +79,10 @@ impl Rounds for Handle {
 
     async fn order(&self, relay: InstanceId, wish: Wish) -> Result<String, String> {
         Self::order(self, relay, wish).await
+    }
+
+    async fn revoke(&self, change: Change) -> Result<Delivered, NotRevoked> {
+        Self::revoke(self, change).await
     }
 }
 
@@ -88,6 +101,8 @@ pub struct Api {
     pub credentials: Arc<LiveCredentials>,
     /// The clock, which the loop's is a copy of.
     pub clock: Clock,
+    /// Who may make nothing new.
+    pub revocations: Arc<Revocations>,
     /// Where credentials are minted.
     pub desk: Arc<Desk>,
     /// What the self-test page asks for.
@@ -130,6 +145,18 @@ pub fn router(api: Arc<Api>) -> Router {
         .route("/v1/openapi.json", get(openapi::show))
         .merge(self_test::pages())
         .route("/v1/self-test/tickets", post(self_test::ticket))
+        .route(
+            "/v1/revocations",
+            get(revocations::list).post(revocations::revoke),
+        )
+        .route(
+            "/v1/revocations/users/{user}",
+            delete(revocations::lift_user),
+        )
+        .route(
+            "/v1/revocations/keys/{key_id}",
+            delete(revocations::lift_key),
+        )
         .route(
             "/v1/relays/{id}/drain",
             post(orders::drain).delete(orders::undrain),

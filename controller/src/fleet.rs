@@ -15,6 +15,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
+use taciturn_protocol::credentials::ListVersion;
 use taciturn_protocol::status::Phase;
 use taciturn_protocol::time::{Now, UnixTime};
 
@@ -249,6 +250,9 @@ pub struct Report {
     /// Where clients reach it.
     #[serde(default)]
     pub endpoints: Endpoints,
+    /// Which list of revocations is in force there; `None`: it knows of none, as it is too old.
+    #[serde(default)]
+    pub revocations: Option<ListVersion>,
 }
 
 /// A relay's drain as it reports it.

@@ -29,6 +29,7 @@ pub mod overview;
 pub mod policy;
 pub mod provider;
 pub mod reconcile;
+pub mod revocations;
 pub mod run;
 pub mod self_test;
 mod shown;

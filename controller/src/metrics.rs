@@ -20,6 +20,7 @@ use crate::api::Rounds;
 use crate::audit::Audit;
 use crate::clock::Clock;
 use crate::credentials::Desk;
+use crate::revocations::Revocations;
 
 /// Everything that a scrape shows.
 ///
@@ -31,6 +32,7 @@ pub fn all(
     access: &Arc<Access>,
     expiries: &Arc<Expiries>,
     desk: &Arc<Desk>,
+    revocations: &Arc<Revocations>,
     clock: Clock,
 ) -> Result<Metrics, MetricsError> {
     Metrics::new(vec![
@@ -42,6 +44,7 @@ pub fn all(
         Box::new(Arc::clone(audit)),
         Box::new(Refusals(Arc::clone(access))),
         Box::new(Arc::clone(expiries)),
+        Box::new(Revoked(Arc::clone(revocations))),
         Box::new(Arc::clone(desk)),
         Box::new(Build {
             started: clock.unix().as_secs(),
@@ -72,6 +75,30 @@ impl Source for Audit {
                 "taciturn_controller_audit_lost_lines_total",
                 "Lines that were given up, as too many waited.",
                 state.lost,
+            ),
+        ]
+    }
+}
+
+/// How many are revoked, and who they are is nobody's here.
+#[derive(Debug)]
+struct Revoked(Arc<Revocations>);
+
+impl Source for Revoked {
+    fn families(&self) -> Vec<Family> {
+        let list = self.0.list();
+        let counts = [("user", list.users.len()), ("key", list.key_ids.len())];
+        vec![
+            Family::gauges(
+                "taciturn_controller_revocations",
+                "Users and shared secrets that are revoked.",
+                ["kind"],
+                counts.map(|(kind, count)| ([kind], count as u64)),
+            ),
+            Family::gauge(
+                "taciturn_controller_revocations_version",
+                "Version of the list of revocations; relays show the one that is in force there.",
+                list.version,
             ),
         ]
     }

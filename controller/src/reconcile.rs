@@ -10,12 +10,14 @@ mod diary;
 mod handle;
 mod look;
 mod published;
+mod revoking;
 mod season_file;
 
 pub use controller::{Controller, Parts, Reread, Settings};
 pub use counters::{Counters, Histogram, outcome_word};
 pub use handle::{Handle, Order, Wish};
 pub use published::{Decision, Published, Tried};
+pub use revoking::{Delivered, NotRevoked, Revoking};
 
 #[cfg(test)]
 #[expect(clippy::unwrap_used, reason = "tests")]

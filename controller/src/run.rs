@@ -26,6 +26,7 @@ use crate::config::{ApiAddress, ControllerConfig, LiveCredentials};
 use crate::credentials::{Desk, Settings};
 use crate::metrics;
 use crate::reconcile::{Controller, Handle, Published};
+use crate::revocations::{Judge, Revocations};
 
 pub use start::StartError;
 use supervisor::Supervisor;
@@ -56,17 +57,20 @@ pub fn run(config: ControllerConfig, options: Options) -> Result<(), StartError>
     let plane = start::runtime("plane")?;
     let (address, listener) = plane.block_on(start::listen(&config.api.address))?;
     let page = plane.block_on(self_test::page(&config, &directory))?;
+    let revocations = Arc::new(Revocations::open(Some(&directory)));
     let (controller, handle, doors) = rounds.block_on(start::controller(
         config,
         &options,
         &directory,
         Arc::clone(&audit),
+        Arc::clone(&revocations),
         clock,
     ))?;
     let shown: Arc<dyn Rounds> = Arc::new(handle.clone());
     let credentials = Arc::clone(&doors.credentials);
     let access = Arc::clone(&doors.api);
     let desk = Arc::new(start::desk(&credentials)?);
+    desk.obey(Box::new(Judge(Arc::clone(&revocations))));
     plane.spawn(see(
         Arc::clone(&desk),
         Arc::clone(&credentials),
@@ -80,7 +84,16 @@ pub fn run(config: ControllerConfig, options: Options) -> Result<(), StartError>
     let api = Arc::new(Api {
         self_test: test_desk,
         credentials: Arc::clone(&credentials),
-        metrics: metrics::all(&shown, &audit, &access, &doors.expiries, &desk, clock)?,
+        metrics: metrics::all(
+            &shown,
+            &audit,
+            &access,
+            &doors.expiries,
+            &desk,
+            &revocations,
+            clock,
+        )?,
+        revocations,
         rounds: shown,
         audit: Arc::clone(&audit),
         access: Arc::clone(&access),

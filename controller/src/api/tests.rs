@@ -29,6 +29,7 @@ struct Told {
     latest: Mutex<Arc<Published>>,
     orders: Mutex<Vec<(String, &'static str)>>,
     refuses: Option<String>,
+    revocations: Arc<Revocations>,
 }
 
 #[async_trait]
@@ -44,6 +45,21 @@ impl Rounds for Told {
         let mut orders = self.orders.lock().unwrap();
         orders.push((relay.to_string(), wish.as_str()));
         Ok("noted".to_owned())
+    }
+
+    async fn revoke(&self, change: Change) -> Result<Delivered, NotRevoked> {
+        if let Some(words) = &self.refuses {
+            return Err(NotRevoked::NotLeading(words.clone()));
+        }
+        let unix = taciturn_protocol::time::UnixTime::from_secs(1);
+        let list = self.revocations.change(change, 7, unix);
+        let list = list.map_err(NotRevoked::Change)?;
+        Ok(Delivered {
+            stamp: list.stamp(),
+            told: 1,
+            relays: 2,
+            survives_restart: true,
+        })
     }
 }
 
@@ -135,6 +151,7 @@ impl Served {
                 latest: Mutex::new(Arc::new(published)),
                 orders: Mutex::default(),
                 refuses: None,
+                revocations: Arc::default(),
             },
             clock,
             token,
@@ -157,11 +174,21 @@ impl Served {
         let rounds: Arc<dyn Rounds> = Arc::clone(&told) as _;
         let desk = Arc::new(Desk::new(None, [7; 32]));
         let api = Arc::new(Api {
-            metrics: metrics::all(&rounds, &audit, &access, &Arc::default(), &desk, clock).unwrap(),
+            metrics: metrics::all(
+                &rounds,
+                &audit,
+                &access,
+                &Arc::default(),
+                &desk,
+                &told.revocations,
+                clock,
+            )
+            .unwrap(),
             rounds,
             audit,
             access: Arc::clone(&access),
             credentials: Arc::default(),
+            revocations: Arc::clone(&told.revocations),
             clock,
             self_test: TestDesk {
                 tests: Arc::new(SelfTest::new(TicketKey::new([7; TicketKey::BYTES]))),
@@ -470,6 +497,7 @@ async fn an_order_that_the_loop_turns_down_says_why() {
     let told = Told {
         latest: Mutex::new(Arc::new(round(clock, vec![relay("i-1", Phase::Ready)]))),
         orders: Mutex::default(),
+        revocations: Arc::default(),
         refuses: Some("this controller does not lead".to_owned()),
     };
     let served = Served::of(told, clock, None).await;
@@ -597,9 +625,17 @@ fn served_names(served: &Served, clock: Clock) -> Vec<(String, String, bool)> {
     let audit = Arc::new(Audit::open(&trail, "test", clock).unwrap());
     std::fs::remove_file(&trail).unwrap();
     let desk = Arc::new(Desk::new(None, [7; 32]));
-    metrics::all(&rounds, &audit, &access, &Arc::default(), &desk, clock)
-        .unwrap()
-        .names()
+    metrics::all(
+        &rounds,
+        &audit,
+        &access,
+        &Arc::default(),
+        &desk,
+        &Arc::default(),
+        clock,
+    )
+    .unwrap()
+    .names()
 }
 
 /// A-40: a connection that says nothing more is not waited for by the others.
@@ -635,4 +671,64 @@ async fn the_audit_trails_head_is_told_so_that_it_can_be_kept_elsewhere() {
 fn orders_have_the_loops_words() {
     assert_eq!(Wish::Mark(Mark::Keep).as_str(), "keep");
     assert_eq!(Wish::Mark(Mark::Release).as_str(), "release");
+}
+
+#[tokio::test]
+async fn users_and_secrets_are_revoked_listed_and_lifted() {
+    let clock = Clock::start();
+    let mut behind = relay("i-1", Phase::Ready);
+    let report = behind.report.as_mut().unwrap();
+    report.revocations = Some(taciturn_protocol::credentials::ListVersion::default());
+    let latest = round(clock, vec![behind, relay("i-2", Phase::Ready)]);
+    let served = Served::with(latest, clock, None).await;
+    let post = async |body: &str| served.ask("POST", "/v1/revocations", JSON, body).await;
+    let (code, body) = post(r#"{"user": "alice@ward/7"}"#).await;
+    assert_eq!(code, 200, "{body}");
+    let answer: Value = serde_json::from_str(&body).unwrap();
+    assert_eq!(
+        (&answer["relays"], &answer["relays_told"]),
+        (&2.into(), &1.into())
+    );
+    assert_eq!(post(r#"{"key_id": "2026-10"}"#).await.0, 200);
+    let list = served.json("/v1/revocations").await;
+    assert_eq!(list["users"][0]["user"], "alice@ward/7");
+    let until = list["users"][0]["until"].as_u64().unwrap();
+    let left = until - clock.unix().as_secs();
+    assert!((86_000..=86_400).contains(&left), "{left}");
+    assert_eq!(list["key_ids"][0]["key_id"], "2026-10");
+    assert_eq!(list["key_ids"][0]["until"], Value::Null);
+    assert_eq!(list["relays"][0]["in_force"], false);
+    assert_eq!(list["relays"][1]["in_force"], Value::Null);
+    for path in ["users/alice%40ward%2F7", "keys/2026-10"] {
+        let path = format!("/v1/revocations/{path}");
+        assert_eq!(served.ask("DELETE", &path, "", "").await.0, 200, "{path}");
+        assert_eq!(served.ask("DELETE", &path, "", "").await.0, 404, "{path}");
+    }
+    assert_eq!(
+        served.json("/v1/revocations").await["users"],
+        Value::Array(vec![])
+    );
+    let (_, metrics) = served.ask("GET", "/metrics", "", "").await;
+    assert!(metrics.contains("taciturn_controller_revocations{kind=\"user\"} 0\n"));
+}
+
+#[tokio::test]
+async fn a_revocation_that_is_not_meant_is_refused() {
+    let clock = Clock::start();
+    let served = Served::with(round(clock, vec![]), clock, None).await;
+    for wrong in [
+        "",
+        "{}",
+        r#"{"user": ""}"#,
+        r#"{"user": "tab\there"}"#,
+        r#"{"user": "a", "key_id": "b"}"#,
+        r#"{"user": "a", "until": 1}"#,
+        r#"{"user": "a", "until": 9999999999999}"#,
+        r#"{"user": "a", "reason": "b"}"#,
+        r#"{"key_id": ""}"#,
+    ] {
+        let (code, body) = served.ask("POST", "/v1/revocations", JSON, wrong).await;
+        assert_eq!(code, 400, "{wrong}: {body}");
+    }
+    assert!(served.told.revocations.list().is_empty());
 }

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use taciturn_protocol::credentials::RevocationList;
 use tokio::task::{JoinSet, spawn_blocking};
 use tokio::time::timeout;
 
@@ -151,6 +152,33 @@ impl Hands {
     /// See [`Relays::status`].
     pub async fn status(&self, id: &InstanceId, admin: SocketAddr) -> Result<Report, RelayError> {
         self.tell("status", self.relays.status(id, admin)).await
+    }
+
+    /// Tells a relay who may make nothing new, within the time that a call may take.
+    ///
+    /// # Errors
+    /// See [`Relays::revoke`].
+    pub async fn revoke(
+        &self,
+        id: &InstanceId,
+        admin: SocketAddr,
+        list: &RevocationList,
+    ) -> Result<(), RelayError> {
+        self.tell("revoke", self.relays.revoke(id, admin, list))
+            .await
+    }
+
+    /// Whom a relay refuses, within the time that a call may take.
+    ///
+    /// # Errors
+    /// See [`Relays::revocations`].
+    pub async fn revocations(
+        &self,
+        id: &InstanceId,
+        admin: SocketAddr,
+    ) -> Result<RevocationList, RelayError> {
+        self.tell("revocations", self.relays.revocations(id, admin))
+            .await
     }
 
     /// Whether a relay's data path answers, within the time that a call may take; `None`: it is not tried.

@@ -25,7 +25,7 @@ impl Requests {
         count(&self.provider, operation, code);
     }
 
-    /// A call to a relay: "status", "drain", "undrain".
+    /// A call to a relay: "status", "drain", "undrain", "revoke", "revocations".
     pub fn relay<T>(&self, operation: &'static str, answer: &Result<T, RelayError>) {
         let code = answer.as_ref().err().map_or("ok", relay_code);
         count(&self.relays, operation, code);

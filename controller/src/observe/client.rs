@@ -17,6 +17,7 @@ use rustls::client::Resumption;
 use rustls::crypto::aws_lc_rs;
 use rustls::pki_types::{InvalidDnsNameError, ServerName};
 use rustls::{ClientConfig, RootCertStore};
+use taciturn_protocol::credentials::RevocationList;
 use tokio::sync::Semaphore;
 
 use super::report::short;
@@ -188,6 +189,39 @@ impl Relays for RelayClient {
         };
         let answer = self.ask(admin, asked).await?;
         self.obeyed(id, admin, epoch, &answer).await
+    }
+
+    async fn revoke(
+        &self,
+        _id: &InstanceId,
+        admin: SocketAddr,
+        list: &RevocationList,
+    ) -> Result<(), RelayError> {
+        let body = serde_json::to_vec(list)
+            .map_err(|_| RelayError::Refused("no list of revocations".to_owned()))?;
+        let asked = Asked {
+            method: Method::PUT,
+            path: "/v1/revocations".to_owned(),
+            body,
+        };
+        self.ask(admin, asked).await?.success()
+    }
+
+    async fn revocations(
+        &self,
+        _id: &InstanceId,
+        admin: SocketAddr,
+    ) -> Result<RevocationList, RelayError> {
+        let asked = Asked {
+            method: Method::GET,
+            path: "/v1/revocations".to_owned(),
+            body: Vec::new(),
+        };
+        let answer = self.ask(admin, asked).await?;
+        answer.success()?;
+        // What is wrong may have a name in it.
+        serde_json::from_slice(&answer.body)
+            .map_err(|_| RelayError::Refused("no list of revocations".to_owned()))
     }
 
     async fn stun(&self, _id: &InstanceId, admin: SocketAddr) -> Option<bool> {

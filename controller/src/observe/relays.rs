@@ -6,6 +6,7 @@ use std::net::SocketAddr;
 
 use async_trait::async_trait;
 use serde::Serialize;
+use taciturn_protocol::credentials::RevocationList;
 use taciturn_protocol::time::UnixTime;
 
 use crate::fleet::{InstanceId, Report};
@@ -40,6 +41,27 @@ pub trait Relays: Send + Sync + std::fmt::Debug {
         admin: SocketAddr,
         epoch: u64,
     ) -> Result<(), RelayError>;
+
+    /// Puts the whole list in force (`PUT /v1/revocations`).
+    ///
+    /// # Errors
+    /// See [`RelayError`].
+    async fn revoke(
+        &self,
+        id: &InstanceId,
+        admin: SocketAddr,
+        list: &RevocationList,
+    ) -> Result<(), RelayError>;
+
+    /// The list that is in force (`GET /v1/revocations`).
+    ///
+    /// # Errors
+    /// See [`RelayError`].
+    async fn revocations(
+        &self,
+        id: &InstanceId,
+        admin: SocketAddr,
+    ) -> Result<RevocationList, RelayError>;
 
     /// Whether the data path of the relay whose admin API is at `admin` answers a STUN Binding request; `None`: it is
     /// not tried. That tells a relay whose admin API is down from one that is down.
@@ -115,6 +137,23 @@ impl<R: Relays> Relays for DryRunRelays<R> {
         _epoch: u64,
     ) -> Result<(), RelayError> {
         Err(RelayError::DryRun)
+    }
+
+    async fn revoke(
+        &self,
+        _id: &InstanceId,
+        _admin: SocketAddr,
+        _list: &RevocationList,
+    ) -> Result<(), RelayError> {
+        Err(RelayError::DryRun)
+    }
+
+    async fn revocations(
+        &self,
+        id: &InstanceId,
+        admin: SocketAddr,
+    ) -> Result<RevocationList, RelayError> {
+        self.0.revocations(id, admin).await
     }
 
     async fn stun(&self, id: &InstanceId, admin: SocketAddr) -> Option<bool> {

@@ -7,6 +7,7 @@ use std::net::IpAddr;
 use std::num::NonZeroU16;
 
 use serde::Deserialize;
+use taciturn_protocol::credentials::ListVersion;
 use taciturn_protocol::status::Phase;
 use taciturn_protocol::time::UnixTime;
 
@@ -72,6 +73,8 @@ struct Written {
     drain: Option<WrittenDrain>,
     #[serde(default)]
     endpoints: WrittenEndpoints,
+    #[serde(default)]
+    revocations: Option<ListVersion>,
 }
 
 /// `load` and `capacity`, which differ in how they call ports.
@@ -153,6 +156,7 @@ pub fn report(json: &[u8]) -> Result<Report, ReportError> {
         epoch: written.epoch,
         drain: written.drain.map(WrittenDrain::report).transpose()?,
         endpoints: written.endpoints.endpoints(),
+        revocations: written.revocations,
     })
 }
 

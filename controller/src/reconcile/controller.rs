@@ -16,6 +16,7 @@ use tokio::time::{MissedTickBehavior, interval};
 use super::diary::Diary;
 use super::handle::{MOST_ORDERS, Wake};
 use super::look::look;
+use super::revoking::Revoking;
 use super::season_file::SeasonFile;
 use super::{Counters, Handle, Order, Published, Wish};
 use crate::apply::{AuditSink, Hands, Requests, apply};
@@ -25,6 +26,7 @@ use crate::lease::Keeper;
 use crate::observe::{Mark, Picture, Relays};
 use crate::policy::{Act, Action, Outcome, Plan, Policy, Reason, plan};
 use crate::provider::Provider;
+use crate::revocations::Revocations;
 
 /// The forecast is asked for a little more than the time until a new relay serves.
 const OUTLOOK_MORE: Duration = Duration::from_secs(300);
@@ -46,6 +48,8 @@ pub struct Parts {
     pub clock: Clock,
     /// The policy to start with, with the fleet's name and the allowed zones.
     pub policy: Policy,
+    /// Who may make nothing new.
+    pub revocations: Arc<Revocations>,
     /// What happens at [`Handle::reload`]; `None`: nothing.
     pub reread: Option<Reread>,
     /// The rest.
@@ -82,6 +86,7 @@ impl Default for Settings {
 /// The loop.
 pub struct Controller {
     hands: Hands,
+    revoking: Revoking,
     picture: Picture,
     season: SeasonFile,
     diary: Diary,
@@ -116,21 +121,25 @@ impl Controller {
         };
         let (publisher, published) = watch::channel(Arc::new(nothing));
         let (sender, orders) = mpsc::channel(MOST_ORDERS);
-        let handle = Handle::new(published, sender, Arc::clone(&stopping), Arc::clone(&wake));
+        let hands = Hands {
+            provider: parts.provider,
+            relays: parts.relays,
+            keeper: parts.keeper,
+            audit: parts.audit,
+            clock: parts.clock,
+            policy,
+            provider_timeout: parts.settings.provider_timeout,
+            relay_timeout: parts.settings.relay_timeout,
+            dry_run: parts.settings.dry_run,
+            requests: Arc::new(Requests::default()),
+            stopping: Arc::clone(&stopping),
+        };
+        let revoking = Revoking::new(hands.clone(), parts.revocations);
+        let wakes = Arc::clone(&wake);
+        let handle = Handle::new(published, sender, stopping, wakes, revoking.clone());
         let controller = Self {
-            hands: Hands {
-                provider: parts.provider,
-                relays: parts.relays,
-                keeper: parts.keeper,
-                audit: parts.audit,
-                clock: parts.clock,
-                policy,
-                provider_timeout: parts.settings.provider_timeout,
-                relay_timeout: parts.settings.relay_timeout,
-                dry_run: parts.settings.dry_run,
-                requests: Arc::new(Requests::default()),
-                stopping,
-            },
+            hands,
+            revoking,
             picture: Picture::new(now),
             season: SeasonFile::open(parts.settings.state_directory.as_deref(), now),
             diary: Diary::default(),
@@ -210,6 +219,8 @@ impl Controller {
 
         let fleet = self.picture.fleet(now);
         self.note_leadership(&fleet).await;
+        // Before anybody can be sent to a relay that is new.
+        self.revoking.follow(&fleet).await;
         let mut plan = plan(&fleet, &policy, now);
         let answers = self.put_first(&fleet, &mut plan);
         let outcomes = apply(&plan, &fleet, &self.hands).await;

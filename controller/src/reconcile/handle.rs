@@ -6,8 +6,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use tokio::sync::{Notify, mpsc, oneshot, watch};
 
 use super::Published;
+use super::revoking::{Delivered, NotRevoked, Revoking};
 use crate::fleet::InstanceId;
 use crate::observe::Mark;
+use crate::revocations::Change;
 
 /// Orders that wait for the end of a round; more are refused.
 pub(super) const MOST_ORDERS: usize = 64;
@@ -44,7 +46,7 @@ pub struct Order {
     pub relay: InstanceId,
     /// What.
     pub wish: Wish,
-    /// Told what became of it, or why nothing does.
+    /// Delivered what became of it, or why nothing does.
     pub answer: oneshot::Sender<Result<String, String>>,
 }
 
@@ -55,6 +57,7 @@ pub struct Handle {
     orders: mpsc::Sender<Order>,
     stopping: Arc<AtomicBool>,
     wake: Arc<Wake>,
+    revoking: Revoking,
 }
 
 /// What wakes the loop between its rounds.
@@ -70,13 +73,24 @@ impl Handle {
         orders: mpsc::Sender<Order>,
         stopping: Arc<AtomicBool>,
         wake: Arc<Wake>,
+        revoking: Revoking,
     ) -> Self {
         Self {
             published,
             orders,
             stopping,
             wake,
+            revoking,
         }
+    }
+
+    /// Changes the list of revocations, and tells the relays at once, whatever the loop is doing.
+    ///
+    /// # Errors
+    /// Why nothing is changed.
+    pub async fn revoke(&self, change: Change) -> Result<Delivered, NotRevoked> {
+        let latest = self.latest();
+        self.revoking.order(&latest.snapshot.fleet, change).await
     }
 
     /// The rounds as they come; changes once a round, which is what a watchdog waits for.

@@ -3,6 +3,7 @@
 mod faults;
 mod orders;
 mod restarts;
+mod revoking;
 mod world;
 
 use std::collections::BTreeMap;
@@ -16,6 +17,7 @@ use crate::observe::{DryRunRelays, Relays};
 use crate::policy::{Capacity, Policy};
 use crate::provider::Provider;
 use crate::provider::dry_run::DryRun;
+use crate::revocations::Revocations;
 use world::{World, zone};
 
 /// How long a call may take where a fault lets one hang, by the real clock.
@@ -55,6 +57,7 @@ struct Setup {
     patience: Duration,
     dry_run: bool,
     reread: Option<Reread>,
+    revocations: Arc<Revocations>,
 }
 
 impl Default for Setup {
@@ -64,6 +67,7 @@ impl Default for Setup {
             patience: PATIENCE,
             dry_run: false,
             reread: None,
+            revocations: Arc::default(),
         }
     }
 }
@@ -110,6 +114,7 @@ impl Rig {
             audit: Arc::new(world.clone()),
             clock,
             policy: policy(),
+            revocations: setup.revocations,
             reread: setup.reread,
             settings: Settings {
                 dry_run,

@@ -25,6 +25,7 @@ use crate::lease::{self, Keeper, Lease, NoLease, PlaceError, Terms};
 use crate::observe::{ClientError, DryRunRelays, RelayClient, Relays};
 use crate::provider;
 use crate::reconcile::{Controller, Handle, Parts, Reread, Settings};
+use crate::revocations::Revocations;
 use crate::self_test::KeyError;
 
 /// Why a controller could not start.
@@ -292,6 +293,7 @@ pub(super) async fn controller(
     options: &Options,
     own_directory: &Path,
     audit: Arc<Audit>,
+    revocations: Arc<Revocations>,
     clock: Clock,
 ) -> Result<(Controller, Handle, Arc<Doors>), StartError> {
     let state_directory = state_directory(&config)?;
@@ -337,6 +339,7 @@ pub(super) async fn controller(
         audit: sink,
         clock,
         policy,
+        revocations,
         reread: Some(reread),
         settings,
     });

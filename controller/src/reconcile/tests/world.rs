@@ -10,6 +10,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use async_trait::async_trait;
+use taciturn_protocol::credentials::RevocationList;
 use taciturn_protocol::status::Phase;
 use taciturn_protocol::time::UnixTime;
 
@@ -39,6 +40,8 @@ pub(super) struct Machine {
     pub(super) address: SocketAddr,
     pub(super) allocations: u64,
     pub(super) drain: Option<DrainReport>,
+    /// Who may make nothing new there.
+    pub(super) revocations: RevocationList,
     pub(super) epoch: u64,
     /// Its samples stand still here.
     pub(super) frozen: Option<u64>,
@@ -124,6 +127,7 @@ impl World {
             address: SocketAddr::from(([127, 0, 9, number + 1], 9641)),
             allocations,
             drain: None,
+            revocations: RevocationList::default(),
             epoch: 0,
             frozen: None,
             hangs: false,
@@ -189,6 +193,7 @@ impl Machine {
                 ..Loads::default()
             },
             epoch: self.epoch,
+            revocations: Some(self.revocations.stamp()),
             drain: self.drain.clone().map(|drain| DrainReport {
                 allocations_remaining: self.allocations,
                 ..drain
@@ -357,6 +362,39 @@ impl Relays for World {
             self.state().done.push(format!("undrain {id}"));
         }
         answer
+    }
+
+    async fn revoke(
+        &self,
+        id: &InstanceId,
+        _: SocketAddr,
+        list: &RevocationList,
+    ) -> Result<(), RelayError> {
+        let asked = self.relay(id, |machine, _| {
+            if list.stamp() < machine.revocations.stamp() {
+                return Err(RelayError::Refused("409: older".to_owned()));
+            }
+            machine.revocations = list.clone();
+            Ok(())
+        });
+        let Some(answer) = asked else {
+            return pending().await;
+        };
+        if answer.is_ok() {
+            self.state().done.push(format!("revoke {id}"));
+        }
+        answer
+    }
+
+    async fn revocations(
+        &self,
+        id: &InstanceId,
+        _: SocketAddr,
+    ) -> Result<RevocationList, RelayError> {
+        match self.relay(id, |machine, _| Ok(machine.revocations.clone())) {
+            Some(answer) => answer,
+            None => pending().await,
+        }
     }
 
     async fn stun(&self, id: &InstanceId, _: SocketAddr) -> Option<bool> {

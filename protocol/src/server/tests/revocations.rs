@@ -9,7 +9,7 @@ use crate::credentials::{RevocationList, Revocations, RevokedKey, RevokedUser};
 use crate::server::Limits;
 use crate::wire::Method;
 
-const PEER: const PEER: &str = "203.0.113.9:6000";str = "8.8.8.8:5000";
+const PEER: &str = "8.8.8.8:5000";
 
 fn revoked(users: &[&str], key_ids: &[&str]) -> Arc<Revocations> {
     let list = RevocationList {
