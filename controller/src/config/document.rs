@@ -129,13 +129,8 @@ impl<'a> Document<'a> {
             };
             let (missing, words) = in_our_words(error.message());
             let key = joined(&joined(name, path), missing.unwrap_or_default()).replace(".[", "[");
-            self.report(
-                &self.errors,
-                self.line(place.start),
-                key,
-                shown(wrong),
-                words,
-            );
+            let value = shown(&key, wrong);
+            self.report(&self.errors, self.line(place.start), key, value, words);
             if taken.is_none() {
                 break;
             }
@@ -180,7 +175,7 @@ impl<'a> Document<'a> {
 
     fn about(&self, list: &RefCell<Vec<ConfigError>>, key: &str, words: String) {
         let value = find(&self.root, key);
-        let shown = value.and_then(|value| shown(value.get_ref()));
+        let shown = value.and_then(|value| shown(key, value.get_ref()));
         let line = self.line_at_or_around(key);
         self.report(list, line, key.to_owned(), shown, words);
     }
@@ -464,9 +459,14 @@ fn out_of_range(wanted: &str, found: &str) -> String {
     format!("{problem}; write a whole number of 0 to {greatest}")
 }
 
-/// A value in words; nothing that would flood a terminal. Secrets are never values: the configuration names their files.
-fn shown(value: &DeValue<'_>) -> Option<String> {
+/// The value of a key in words; never a secret, nor anything that would flood a terminal.
+fn shown(key: &str, value: &DeValue<'_>) -> Option<String> {
     const LONGEST: usize = 100;
+    // The only section in which a secret may stand itself. All others are in files, which the configuration names.
+    let plain = [".id", ".file", ".hash"];
+    if key.starts_with("credentials.secret") && !plain.iter().any(|end| key.ends_with(end)) {
+        return None;
+    }
     let shown = match value {
         DeValue::String(text) => format!("{text:?}"),
         DeValue::Integer(number) => number.to_string(),

@@ -2,22 +2,24 @@
 #![cfg(feature = "controller")]
 #![expect(clippy::unwrap_used, reason = "a test may panic")]
 
+mod credentials;
+
 use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use proptest::prelude::*;
 use taciturn_controller::config::{
-    ApiAddress, ConfigErrors, ControllerConfig, FileRead, LeaseKind, LogFormat, Provider, keys,
-    parse,
+    ApiAddress, ConfigErrors, ControllerConfig, Credentials, FileRead, LeaseKind, LogFormat, Proof,
+    Provider, keys, parse,
 };
 use taciturn_controller::policy::Policy;
 
-const AWS: &str = include_str!("../configs/controller.aws.toml");
-const LOCAL: &str = include_str!("../configs/controller.local.toml");
+const AWS: &str = include_str!("../../configs/controller.aws.toml");
+const LOCAL: &str = include_str!("../../configs/controller.local.toml");
 
 /// Every section that a configuration may have.
-const SECTIONS: [&str; 16] = [
+const SECTIONS: [&str; 20] = [
     "",
     "api",
     "log",
@@ -30,6 +32,10 @@ const SECTIONS: [&str; 16] = [
     "provider.static",
     "provider.static.relay",
     "provider.exec",
+    "credentials",
+    "credentials.secret",
+    "credentials.subject",
+    "self-test",
     "policy",
     "policy.forecast",
     "policy.schedule",
@@ -47,12 +53,20 @@ fn read(path: &Path) -> io::Result<FileRead> {
         "controller.token" | "relays.token" | "open.token" => {
             "0123456789abcdef0123456789abcdef\n".to_owned()
         }
+        "reader.token" => "reader-reader-reader-reader-reader\n".to_owned(),
+        "signalling-1.token" => "signalling-1-signalling-1-signalling-1\n".to_owned(),
+        "secret.key" => "a secret of more than thirty-two bytes \n".to_owned(),
+        "31.key" => "0123456789abcdef0123456789abcde\r\n".to_owned(),
         "31.token" => "0123456789abcdef0123456789abcde\n".to_owned(),
         "lines.token" => "0123456789abcdef\n0123456789abcdef\n".to_owned(),
-        "controller.pem" | "operators-ca.pem" | "relays-ca.pem" | "controller-client.pem" => {
-            certified().cert.pem()
+        "controller.pem"
+        | "self-test.pem"
+        | "operators-ca.pem"
+        | "relays-ca.pem"
+        | "controller-client.pem" => certified().cert.pem(),
+        "controller.key" | "self-test.key" | "controller-client.key" => {
+            certified().signing_key.serialize_pem()
         }
-        "controller.key" | "controller-client.key" => certified().signing_key.serialize_pem(),
         "empty.pem" => String::new(),
         "broken.pem" => "-----BEGIN CERTIFICATE-----\ns3cr3t".to_owned(),
         _ => return Err(io::ErrorKind::NotFound.into()),
@@ -107,7 +121,19 @@ fn each_documented_value_is_the_default() {
     assert_eq!(documented.lease, default.lease);
     assert_eq!(documented.state_directory, None);
     assert!(documented.warnings.is_empty(), "{:?}", documented.warnings);
-    assert_eq!(documented.files.len(), 1);
+    let names: Vec<_> = documented
+        .files
+        .iter()
+        .map(|(path, _)| path.to_str().unwrap())
+        .collect();
+    assert_eq!(names, ["controller.toml", "secret.key"]);
+    let minted = documented.credentials.unwrap();
+    let default = parsed(&on_aws(
+        "[[credentials.secret]]\nid = \"2026-11\"\nfile = \"secret.key\"",
+    ));
+    assert_eq!(minted, default.unwrap().credentials.unwrap());
+    let default = parsed(&on_aws("")).unwrap();
+    assert!(default.credentials.is_none() && documented.self_test.is_none());
     let named = |policy: &Policy| Policy {
         fleet: String::new(),
         allowed_zones: std::collections::BTreeSet::new(),
@@ -134,6 +160,19 @@ fn each_documented_local_value_is_the_default() {
     let documented = parsed(LOCAL).unwrap();
     let default = parsed(&minimal("")).unwrap();
     assert_eq!(documented.provider, default.provider);
+    let (minted, default_minted) = (
+        documented.credentials.unwrap(),
+        default.credentials.unwrap(),
+    );
+    assert_eq!(minted.secrets, default_minted.secrets);
+    let (own, own_default) = (minted.local_secret.as_deref(), &default_minted.local_secret);
+    assert!(own.is_some_and(|file| file.ends_with("local-fleet/relays/secret.key")));
+    assert_eq!(own_default.as_deref(), Some(Path::new("relays/secret.key")));
+    let without_file = |credentials: &Credentials| Credentials {
+        local_secret: None,
+        ..credentials.clone()
+    };
+    assert_eq!(without_file(&minted), without_file(&default_minted));
     assert_eq!(documented.interval, default.interval);
     assert_eq!(documented.lease, default.lease);
     assert_eq!(documented.api.address, default.api.address);
@@ -189,9 +228,21 @@ fn every_example_is_valid() {
     let config = parsed(
         &with_examples(AWS)
             .replace("kind = \"none\"", "kind = \"s3\"")
+            .replace("value = \"...\"\n", "")
             .replace("file = \"/var/lib/taciturn-controller/lease.json\"\n", ""),
     )
     .unwrap();
+    let minted = config.credentials.unwrap();
+    let proofs: Vec<(&str, bool)> = minted
+        .subjects
+        .iter()
+        .map(|each| (&*each.name, matches!(each.proof, Proof::Token(_))))
+        .collect();
+    assert_eq!(proofs, [("signalling-1", true), ("signalling-2", false)]);
+    let page = config.self_test.unwrap();
+    assert!(page.identity.is_some());
+    assert_eq!(page.url.as_deref(), Some("https://test.example.org"));
+    assert!(config.api.reader_token.is_some());
     assert!(matches!(config.lease.kind, LeaseKind::S3 { .. }));
     assert!(config.api.token.is_some() && config.relays.token.is_some());
     assert_eq!(config.api.tls.unwrap().client_ca.len(), 1);
@@ -202,7 +253,7 @@ fn every_example_is_valid() {
         config.state_directory.as_deref(),
         Some(Path::new("/var/lib/taciturn-controller"))
     );
-    assert_eq!(config.files.len(), 9);
+    assert_eq!(config.files.len(), 14);
 
     let all = with_examples(LOCAL);
     let (common, others) = all.split_once("\n# The other providers.").unwrap();
@@ -661,13 +712,22 @@ fn no_error_repeats_a_secret() {
         "api = { token-file = \"lines.token\", certificate = \"broken.pem\", key = \"broken.pem\" }\n\
          relays = { token-file = \"31.token\" }",
     );
+    let text = text
+        + "[[credentials.secret]]\nid = \"a\"\nvalue = \"0123456789\"\n[[credentials.secret]]\nid = 5\nvalue = 7123456789\n\
+           [[credentials.secret]]\nvalue = [\"s3cr3t\"]\nvalues = \"s3cr3t\"\n";
     let errors = parsed(&text).unwrap_err();
     let said = format!("{errors}\n{errors:?}");
+    assert!(errors.as_slice().len() > 7, "{errors}");
     assert!(
-        !said.contains("0123456789") && !said.contains("s3cr3t"),
+        !said.contains("0123456789") && !said.contains("123456789") && !said.contains("s3cr3t"),
         "{said}"
     );
-    let whole = parsed(&minimal("api.token-file = \"controller.token\"")).unwrap();
+    let whole = parsed(&minimal(
+        "api.token-file = \"controller.token\"\n[[credentials.secret]]\nid = \"a\"\n\
+         value = \"s3cr3t-s3cr3t-s3cr3t-s3cr3t-s3cr3t\"",
+    ))
+    .unwrap();
+    assert!(!format!("{whole:?}").contains("s3cr3t"));
     assert!(!format!("{whole:?}").contains("0123456789"));
 }
 
@@ -682,7 +742,7 @@ proptest! {
 
     /// So is a configuration in which one line has gone wrong.
     #[test]
-    fn a_damaged_configuration_is_judged(at in 0_usize..12_000, with in "[a-z\\[\\]=\".# \\n0-9{},-]{0,8}") {
+    fn a_damaged_configuration_is_judged(at in 0_usize..16_000, with in "[a-z\\[\\]=\".# \\n0-9{},-]{0,8}") {
         let mut text = with_examples(AWS);
         let at = text.floor_char_boundary(at.min(text.len()));
         text.insert_str(at, &with);
