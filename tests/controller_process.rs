@@ -103,12 +103,18 @@ impl Running {
 
     /// The status and body of an answer; 0 while there is none.
     fn ask(&self, path: &str) -> (u16, String) {
+        self.ask_with("GET", path, "")
+    }
+
+    /// The same with these headers.
+    fn ask_with(&self, method: &str, path: &str, headers: &str) -> (u16, String) {
         let Ok(mut stream) = UnixStream::connect(&self.socket) else {
             return (0, String::new());
         };
         stream.set_read_timeout(Some(PATIENCE)).unwrap();
-        let request =
-            format!("GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n");
+        let request = format!(
+            "{method} {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n{headers}\r\n"
+        );
         let _ = stream.write_all(request.as_bytes());
         let mut answer = String::new();
         let _ = stream.read_to_string(&mut answer);
@@ -245,6 +251,103 @@ fn a_reload_is_taken_whole_or_not_at_all() {
     );
     assert!(trail.contains("\"changed\":{\"max\":{\"after\":8,\"before\":7}}"));
     assert_eq!(verify(&[place.trail().to_str().unwrap()]).0, Some(0));
+}
+
+/// A-40: whoever was let in yesterday is not today, without a restart; and a file that is broken lets nobody in or out.
+#[test]
+fn tokens_and_subjects_are_exchanged_while_the_controller_runs() {
+    let place = Place::new();
+    let write = |name: &str, token: &str| fs::write(place.0.join(name), token).unwrap();
+    let token = |name: &str| format!("{name}-0123456789abcdef0123456789abcdef");
+    for (name, written) in [
+        ("operator", "operator-1"),
+        ("reader", "reader-1"),
+        ("first", "first-1"),
+        ("second", "second-1"),
+        ("secret", "secret-1"),
+    ] {
+        write(name, &token(written));
+    }
+    let minting = |more: &str| {
+        place.configure(&format!(
+            "[[credentials.secret]]\nid = \"a\"\nfile = \"secret\"\n[[credentials.subject]]\nname = \"first\"\n\
+             token-file = \"first\"\n{more}"
+        ));
+        let file = place.0.join("controller.toml");
+        let text = fs::read_to_string(&file).unwrap();
+        let tokens = "[api]\ntoken-file = \"operator\"\nreader-token-file = \"reader\"\n";
+        fs::write(&file, text.replace("[api]\n", tokens)).unwrap();
+    };
+    minting("");
+    let controller = Running::start(&place, &[], None);
+    controller.ready();
+    let code = |name: &str, path: &str| {
+        let header = format!("Authorization: Bearer {}\r\n", token(name));
+        controller.ask_with("GET", path, &header).0
+    };
+    // With nobody to offer, whoever may ask for the snapshot is told so or is given an empty one.
+    let subject = |name: &str| code(name, "/v1/snapshot");
+    let known = |code: u16| ![0, 401, 403].contains(&code);
+    assert_eq!(code("operator-1", "/v1/fleet"), 200);
+    assert_eq!(code("reader-1", "/v1/fleet"), 200);
+    assert_eq!(
+        (subject("reader-1"), code("first-1", "/v1/fleet")),
+        (403, 403)
+    );
+    assert!(known(subject("first-1")) && known(subject("operator-1")));
+    assert_eq!(subject("second-1"), 401);
+    assert_eq!(controller.ask("/v1/fleet").0, 401);
+
+    let reloaded = |result: &str, count: &str| {
+        controller.signal(rustix::process::Signal::HUP);
+        let line =
+            format!("taciturn_controller_config_reloads_total{{result=\"{result}\"}} {count}");
+        let current = || {
+            ["operator-1", "operator-2"].map(|name| {
+                let header = format!("Authorization: Bearer {}\r\n", token(name));
+                controller.ask_with("GET", "/metrics", &header).1
+            })
+        };
+        eventually(
+            || {
+                current()
+                    .iter()
+                    .any(|text| text.lines().any(|each| each == line))
+            },
+            || controller.log(),
+        );
+    };
+    // Broken: the file that is named is not there.
+    write("operator", &token("operator-2"));
+    minting("[[credentials.subject]]\nname = \"second\"\ntoken-file = \"gone\"\n");
+    reloaded("refused", "1");
+    assert_eq!(code("operator-1", "/v1/fleet"), 200);
+    assert_eq!(code("operator-2", "/v1/fleet"), 401);
+    assert!(known(subject("first-1")));
+
+    write("first", &token("first-2"));
+    write("reader", &token("reader-2"));
+    minting("[[credentials.subject]]\nname = \"second\"\ntoken-file = \"second\"\n");
+    reloaded("taken", "1");
+    for gone in ["operator-1", "reader-1", "first-1"] {
+        assert_eq!(code(gone, "/v1/fleet"), 401, "{gone}");
+        assert_eq!(subject(gone), 401, "{gone}");
+    }
+    assert_eq!(code("operator-2", "/v1/fleet"), 200);
+    assert_eq!(code("reader-2", "/v1/fleet"), 200);
+    assert!(known(subject("first-2")) && known(subject("second-1")));
+    let (ended, log) = controller.stop();
+    assert!(ended, "{log}");
+    let trail = fs::read_to_string(place.trail()).unwrap();
+    assert!(
+        trail.contains(
+            "\"credentials.subject\":{\"after\":[\"first\",\"second\"],\"before\":[\"first\"]}"
+        ),
+        "{trail}"
+    );
+    for secret in ["operator-1", "operator-2", "first-2", "secret-1"] {
+        assert!(!trail.contains(&token(secret)) && !log.contains(&token(secret)));
+    }
 }
 
 /// Two processes would write over each other's trail; a dry run has a directory of its own.
@@ -472,4 +575,32 @@ fn the_configuration_is_checked_as_what_it_is() {
         assert!(words.starts_with("ok: ") && words.contains(word), "{words}");
         assert!(words.contains(", and no other"), "{words}");
     }
+    let place = Place::new();
+    fs::write(
+        place.0.join("secret.key"),
+        "0123456789abcdef0123456789abcdef",
+    )
+    .unwrap();
+    fs::write(place.0.join("a.token"), "fedcba9876543210fedcba9876543210").unwrap();
+    place.configure(
+        "[credentials]\nhost = \"{id}.example.org\"\n[[credentials.secret]]\nid = \"2026-11\"\nfile = \"secret.key\"\n\
+         [[credentials.subject]]\nname = \"signalling\"\ntoken-file = \"a.token\"\n",
+    );
+    let output = Command::new(env!("CARGO_BIN_EXE_taciturn"))
+        .arg("check-config")
+        .arg(place.0.join("controller.toml"))
+        .output()
+        .unwrap();
+    let words = String::from_utf8(output.stdout).unwrap();
+    for line in [
+        "mints      for 1h, at most 1d; 2 relays as {id}.example.org; secret 2026-11",
+        "asked by   signalling by a token, 50 a second; the operator",
+        "self-test  at the API",
+    ] {
+        assert!(words.contains(line), "no {line} in\n{words}");
+    }
+    assert!(
+        !words.contains("0123456789") && !words.contains("fedcba"),
+        "{words}"
+    );
 }

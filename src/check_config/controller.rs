@@ -7,7 +7,8 @@ use std::path::Path;
 
 use anyhow::bail;
 use taciturn_controller::config::{
-    self, Api, ApiAddress, AwsAddress, ControllerConfig, Lease, LeaseKind, Provider, Relays,
+    self, Api, ApiAddress, AwsAddress, ControllerConfig, Credentials, Lease, LeaseKind, Proof,
+    Provider, Relays,
 };
 use taciturn_controller::durations::words;
 use taciturn_controller::policy::ForecastMode;
@@ -67,6 +68,9 @@ fn summary(config: &ControllerConfig) -> Vec<(&'static str, String)> {
         ("relays", relays(&config.relays)),
         ("lease", lease(&config.lease)),
         ("api", api(&config.api)),
+        ("mints", mints(config.credentials.as_deref())),
+        ("asked by", asked_by(config)),
+        ("self-test", self_test(config)),
         ("state", state),
         (
             "log",
@@ -190,6 +194,8 @@ fn api(api: &Api) -> String {
     };
     let mut words = vec![address];
     words.extend(api.token.is_some().then(|| "with a token".to_owned()));
+    let reader = api.reader_token.as_ref();
+    words.extend(reader.map(|_| "with another for those who look".to_owned()));
     words.extend(api.tls.as_ref().map(|tls| {
         if tls.client_ca.is_empty() {
             "over TLS".to_owned()
@@ -198,4 +204,52 @@ fn api(api: &Api) -> String {
         }
     }));
     words.join(", ")
+}
+
+fn mints(credentials: Option<&Credentials>) -> String {
+    let Some(minted) = credentials else {
+        return "nothing: there is no [credentials]".to_owned();
+    };
+    let mut secrets: Vec<&str> = minted.secrets.iter().map(|secret| &*secret.id).collect();
+    if minted.local_secret.is_some() {
+        secrets.push(Credentials::LOCAL_ID);
+    }
+    format!(
+        "for {}, at most {}; {} relays as {}; secret {}",
+        words(minted.ttl),
+        words(minted.max_ttl),
+        minted.relays,
+        minted.host,
+        secrets.join(", ")
+    )
+}
+
+/// Those who may ask for credentials.
+fn asked_by(config: &ControllerConfig) -> String {
+    let Some(minted) = &config.credentials else {
+        return "nobody".to_owned();
+    };
+    let subjects = minted.subjects.iter().map(|subject| {
+        let proof = match &subject.proof {
+            Proof::Token(_) => "a token",
+            Proof::Certificate(name) => name,
+        };
+        format!("{} by {proof}, {} a second", subject.name, subject.rate)
+    });
+    let mut callers: Vec<String> = subjects.collect();
+    callers.push("the operator".to_owned());
+    callers.join("; ")
+}
+
+fn self_test(config: &ControllerConfig) -> String {
+    let page = config.self_test.as_ref();
+    let address = page.and_then(|page| page.address);
+    let url = page.and_then(|page| page.url.as_deref());
+    match (address, url) {
+        _ if config.credentials.is_none() => "none: there is no [credentials]".to_owned(),
+        (None, None) => "at the API".to_owned(),
+        (None, Some(url)) => format!("at the API, {url}"),
+        (Some(address), None) => address.to_string(),
+        (Some(address), Some(url)) => format!("{address}, {url}"),
+    }
 }
