@@ -71,9 +71,10 @@ pub(crate) enum Command {
     #[command(after_help = EXIT_CODES)]
     CheckConfig(CheckConfigOptions),
 
-    /// Try it on this machine: a relay and a page that calls through it
+    /// Try it on this machine: a fleet of relays that grows and shrinks with its calls, and a page that holds one
     ///
-    /// Everything listens on loopback, with a secret made for this run, and is gone when you press Ctrl-C.
+    /// A controller launches relays in three pretended zones, calls rise and fall, relays drain and end, and no call is cut.
+    /// Everything listens on loopback, with secrets made for this run, and is gone when you press Ctrl-C.
     #[cfg(feature = "relay")]
     #[command(after_help = EXIT_CODES)]
     Demo(DemoOptions),
@@ -155,7 +156,7 @@ pub(crate) struct CheckConfigOptions {
 #[cfg(feature = "relay")]
 #[derive(Clone, Copy, Debug, Args)]
 pub(crate) struct DemoOptions {
-    /// Run a relay without a fleet controller (the only way for now; accepted so that scripts can say it)
+    /// Run one relay that checks itself, without a controller and other calls
     #[arg(long)]
     pub(crate) relay_only: bool,
 
@@ -163,7 +164,7 @@ pub(crate) struct DemoOptions {
     #[arg(long, value_name = "PORT", default_value_t = 8642)]
     pub(crate) page_port: u16,
 
-    /// Serve no page, only the relay
+    /// Serve no page to call with
     #[arg(long, conflicts_with = "page_port")]
     pub(crate) no_page: bool,
 }

@@ -18,8 +18,8 @@ pub(crate) struct TestAuthority {
     pub(crate) authority_der: Vec<u8>,
 }
 
-/// Makes both, for the names by which this machine calls itself.
-pub(crate) fn make() -> Result<TestAuthority, rcgen::Error> {
+/// Makes both, for the names by which this machine calls itself and for those given.
+pub(crate) fn make(more: impl IntoIterator<Item = String>) -> Result<TestAuthority, rcgen::Error> {
     let mut params = CertificateParams::default();
     params
         .distinguished_name
@@ -28,7 +28,8 @@ pub(crate) fn make() -> Result<TestAuthority, rcgen::Error> {
     params.key_usages = vec![KeyUsagePurpose::KeyCertSign];
     let authority = CertifiedIssuer::self_signed(params, KeyPair::generate()?)?;
 
-    let names = ["localhost", "127.0.0.1", "::1"].map(str::to_owned);
+    let own = ["localhost", "127.0.0.1", "::1"].map(str::to_owned);
+    let names: Vec<String> = own.into_iter().chain(more).collect();
     let mut params = CertificateParams::new(names)?;
     params
         .distinguished_name

@@ -10,23 +10,61 @@ use axum::Router;
 use axum::extract::{Request, State};
 use axum::http::{StatusCode, header};
 use axum::middleware::{self, Next};
-use axum::response::{Html, IntoResponse, Json, Response};
+use axum::response::{Html, IntoResponse, Json, Redirect, Response};
 use axum::routing::get;
+use serde_json::{Value, json};
 use tokio::net::TcpListener;
 
-use super::{Demo, settings};
+#[cfg(feature = "controller")]
+use super::fleet;
+use super::relay_only::Demo;
+use super::settings;
 
 const PAGE: &str = include_str!("page/index.html");
+
+/// What the page's calls go through.
+#[derive(Clone)]
+pub(crate) enum Demonstrated {
+    /// One relay.
+    Relay(Arc<Demo>),
+    /// A fleet, whose controller is asked for credentials.
+    #[cfg(feature = "controller")]
+    Fleet(Arc<fleet::Fleet>),
+}
+
+impl Demonstrated {
+    /// Credentials, and what the page has to know beside them.
+    async fn config(&self) -> anyhow::Result<Value> {
+        match self {
+            Self::Relay(demo) => {
+                let mut config = demo.ice_servers()?;
+                config["transports"] = json!(["udp", "tcp", "tls"]);
+                config["realm"] = settings::REALM.into();
+                Ok(config)
+            }
+            #[cfg(feature = "controller")]
+            Self::Fleet(fleet) => fleet.ice_servers().await,
+        }
+    }
+
+    fn authority_pem(&self) -> String {
+        match self {
+            Self::Relay(demo) => demo.authority_pem.clone(),
+            #[cfg(feature = "controller")]
+            Self::Fleet(fleet) => fleet.authority_pem.clone(),
+        }
+    }
+}
 
 /// What the page's handlers know.
 #[derive(Clone)]
 struct Page {
-    demo: Arc<Demo>,
+    demonstrated: Demonstrated,
     address: SocketAddr,
 }
 
 /// Starts serving on this port, or on any when it is taken, and returns the address.
-pub(crate) async fn serve(demo: Arc<Demo>, port: u16) -> anyhow::Result<SocketAddr> {
+pub(crate) async fn serve(demonstrated: Demonstrated, port: u16) -> anyhow::Result<SocketAddr> {
     let listener = match TcpListener::bind((Ipv4Addr::LOCALHOST, port)).await {
         Ok(listener) => listener,
         Err(_) => TcpListener::bind((Ipv4Addr::LOCALHOST, 0))
@@ -37,9 +75,14 @@ pub(crate) async fn serve(demo: Arc<Demo>, port: u16) -> anyhow::Result<SocketAd
     let router = Router::new()
         .route("/", get(async || Html(PAGE)))
         .route("/config.json", get(config))
+        .route("/fleet.json", get(relays))
+        .route("/self-test", get(self_test))
         .route("/test-authority.pem", get(authority))
         .layer(middleware::from_fn(only_by_own_name))
-        .with_state(Page { demo, address });
+        .with_state(Page {
+            demonstrated,
+            address,
+        });
     tokio::spawn(async move { axum::serve(listener, router).await });
     Ok(address)
 }
@@ -64,20 +107,43 @@ async fn only_by_own_name(request: Request, next: Next) -> Response {
     }
 }
 
-async fn config(State(Page { demo, address }): State<Page>) -> Response {
-    let Ok(mut config) = demo.ice_servers() else {
-        return StatusCode::INTERNAL_SERVER_ERROR.into_response();
-    };
-    config["transports"] = serde_json::json!(["udp", "tcp", "tls"]);
-    config["realm"] = settings::REALM.into();
-    config["authority"] = format!("http://{address}/test-authority.pem").into();
-    ([(header::CACHE_CONTROL, "no-store")], Json(config)).into_response()
+async fn config(State(page): State<Page>) -> Response {
+    match page.demonstrated.config().await {
+        Ok(mut config) => {
+            config["authority"] = format!("http://{}/test-authority.pem", page.address).into();
+            ([(header::CACHE_CONTROL, "no-store")], Json(config)).into_response()
+        }
+        Err(error) => (StatusCode::SERVICE_UNAVAILABLE, format!("{error:#}\n")).into_response(),
+    }
 }
 
-async fn authority(State(Page { demo, .. }): State<Page>) -> Response {
+/// Which relays there are, for a page that shows which of them carry its call.
+async fn relays(State(page): State<Page>) -> Response {
+    match page.demonstrated {
+        Demonstrated::Relay(_) => StatusCode::NOT_FOUND.into_response(),
+        #[cfg(feature = "controller")]
+        Demonstrated::Fleet(fleet) => {
+            ([(header::CACHE_CONTROL, "no-store")], Json(fleet.shown())).into_response()
+        }
+    }
+}
+
+/// The controller's self-test page, with a ticket that is good now.
+async fn self_test(State(page): State<Page>) -> Response {
+    match page.demonstrated {
+        Demonstrated::Relay(_) => StatusCode::NOT_FOUND.into_response(),
+        #[cfg(feature = "controller")]
+        Demonstrated::Fleet(fleet) => match fleet.self_test().await {
+            Ok(url) => Redirect::to(&url).into_response(),
+            Err(error) => (StatusCode::SERVICE_UNAVAILABLE, format!("{error:#}\n")).into_response(),
+        },
+    }
+}
+
+async fn authority(State(page): State<Page>) -> Response {
     (
         [(header::CONTENT_TYPE, "application/x-pem-file")],
-        demo.authority_pem.clone(),
+        page.demonstrated.authority_pem(),
     )
         .into_response()
 }
