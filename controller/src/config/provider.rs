@@ -133,7 +133,6 @@ fn judge_relay_config(document: &Document<'_>, text: &str) {
         Err(error) => document.refuse(key, format!("is not TOML: {}; mend it", error.message())),
         Ok(table) => {
             let ours = [
-                "listener",
                 "state-directory",
                 "secret",
                 "sovereignty",
