@@ -180,7 +180,9 @@ fn every_key_is_documented() {
                 if section.starts_with("policy.capacity.") {
                     "policy.capacity.*".clone_into(&mut section);
                 }
-            } else if let Some((key, _)) = line.split_once(" = ") {
+            } else if let Some((key, _)) = line.split_once(" = ")
+                && !line.starts_with('#')
+            {
                 documented.push((section.clone(), key.to_owned()));
             }
         }
