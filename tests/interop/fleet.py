@@ -44,9 +44,13 @@ POLICY = {
 class Fleet:
     """A controller that runs, and what it says."""
 
-    def __init__(self, directory: pathlib.Path, port: int):
+    def __init__(self, directory: pathlib.Path, port: int, more: str = "", token: str | None = None):
         self.directory = directory
         self.port = port
+        # The operator's; without one whoever is on this machine is one.
+        self.token = token
+        # Sections that its configuration has beside the usual ones.
+        self.more = more
         self.log = directory / "controller.log"
         self.file = directory / "controller.toml"
         # The last of 127.0.0.0/8's networks are for tests in Rust; whoever runs at the same time has another number.
@@ -60,6 +64,12 @@ class Fleet:
 
     def write(self, zones: list[str], **policy) -> None:
         """Its configuration, with these zones allowed and these keys of the policy changed."""
+        guard = ""
+        if self.token is not None:
+            file = self.directory / "operator.token"
+            file.touch(0o600)
+            file.write_text(self.token)
+            guard = f'token-file = "{file}"'
         keys = {**POLICY, **{name.replace("_", "-"): value for name, value in policy.items()}}
         self.file.write_text(
             f"""fleet = "interop"
@@ -67,6 +77,7 @@ state-directory = "{self.directory / 'state'}"
 interval = "1s"
 [api]
 address = "{self.address}"
+{guard}
 [sovereignty]
 allowed-zone-ids = {json.dumps(zones)}
 [lease]
@@ -86,6 +97,7 @@ busiest-core = 0
 [policy]
 """
             + "".join(f"{name} = {json.dumps(value)}\n" for name, value in keys.items())
+            + self.more
         )
 
     def start(self) -> None:
@@ -105,6 +117,8 @@ busiest-core = 0
     def request(self, method: str, path: str, body: dict | None = None) -> tuple[int, str]:
         """One request to its API; gives status and body."""
         request = urllib.request.Request(f"http://{self.address}{path}", method=method)
+        if self.token is not None:
+            request.add_header("Authorization", f"Bearer {self.token}")
         if method == "POST":
             request.add_header("Content-Type", "application/json")
             request.data = json.dumps(body or {}).encode()
@@ -153,10 +167,10 @@ busiest-core = 0
 
 
 @contextlib.contextmanager
-def running(directory: pathlib.Path, **policy):
+def running(directory: pathlib.Path, more: str = "", token: str | None = None, **policy):
     """A fleet with a relay in each zone on its way."""
     (port,) = under_test.free_ports(1)
-    fleet = Fleet(directory, port)
+    fleet = Fleet(directory, port, more, token)
     fleet.write(ZONES, **policy)
     try:
         fleet.start()

@@ -4,6 +4,7 @@ What is asserted is that requests and answers are those of the API as botocore's
 conditional writes to a bucket. How the service behaves beyond that is shown by the controller's own tests.
 """
 
+import contextlib
 import json
 import os
 import pathlib
@@ -160,27 +161,37 @@ def example() -> pathlib.Path:
     pytest.skip(message)
 
 
-@pytest.fixture(scope="module")
-def running(tmp_path_factory):
-    """A moto of this run."""
-    directory = tmp_path_factory.mktemp("cloud")
+@contextlib.contextmanager
+def started(directory: pathlib.Path, **environment: str):
+    """A moto of this run, with more in its environment."""
     (port,) = under_test.free_ports(1)
     with (directory / "log").open("wb") as log:
         program = pathlib.Path(__file__).with_name("cloud.py")
-        process = subprocess.Popen([sys.executable, program, str(port)], stdout=log, stderr=log)
-    cloud = Cloud(port, directory)
-    end = time.monotonic() + PATIENCE
-    while True:
-        try:
-            cloud.forget()
-            break
-        except OSError:
-            assert process.poll() is None, (directory / "log").read_text()
-            assert time.monotonic() < end, "moto does not answer"
-            time.sleep(0.2)
-    yield cloud
-    process.terminate()
-    process.wait()
+        process = subprocess.Popen(
+            [sys.executable, program, str(port)], stdout=log, stderr=log, env={**os.environ, **environment}
+        )
+    try:
+        cloud = Cloud(port, directory)
+        end = time.monotonic() + PATIENCE
+        while True:
+            try:
+                cloud.forget()
+                break
+            except OSError:
+                assert process.poll() is None, (directory / "log").read_text()
+                assert time.monotonic() < end, "moto does not answer"
+                time.sleep(0.2)
+        yield cloud
+    finally:
+        process.terminate()
+        process.wait()
+
+
+@pytest.fixture(scope="module")
+def running(tmp_path_factory):
+    """A moto of this run."""
+    with started(tmp_path_factory.mktemp("cloud")) as cloud:
+        yield cloud
 
 
 @pytest.fixture

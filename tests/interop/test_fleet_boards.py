@@ -71,14 +71,17 @@ def _scrape_config(address: str) -> str:
 
 
 @pytest.fixture(scope="module")
-def watched(tmp_path_factory):
+def watched(tmp_path_factory, certificates):
     """One relay has been drained and cut, another one drains with a call on it."""
     if under_test.under_test() != "taciturn":
         pytest.skip("only this project has a fleet")
     require("prometheus", "turnutils_uclient")
     directory = tmp_path_factory.mktemp("fleet")
+    (port,) = under_test.free_ports(1)
+    # A door of its own, so that there is a certificate that ends.
+    more = f'[self-test]\naddress = "127.0.0.1:{port}"\ncertificate = "{certificates.chain}"\nkey = "{certificates.key}"\n'
     with (
-        fleets.running(directory, drain_deadline="5s") as fleet,
+        fleets.running(directory, more, drain_deadline="5s") as fleet,
         prometheus.running(directory, _scrape_config(fleet.address)) as asked,
     ):
         watched = Watched(fleet, asked)
@@ -97,6 +100,7 @@ def _live(watched: Watched) -> None:
     watched.await_series('count(up{job="taciturn-relay"} == 1) == 3')
     watched.await_series("count_over_time(taciturn_controller_rounds_total[1m]) >= 2")
     relay, address = fleet.relay_in("zone-a")
+    assert fleet.request("POST", "/v1/ice-servers")[0] == 200
     watched.call(address)
     watched.await_series('taciturn_relay_allocations{zone="zone-a"} > 0')
     assert fleet.request("POST", f"/v1/relays/{relay}/drain")[0] == 200

@@ -73,29 +73,31 @@ fn every_alert_has_its_place_on_the_page() {
 }
 
 #[test]
-fn what_the_page_links_to_is_there() {
-    let page = read("docs/operations.md");
-    let here = anchors(&page);
-    for link in page
-        .split("](")
-        .skip(1)
-        .filter_map(|rest| rest.split(')').next())
-    {
-        if link.starts_with("http") {
-            continue;
-        }
-        let (file, place) = link.split_once('#').unwrap_or((link, ""));
-        let known = if file.is_empty() {
-            here.clone()
-        } else {
-            let path = root().join("docs").join(file);
-            assert!(path.exists(), "{link}: no such file");
-            if place.is_empty() {
+fn what_the_pages_link_to_is_there() {
+    for name in ["operations.md", "aws.md", "integration.md", "scaling.md"] {
+        let page = read(&format!("docs/{name}"));
+        let here = anchors(&page);
+        for link in page
+            .split("](")
+            .skip(1)
+            .filter_map(|rest| rest.split(')').next())
+        {
+            if link.starts_with("http") {
                 continue;
             }
-            anchors(&std::fs::read_to_string(Path::new(&path)).unwrap())
-        };
-        assert!(known.contains(place), "{link}: no such heading");
+            let (file, place) = link.split_once('#').unwrap_or((link, ""));
+            let known = if file.is_empty() {
+                here.clone()
+            } else {
+                let path = root().join("docs").join(file);
+                assert!(path.exists(), "{name}: {link}: no such file");
+                if place.is_empty() {
+                    continue;
+                }
+                anchors(&std::fs::read_to_string(Path::new(&path)).unwrap())
+            };
+            assert!(known.contains(place), "{name}: {link}: no such heading");
+        }
     }
 }
 
