@@ -12,6 +12,8 @@ mod fleet;
 mod manual;
 #[cfg(feature = "relay")]
 mod probe;
+#[cfg(feature = "controller")]
+mod top;
 
 use core::time::Duration;
 use std::path::PathBuf;
@@ -28,6 +30,8 @@ pub(crate) use fleet::{Generated, PlanOptions, SimulateOptions};
 pub(crate) use manual::{CompletionsOptions, ManOptions};
 #[cfg(feature = "relay")]
 pub(crate) use probe::ProbeOptions;
+#[cfg(feature = "controller")]
+pub(crate) use top::TopOptions;
 
 const EXIT_CODES: &str = "\
 Exit codes:
@@ -110,6 +114,15 @@ pub(crate) enum Command {
     #[cfg(feature = "controller")]
     #[command(after_help = EXIT_CODES)]
     Simulate(Box<SimulateOptions>),
+
+    /// Watch a running fleet in this terminal
+    ///
+    /// Shows what the controller's dashboard shows: the fleet by zone and state, demand and capacity, need, drains, decisions,
+    /// freezes and alarms. It orders nothing. Where the output is no terminal it is text, a page at a time. Keys: q quits,
+    /// arrows and page keys scroll. NO_COLOR in the environment leaves colours out.
+    #[cfg(feature = "controller")]
+    #[command(after_help = EXIT_CODES)]
+    Top(TopOptions),
 
     /// Judge the audit trail of a controller
     #[cfg(feature = "controller")]

@@ -27,6 +27,8 @@ mod probe;
 mod relay;
 #[cfg(feature = "controller")]
 mod simulate;
+#[cfg(feature = "controller")]
+mod top;
 
 use std::io;
 use std::process::ExitCode;
@@ -66,6 +68,8 @@ fn run(command: Command) -> anyhow::Result<ExitCode> {
         Command::Plan(options) => plan::run(&options, &mut io::stdout().lock()),
         #[cfg(feature = "controller")]
         Command::Simulate(options) => simulate::run(&options, &mut io::stdout().lock()),
+        #[cfg(feature = "controller")]
+        Command::Top(options) => top::run(&options, &mut io::stdout().lock()),
         Command::Credentials(command) => credentials::run(command, &mut io::stdout().lock()),
         #[cfg(feature = "manual")]
         Command::Man(options) => manual::pages(&options, &mut io::stdout().lock()),

@@ -12,6 +12,7 @@ mod ice_servers;
 mod openapi;
 mod orders;
 mod overview;
+mod pages;
 mod revocations;
 pub mod self_test;
 mod snapshot;
@@ -45,7 +46,7 @@ use crate::reconcile::{Delivered, Handle, NotRevoked, Published, Wish};
 use crate::revocations::{Change, Revocations};
 
 /// The paths, for who asks for another.
-const PATHS: &str = "/live, /ready, /metrics, /v1/fleet, /v1/overview, /v1/decisions, /v1/audit, /v1/prometheus/targets, \
+const PATHS: &str = "/, /live, /ready, /metrics, /v1/fleet, /v1/overview, /v1/decisions, /v1/audit, /v1/prometheus/targets, \
                      /v1/ice-servers, /v1/turn, /v1/snapshot, /v1/openapi.json, /self-test, /v1/self-test/tickets, /v1/revocations, \
                      /v1/revocations/users/{user}, /v1/revocations/keys/{key_id}, /v1/relays/{id}/drain and /v1/relays/{id}/keep";
 
@@ -143,6 +144,7 @@ pub fn router(api: Arc<Api>) -> Router {
         .route("/v1/turn", get(turn::mint))
         .route("/v1/snapshot", get(snapshot::show))
         .route("/v1/openapi.json", get(openapi::show))
+        .merge(pages::dashboard())
         .merge(self_test::pages())
         .route("/v1/self-test/tickets", post(self_test::ticket))
         .route(

@@ -25,6 +25,7 @@ pub mod fleet;
 pub mod lease;
 pub mod metrics;
 pub mod observe;
+pub mod onlooker;
 pub mod overview;
 pub mod policy;
 pub mod provider;

@@ -11,6 +11,7 @@ mod relays;
 mod report;
 mod stun;
 
+pub(crate) use client::{Answer, talk};
 pub use client::{ClientError, RelayClient};
 pub use picture::{Mark, Picture};
 pub use relays::{DrainOrder, DryRunRelays, RelayError, Relays};

@@ -23,7 +23,7 @@ const EMPTY_NOUNS: [&str; 15] = [
 const EMPTY_VERBS: [&str; 5] = ["get", "process", "do", "perform", "manage"];
 
 /// Product code outside `relay/src/clock.rs` that may read a clock, with the reason.
-const CLOCKS_ELSEWHERE: [(&str, &str); 6] = [
+const CLOCKS_ELSEWHERE: [(&str, &str); 7] = [
     ("controller/src/clock.rs", "the controller's own clock"),
     (
         "controller/cloud-sim/",
@@ -42,6 +42,7 @@ const CLOCKS_ELSEWHERE: [(&str, &str); 6] = [
         "src/demo",
         "a client of the relay, outside everything that decides",
     ),
+    ("src/top", "how old what stands on a screen is"),
 ];
 
 /// The length of a file's product code.
@@ -138,12 +139,15 @@ pub(crate) fn stray_clocks(file: &SourceFile) -> Vec<Fault> {
 }
 
 /// What decides for a fleet: the same input gives the same plan, or no scenario could be replayed.
-const DECIDES: [&str; 5] = [
+const DECIDES: [&str; 7] = [
     "controller/src/fleet",
     "controller/src/policy",
     "controller/src/observe/picture",
     "controller/src/lease/tenure",
     "controller/src/simulate",
+    // These decide nothing, and are shown the same way for the same round.
+    "controller/src/overview",
+    "controller/src/trend",
 ];
 
 /// Clocks, sockets, threads, randomness from outside and maps without an order, where a fleet's plan is made.

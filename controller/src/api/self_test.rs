@@ -26,6 +26,7 @@ use serde::Deserialize;
 use serde_json::{Map, Value, json};
 use taciturn_plane::{Access, Audience, Caller, Query, Refusal, Role, body, guarded_for, json_of};
 
+use super::pages::file;
 use crate::clock::Clock;
 use crate::self_test::{Asker, Denied, LONGEST_TICKET_TTL, Mint, SelfTest, TICKET_TTL};
 
@@ -34,10 +35,6 @@ const STYLE: &str = include_str!("pages/self-test/page.css");
 const SCRIPT: &str = include_str!("pages/self-test/page.js");
 const TRIAL: &str = include_str!("pages/self-test/trial.js");
 const WORDS: &str = include_str!("pages/self-test/words.js");
-
-/// Nothing from elsewhere, nothing to elsewhere, and in nobody's frame.
-const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src 'self' data:; \
-                      base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
 
 /// The paths of the listener of its own, for who asks for another.
 const PATHS: &str = "/self-test and what belongs to it";
@@ -62,7 +59,7 @@ pub(super) fn pages<S: Clone + Send + Sync + 'static>() -> Router<S>
 where
     TestDesk: FromRef<S>,
 {
-    let file = |kind, text| get(async move || page(kind, text));
+    let file = |kind, text| get(async move || file(kind, text));
     Router::new()
         .route("/self-test", file("text/html; charset=utf-8", PAGE))
         .route(
@@ -95,18 +92,6 @@ fn audience(path: &str) -> Audience {
         // What is not there is said to everybody: a stranger learns nothing from a question for a token.
         _ => Audience::Page,
     }
-}
-
-fn page(kind: &'static str, text: &'static str) -> Response {
-    let headers = [
-        (header::CONTENT_TYPE, kind),
-        (header::CONTENT_SECURITY_POLICY, POLICY),
-        (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
-        (header::REFERRER_POLICY, "no-referrer"),
-        // An upgraded controller's page must not run with yesterday's script.
-        (header::CACHE_CONTROL, "no-cache"),
-    ];
-    (headers, text).into_response()
 }
 
 /// What may be asked of a ticket.

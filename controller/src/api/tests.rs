@@ -506,6 +506,68 @@ async fn an_order_that_the_loop_turns_down_says_why() {
     assert!(body.contains("this controller does not lead"), "{body}");
 }
 
+#[tokio::test]
+async fn the_overview_is_the_latest_round_on_one_page() {
+    let clock = Clock::start();
+    let latest = round(
+        clock,
+        vec![relay("i-1", Phase::Ready), relay("i-2", Phase::Draining)],
+    );
+    let served = Served::with(latest, clock, None).await;
+    let page = served.json("/v1/overview").await;
+    assert_eq!(page["format"], "taciturn-overview/1");
+    assert_eq!(page["totals"]["states"]["draining"], 1);
+    assert_eq!(page["drains"][0]["allocations_remaining"], 3);
+    assert_eq!(page["summary"], "nothing to do");
+    assert_eq!(served.ask("GET", "/v1/overview?x=1", "", "").await.0, 400);
+    let mut stuck = round(clock, vec![]);
+    stuck.counters.rounds = 0;
+    let served = Served::with(stuck, clock, None).await;
+    let page = served.json("/v1/overview").await;
+    assert_eq!(page["condition"], "starting");
+    assert_eq!(page["doubt"], "no round has come to its end yet");
+}
+
+/// the dashboard itself has nothing of the fleet in it, is kept to its own origin, and reads what it shows as any reader.
+#[tokio::test]
+async fn the_dashboard_is_open_and_empty_and_what_it_shows_is_not() {
+    let clock = Clock::start();
+    let latest = round(clock, vec![relay("i-1", Phase::Ready)]);
+    let served = Served::with(latest, clock, Some(TOKEN)).await;
+    for path in [
+        "/",
+        "/assets/dashboard/page.js",
+        "/assets/dashboard/page.css",
+    ] {
+        let (code, body) = served.ask("GET", path, "", "").await;
+        assert_eq!(code, 200, "{path}");
+        assert!(!body.contains("i-1"), "{path}");
+        let mut stream = TcpStream::connect(served.address).await.unwrap();
+        let asked = format!("GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n");
+        stream.write_all(asked.as_bytes()).await.unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).await.unwrap();
+        let head = answer.split("\r\n\r\n").next().unwrap().to_lowercase();
+        for header in [
+            "content-security-policy: default-src 'none'; script-src 'self';",
+            "x-content-type-options: nosniff",
+            "referrer-policy: no-referrer",
+        ] {
+            assert!(head.contains(header), "{path}: {header} in {head}");
+        }
+    }
+    let page = "Sec-Fetch-Site: same-origin\r\n";
+    assert_eq!(served.ask("GET", "/v1/overview", page, "").await.0, 401);
+    let reading = format!("{page}Authorization: Bearer {TOKEN}\r\n");
+    assert_eq!(served.ask("GET", "/v1/overview", &reading, "").await.0, 200);
+    let other = format!("Sec-Fetch-Site: cross-site\r\nAuthorization: Bearer {TOKEN}\r\n");
+    assert_eq!(served.ask("GET", "/v1/overview", &other, "").await.0, 403);
+    // It orders nothing, whatever it has.
+    let headers = format!("{reading}{JSON}");
+    assert_eq!(served.ask("POST", DRAIN, &headers, "").await.0, 403);
+    assert!(served.told.orders.lock().unwrap().is_empty());
+}
+
 /// the controller has the same door: beyond health nothing is answered without the token, nothing done, and the token never repeated.
 #[tokio::test]
 async fn without_the_token_there_is_health_and_nothing_else() {

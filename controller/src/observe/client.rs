@@ -24,7 +24,8 @@ use super::report::short;
 use super::{DrainOrder, RelayError, Relays, report, stun};
 use crate::config;
 use crate::fleet::{InstanceId, Report};
-use exchange::{Answer, Asked, exchange};
+pub(crate) use exchange::{Answer, talk};
+use exchange::{Asked, exchange};
 
 /// Connections at once: each is a descriptor, and a fleet that does not answer must not use them up.
 const AT_ONCE: usize = 128;

@@ -209,7 +209,7 @@ pub struct Reason {
     pub words: String,
     /// How many it asks for.
     pub relays: u32,
-    /// No other asks for more: it decides.
+    /// No other asks for more, and it comes before those that ask for as many: it decides.
     pub decides: bool,
 }
 

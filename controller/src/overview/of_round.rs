@@ -81,11 +81,17 @@ pub(super) fn need(latest: &Published) -> Needed {
         ),
     ];
     let counts = |reason: &str| !(observed && reason == "forecast");
-    let most = reasons
-        .iter()
-        .filter(|(reason, _, _)| counts(reason))
-        .map(|(_, _, relays)| *relays)
-        .max();
+    // As the plan has it: of several that ask for as many, this one comes first.
+    let order = ["minimum", "load", "zone_loss", "schedule", "forecast"];
+    let asks = |reason: &str| {
+        let mut reasons = reasons.iter();
+        let found = reasons.find(|(name, _, _)| *name == reason && counts(name));
+        found.map_or(0, |(_, _, relays)| *relays)
+    };
+    let most = order.into_iter().map(asks).max().unwrap_or(0);
+    let decides = order
+        .into_iter()
+        .find(|reason| most > 0 && asks(reason) == most);
     Needed {
         need: need.need,
         have: need.have,
@@ -96,7 +102,7 @@ pub(super) fn need(latest: &Published) -> Needed {
         reasons: reasons
             .into_iter()
             .map(|(reason, words, relays)| Reason {
-                decides: relays > 0 && counts(reason) && Some(relays) == most,
+                decides: Some(reason) == decides,
                 reason: reason.to_owned(),
                 words,
                 relays,

@@ -64,7 +64,8 @@ pub(super) fn headline(
         Condition::Empty => "There is no relay, and none is on its way".to_owned(),
         Condition::Growing if leaving > 0 => format!("{on_their_way}, {drain}"),
         Condition::Growing => on_their_way,
-        Condition::Shrinking => format!("{drain}; calls on them go on"),
+        Condition::Shrinking if leaving == 1 => format!("{drain}; its calls go on"),
+        Condition::Shrinking => format!("{drain}; their calls go on"),
         Condition::Steady => "There are as many relays as are needed".to_owned(),
     }
 }

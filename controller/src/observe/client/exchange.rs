@@ -39,9 +39,9 @@ pub(super) struct Asked {
 
 /// A status and its body.
 #[derive(Debug)]
-pub(super) struct Answer {
-    pub(super) status: StatusCode,
-    pub(super) body: Bytes,
+pub(crate) struct Answer {
+    pub(crate) status: StatusCode,
+    pub(crate) body: Bytes,
 }
 
 /// How relays say what is wrong.
@@ -82,8 +82,8 @@ pub(super) async fn exchange(
         let request = request(admin, token, asked)?;
         sent.store(true, Ordering::Relaxed);
         match stream {
-            Stream::Plain(stream) => talk(stream, request).await,
-            Stream::Encrypted(stream) => talk(*stream, request).await,
+            Stream::Plain(stream) => talk(stream, request, REPORT_BYTES).await,
+            Stream::Encrypted(stream) => talk(*stream, request, REPORT_BYTES).await,
         }
     };
     timeout(patience, whole).await.unwrap_or_else(|_| {
@@ -138,9 +138,11 @@ fn request(
         .map_err(|error| RelayError::Unreachable(format!("no request: {error}")))
 }
 
-async fn talk<S: AsyncRead + AsyncWrite + Send + Unpin + 'static>(
+/// Sends the request and reads the answer, of which the body has `most` bytes at most.
+pub(crate) async fn talk<S: AsyncRead + AsyncWrite + Send + Unpin + 'static>(
     stream: S,
     request: Request<Full<Bytes>>,
+    most: usize,
 ) -> Result<Answer, RelayError> {
     let (mut sender, connection) = http1::Builder::new()
         .max_buf_size(HEAD_BYTES)
@@ -154,7 +156,7 @@ async fn talk<S: AsyncRead + AsyncWrite + Send + Unpin + 'static>(
     let answer = sender.send_request(request).await;
     let answer = answer.map_err(|error| unknown_by(&error))?;
     let status = answer.status();
-    let body = Limited::new(answer.into_body(), REPORT_BYTES)
+    let body = Limited::new(answer.into_body(), most)
         .collect()
         .await
         .map_err(|error| RelayError::Unknown(short(&error.to_string())))?;
