@@ -287,7 +287,8 @@ fn place(address: &str) -> Result<(Place, bool), OnlookerError> {
         .host()
         .trim_start_matches('[')
         .trim_end_matches(']');
-    if !alone || host.is_empty() {
+    let odd_port = authority.as_str() != authority.host() && authority.port_u16().is_none();
+    if !alone || odd_port || host.is_empty() {
         return Err(wrong());
     }
     let port = authority

@@ -117,6 +117,7 @@ fn each_state_of_the_whole_has_a_word_and_a_sentence() {
     let mut growing = published(ready());
     let mut booting = relay("i-3", "az1", Phase::Launching);
     booting.lifecycle = Lifecycle::Pending;
+    booting.age = Duration::from_secs(5);
     growing.snapshot.fleet.relays.insert(id("i-3"), booting);
     let mut launched = published(ready());
     let launch = Action {

@@ -181,7 +181,7 @@ export function notices(page, more) {
       some.push({ kind, words: `Nothing is taken away: ${brake.words}.`, form: "held", key: brake.kind });
     }
   }
-  const build = (notice) => make("div", { class: `notice ${notice.form === "trouble" ? "trouble" : ""}` }, shape(notice.form), make("p", {}, make("strong"), make("span")));
+  const build = (notice) => make("div", { class: `notice ${notice.form === "trouble" ? "trouble" : ""}` }, shape(notice.form), make("p", {}, make("strong"), " ", make("span")));
   list(byId("notices"), some, (notice) => `${notice.kind} ${notice.key ?? ""}`, build, (node, notice) => {
     text(node.querySelector("strong"), `${notice.kind}.`);
     text(node.querySelector("span"), notice.words);
