@@ -13,7 +13,7 @@ const UNITS = {
   ports: ["Relayed ports", "ports", 1],
 };
 const DONE = { launched: "launched", drained: "drain begun", undrained: "drain taken back", ended: "ended" };
-const LEFT = 46, RIGHT = 8, TOP = 8, UPPER = 170, GAP = 24, LOWER = 74, MARKS = 16, AXIS = 20;
+const LEFT = 46, RIGHT = 8, TOP = 8, UPPER = 170, GAP = 24, LOWER = 74, MARKS = 27, AXIS = 20;
 const ROWS_IN_TABLE = 60;
 
 let shown = null;
@@ -134,7 +134,7 @@ export function chart(page) {
     const tip = draw("title");
     tip.textContent = `${clock(mark.time)}: ${DONE[mark.done] ?? mark.done}, ${many(mark.relays, "relay", "relays")}`;
     const symbol = DONE[mark.done] ? mark.done : "ended";
-    picture.append(draw("g", { class: `m-${symbol}` }, tip, draw("use", { href: `#m-${symbol}`, x: x(mark.time) - 5, y: base + 4, width: 10, height: 10 })));
+    picture.append(draw("g", { class: `m-${symbol}` }, tip, draw("use", { href: `#m-${symbol}`, x: x(mark.time) - 5, y: base + (symbol === "ended" ? 15 : 4), width: 10, height: 10 })));
   }
   const [at, fine] = ticks(from, to, Math.floor(width / 110));
   for (const tick of at) {

@@ -160,7 +160,8 @@ export function relays(page) {
 function remarks(relay) {
   const said = [];
   if (relay.offshore) said.push("where none may be");
-  if (relay.not_ready_because.length) said.push(`because of ${relay.not_ready_because.join(", ")}`);
+  const leaves = ["draining", "drained", "ending", "gone"].includes(relay.state);
+  if (relay.not_ready_because.length && !leaves) said.push(`because of ${relay.not_ready_because.join(", ")}`);
   if (relay.state === "ready") said.push(relay.offered ? "" : "gets no new calls");
   if (relay.cordoned) said.push("an operator wants it gone");
   if (relay.keep) said.push("an operator keeps it");
