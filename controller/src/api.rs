@@ -6,6 +6,7 @@
 //! stranger can hold (`taciturn_plane`).
 
 mod asker;
+mod audience;
 mod decisions;
 mod fleet;
 mod ice_servers;
@@ -33,8 +34,9 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::{delete, get, post};
 use axum::{Json, Router};
 use taciturn_plane::metrics::{Metrics, TEXT_FORMAT};
-use taciturn_plane::{Access, Audience, guarded_for, refusal};
+use taciturn_plane::{Access, guarded_for, refusal};
 
+use audience::audience;
 use self_test::TestDesk;
 
 use crate::audit::Audit;
@@ -168,26 +170,6 @@ pub fn router(api: Arc<Api>) -> Router {
             post(orders::keep).delete(orders::release),
         );
     guarded_for(routes, access, PATHS, audience).with_state(api)
-}
-
-/// Whom each path is for. What is not here is the operator's, so that nothing is opened by being forgotten.
-fn audience(path: &str) -> Audience {
-    match path {
-        "/live" | "/ready" => Audience::Everybody,
-        "/" | "/self-test" | "/v1/openapi.json" => Audience::Page,
-        "/metrics"
-        | "/v1/fleet"
-        | "/v1/decisions"
-        | "/v1/audit"
-        | "/v1/prometheus/targets"
-        | "/v1/overview" => Audience::Reader,
-        "/v1/ice-servers" | "/v1/turn" | "/v1/snapshot" | "/v1/self-test/tickets" => {
-            Audience::Subject
-        }
-        "/v1/self-test/ice-servers" => Audience::Ticket,
-        asset if asset.starts_with("/assets/") => Audience::Page,
-        _ => Audience::Operator,
-    }
 }
 
 async fn live() -> &'static str {
