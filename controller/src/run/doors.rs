@@ -169,3 +169,83 @@ fn local_secret(file: &Path) -> Result<Secret, StartError> {
         hash: HmacHash::Sha256,
     })
 }
+
+#[cfg(test)]
+mod tests {
+    #![expect(clippy::unwrap_used, reason = "a test may panic")]
+    use std::path::PathBuf;
+
+    use super::*;
+
+    fn local(directory: &Path) -> ControllerConfig {
+        let text = format!(
+            "fleet = \"test\"\nstate-directory = {directory:?}\n[provider]\nkind = \"local\"\n\
+             [sovereignty]\nallowed-zone-ids = [\"local-a\"]\n[provider.local]\nzones = [\"local-a\"]\n"
+        );
+        crate::config::parse(&text, &directory.join("controller.toml"), &mut read_file).unwrap()
+    }
+
+    fn place(name: &str) -> PathBuf {
+        let name = format!("taciturn-doors-{name}-{}", std::process::id());
+        let directory = std::env::temp_dir().join(name);
+        let _ = std::fs::remove_dir_all(&directory);
+        std::fs::create_dir_all(directory.join("relays")).unwrap();
+        directory
+    }
+
+    /// A fleet of this machine mints with its relays' own secret, without a word in the configuration.
+    #[test]
+    fn the_local_relays_secret_is_minted_with() {
+        let directory = place("secret");
+        let config = local(&directory);
+        let file = directory.join("relays/secret.key");
+        let missing = Prepared::of(&config).unwrap_err();
+        assert!(
+            missing.to_string().contains("relays/secret.key"),
+            "{missing}"
+        );
+        std::fs::write(&file, "north").unwrap();
+        assert!(Prepared::of(&config).is_err());
+
+        std::fs::write(&file, "0123456789abcdef0123456789abcdef\n").unwrap();
+        let prepared = Prepared::of(&config).unwrap();
+        let minted = prepared.credentials.unwrap();
+        assert_eq!(minted.secrets.len(), 1);
+        assert_eq!(&*minted.secrets[0].id, "local");
+        let bytes = minted.secrets[0].bytes.as_bytes();
+        assert_eq!(bytes, b"0123456789abcdef0123456789abcdef");
+        assert_eq!(minted.local_secret, None);
+        std::fs::remove_dir_all(&directory).unwrap();
+    }
+
+    /// Where nothing of it is right, nothing of it is put in force.
+    #[test]
+    fn certificates_that_do_not_fit_are_refused_before_anything_changes() {
+        let directory = place("certificates");
+        std::fs::write(
+            directory.join("relays/secret.key"),
+            "0123456789abcdef0123456789abcdef",
+        )
+        .unwrap();
+        let mut config = local(&directory);
+        let certified = |name: &str| rcgen::generate_simple_self_signed([name.to_owned()]).unwrap();
+        let (one, other) = (certified("a.example.org"), certified("b.example.org"));
+        let identity = |key: &rcgen::KeyPair| Identity {
+            certificates: vec![one.cert.der().clone()],
+            key: rustls::pki_types::PrivatePkcs8KeyDer::from(key.serialize_der()).into(),
+        };
+        let tls = |key| crate::config::ApiTls {
+            identity: identity(key),
+            client_ca: Vec::new(),
+        };
+        config.api.tls = Some(tls(&one.signing_key));
+        let prepared = Prepared::of(&config).unwrap();
+        let [("api", end)] = prepared.expiries[..] else {
+            panic!("one certificate: {:?}", prepared.expiries);
+        };
+        assert!(end > 4_000_000_000, "{end}");
+        config.api.tls = Some(tls(&other.signing_key));
+        assert!(matches!(Prepared::of(&config), Err(StartError::Tls(_))));
+        std::fs::remove_dir_all(&directory).unwrap();
+    }
+}

@@ -105,8 +105,11 @@ async fn eventually(what: &str, mut holds: impl AsyncFnMut() -> bool) {
 async fn what_is_launched_is_listed_with_its_zone_address_and_token() {
     let lab = Lab::new(OBEDIENT);
     let local = lab.provider();
+    // Before anything is launched: credentials are minted with it from the start.
+    let secret = fs::read(local.secret_file()).expect("a secret");
     assert_eq!(local.list().await.expect("a list").instances, []);
     let ids = local.launch(&order("b", 2, "t-1")).await.expect("a launch");
+    assert_eq!(fs::read(local.secret_file()).expect("a secret"), secret);
     let listing = local.list().await.expect("a list");
     assert!(listing.complete);
     assert_eq!(listing.group.max, Some(4));
