@@ -40,7 +40,7 @@ pub const TICKET_USES: u16 = 100;
 /// How long credentials of the self-test are good.
 pub const CREDENTIALS_TTL: Duration = Duration::from_secs(300);
 /// The name of the key's file in the state directory.
-pub const KEY_FILE: &str = "self-test.key";
+pub const KEY_FILE: &str = "tickets.key";
 /// What user names begin with; what follows is random and says nothing of anybody.
 const USER: &str = "self-test-";
 

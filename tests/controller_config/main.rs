@@ -555,6 +555,24 @@ fn each_provider_is_asked_for_what_it_needs() {
 }
 
 #[test]
+fn local_relays_may_have_listeners_of_their_own_but_no_other_ways_to_be_led() {
+    let with = |config: &str| {
+        let text = format!(
+            "{}[provider.local]\nrelay-config = \"\"\"{config}\"\"\"\n",
+            minimal("")
+        );
+        parsed(&text)
+    };
+    let listener = "listener = [{ transport = 'udp', address = '{address}:443' }]";
+    assert!(with(listener).is_ok());
+    for own in ["admin", "secret", "sovereignty", "state-directory"] {
+        let errors = with(&format!("{own} = 1")).unwrap_err().to_string();
+        let said = format!("has {own}, which the controller writes for each relay");
+        assert!(errors.contains(&said), "{errors}");
+    }
+}
+
+#[test]
 fn a_lease_has_what_its_kind_needs_and_outlasts_what_is_done_with_it() {
     for (more, said) in [
         (

@@ -43,7 +43,7 @@ def network():
 
 
 class Firewall:
-    """Shuts ways to relays for what the clinic's browser sends; relays go on reaching themselves."""
+    """Shuts ways to the relays, for everybody in this network."""
 
     # The first byte of what a TCP segment carries: of a STUN message, and of a TLS handshake.
     STUN = "@ih,0,8 0x00"
@@ -52,7 +52,7 @@ class Firewall:
     def shut(self, *matches: str, silently: bool = True) -> None:
         """From now on packets that match one of these are dropped, or refused with an answer; and no others."""
         verdict = "drop" if silently else "reject"
-        rules = "\n".join(f"ip saddr {ADDRESS} {match} {verdict}" for match in matches)
+        rules = "\n".join(f"{match} {verdict}" for match in matches)
         table = f"table inet clinic {{\nchain in {{\ntype filter hook input priority 0\n{rules}\n}}\n}}\n"
         rules = f"add table inet clinic\ndelete table inet clinic\n{table}"
         subprocess.run(["nft", "-f", "-"], input=rules, text=True, check=True)

@@ -33,6 +33,8 @@ needed=(
   "chromedriver:chromium-driver:browser calls and the demo page"
   "prometheus:prometheus:the dashboard and the alert rules against a real scrape"
   "promtool:prometheus:the alert rules' own cases"
+  "ip:iproute2:the self-test page in a network of its own"
+  "nft:nftables:the self-test page behind a firewall"
   "certutil:libnss3-tools:a browser that trusts the test authority"
 )
 [[ "${SERVER_UNDER_TEST:-taciturn}" == coturn ]] && needed+=("turnserver:coturn:everything")

@@ -57,6 +57,9 @@ function say({ tone, headline, meaning }) {
   element("meaning").textContent = meaning;
 }
 
+// A figure and its unit stay on one line.
+const together = (text) => text.replace(/ (?=\S)/g, "\u00a0");
+
 function row(path) {
   const line = document.createElement("tr");
   const name = Object.assign(document.createElement("th"), { scope: "row", textContent: path.name });
@@ -66,8 +69,8 @@ function row(path) {
     line.dataset.outcome = word;
     outcome.className = tone;
     outcome.textContent = short(word);
-    trip.textContent = figures ? `${milliseconds(figures.median)} (${milliseconds(figures.worst)})` : "–";
-    lost.textContent = figures ? percent(figures) : "–";
+    trip.textContent = figures ? together(`${milliseconds(figures.median)} `) + together(`(${milliseconds(figures.worst)})`) : "–";
+    lost.textContent = figures ? together(percent(figures)) : "–";
   };
   show("waiting");
   return { line, show };

@@ -20,15 +20,15 @@ const works = ({ outcome }) => outcome === "works";
 const lossOf = ({ sent, received }) => sent > 0 ? (sent - received) / sent : 0;
 export const isPoor = ({ figures }) => Boolean(figures)
   && (lossOf(figures) > MOST_LOSS || figures.median > MOST_MEDIAN || figures.worst > MOST_WORST);
-const hostsOf = (results) => [...new Set(results.flatMap(({ path }) => path.relays.map(({ host }) => host)))].join(", ");
+const hostsOf = (results) => [...new Set(results.flatMap(({ path }) => path.relays.map(({ host }) => host)))].sort().join(", ");
 const list = (items) => items.length < 2 ? items.join("") : `${items.slice(0, -1).join(", ")} and ${items.at(-1)}`;
 const endedAtOnce = ({ codes, seconds }) => codes.includes(701) && seconds < AT_ONCE_SECONDS;
 const names = (results) => list(results.map(({ path }) => path.name));
 
-export const milliseconds = (value) => value < 1 ? "under 1 ms" : `${Math.round(value)} ms`;
+export const milliseconds = (value) => value < 1 ? "< 1 ms" : `${Math.round(value)} ms`;
 export const percent = (figures) => {
   const loss = lossOf(figures) * 100;
-  return loss > 0 && loss < 1 ? "under 1 %" : `${Math.round(loss)} %`;
+  return loss > 0 && loss < 1 ? "< 1 %" : `${Math.round(loss)} %`;
 };
 
 // A browser says the same of a port that is shut and of a certificate that it does not trust. Where something answers at the
@@ -65,7 +65,7 @@ export function verdict(results) {
   if (refused.length > 0) {
     return { tone: "bad", headline: "The test could not be finished.",
       meaning: refused.some(({ outcome }) => outcome === "browser") ? "This browser would not try it."
-        : `This room's network is not the reason: ${names(refused)} reached the relay, and the relay turned the test away.` };
+        : `This room's network is not the reason: ${names(refused)} reached the relay, but the relay did not carry the test.` };
   }
   return { tone: "bad", headline: "Calls from this room will not work yet.",
     meaning: "No way to the relay is open from here. Send the report below to your IT people: it says what to open." };
@@ -74,11 +74,11 @@ export function verdict(results) {
 function askForUdp(udp) {
   const first = udp.find(({ outcome }) => outcome === "blocked");
   return first ? `Ask IT to open ${first.path.name} to ${hostsOf([first])}.`
-    : `${names(udp)} reached the relay, but the relay turned the test away.`;
+    : `${names(udp)} reached the relay, but the relay did not carry the test.`;
 }
 
 const ADVICE = {
-  blocked: ({ path }, hosts) => `${path.name}: nothing came back. Ask IT to allow ${path.transport === "udp" ? "UDP" : "TCP"} `
+  blocked: ({ path, tries }, hosts) => `${path.name}: ${tries.every(endedAtOnce) ? "this network turns it away" : "nothing came back"}. Ask IT to allow ${path.transport === "udp" ? "UDP" : "TCP"} `
     + `from this network to port ${path.port} of ${hosts}.`
     + (path.transport === "tls" ? " A firewall that looks inside encrypted connections has to leave these alone." : ""),
   certificate: ({ path }, hosts) => `${path.name}: this browser does not trust the certificate that it was shown. If a firewall looks `
