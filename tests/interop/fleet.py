@@ -88,6 +88,7 @@ kind = "local"
 zones = {json.dumps(ZONES)}
 network = "{self.network}"
 relay-config = '''
+channel-numbers = "rfc5766"
 [capacity]
 packets-per-second = 200000
 bits-per-second = 1000000000

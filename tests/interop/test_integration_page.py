@@ -12,6 +12,8 @@ import re
 import shutil
 import subprocess
 import time
+import urllib.error
+import urllib.request
 
 import pytest
 
@@ -19,6 +21,7 @@ import boards
 import fleet as fleets
 import server as under_test
 from conftest import require
+from credentials import mint
 
 PAGE = (boards.ROOT / "docs" / "integration.md").read_text()
 TOKEN = "a-token-of-the-booking-system-with-more-than-32-characters"
@@ -94,6 +97,45 @@ def a_link_for_a_self_test_has_its_ticket_behind_the_hash(fleet):
     assert "expires" in answer
 
 
+def a_snapshot_is_what_the_page_says_and_a_credential_minted_from_it_is_let_in(fleet):
+    """Verified by the page's words alone: form, key, payload; then a relay of it is called with a mint of our own."""
+    require("turnutils_uclient")
+    request = urllib.request.Request(f"http://{fleet.address}/v1/snapshot", headers={"Authorization": f"Bearer {TOKEN}"})
+    with urllib.request.urlopen(request, timeout=10) as answer:
+        text, tag = answer.read().decode(), answer.headers["ETag"]
+    header, payload, signature = text.split(".")
+    key = hmac.new(fleet.secret().encode(), b"taciturn snapshot 1", hashlib.sha256).digest()
+    expected = hmac.new(key, f"{header}.{payload}".encode(), hashlib.sha256).digest()
+    assert hmac.compare_digest(expected, _unpadded(signature))
+    assert json.loads(_unpadded(header)) == {"alg": "HS256", "kid": "local"}
+    said = json.loads(_unpadded(payload))
+    assert {"format", "fleet", "iat", "exp", "ttl", "relays"} <= said.keys()
+    assert said["format"] == "taciturn-snapshot/1" and said["iat"] < said["exp"] <= said["iat"] + 600
+    assert {relay["zone"] for relay in said["relays"]} == set(fleets.ZONES)
+    for relay in said["relays"]:
+        assert {"id", "zone", "region", "urls", "weight"} <= relay.keys() and 1 <= relay["weight"] <= 1000
+    request.add_header("If-None-Match", tag)
+    try:
+        urllib.request.urlopen(request, timeout=10).close()
+    except urllib.error.HTTPError as error:
+        assert error.code == 304
+    host = said["relays"][0]["urls"][0].split(":")[1]
+    credentials = mint(fleet.secret(), "9f2c61", digest=hashlib.sha256)
+    command = ["turnutils_uclient", "-u", credentials.username, "-w", credentials.password, "-y", "-c", "-n", "2", "-p", "3478", host]
+    assert subprocess.run(command, capture_output=True, timeout=30).returncode == 0
+
+
+def a_user_who_is_revoked_as_the_page_says_gets_nothing_more(fleet):
+    """The operator's command, then 403 with words that do not repeat the name; a signalling server may not revoke."""
+    revoke = [line for line in block("shell", '"user"').splitlines() if '"user"' in line][0]
+    code, answer = ask(fleet, revoke.replace("$OPERATOR", "$TOKEN"))
+    assert code != 0 and "error" in answer
+    code, answer = ask(fleet, revoke.replace("$OPERATOR", "$TOKEN"), token=OPERATOR)
+    assert code == 0, answer
+    code, answer = ask(fleet, block("sh", "/v1/ice-servers"))
+    assert code != 0 and "revoked" in answer["error"] and "9f2c61" not in answer["error"]
+
+
 @pytest.mark.parametrize("language", ["sh", "js", "python", "php"])
 def a_credential_minted_in_a_language_of_the_page_is_the_one_that_relays_expect(language, tmp_path):
     """Each snippet against a mint of our own: the same name gives the same password."""
@@ -124,6 +166,10 @@ def a_credential_minted_in_a_language_of_the_page_is_the_one_that_relays_expect(
     else:
         assert abs(int(expiry) - time.time() - 3600) < 60
     assert minted["credential"] == _password(minted["username"])
+
+
+def _unpadded(text: str) -> bytes:
+    return base64.urlsafe_b64decode(text + "=" * (-len(text) % 4))
 
 
 def _password(username: str) -> str:
