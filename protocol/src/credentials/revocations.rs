@@ -110,7 +110,7 @@ impl RevocationList {
 
     /// Entries.
     pub const fn len(&self) -> usize {
-        self.users.len() + self.key_ids.len()
+        self.users.len().saturating_add(self.key_ids.len())
     }
 
     /// Whether nobody is revoked.
