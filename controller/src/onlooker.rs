@@ -198,9 +198,10 @@ impl Onlooker {
         };
         answer.map_err(|error| OnlookerError::Stranger {
             address: self.address.clone(),
-            words: match error {
-                RelayError::Unknown(words) => format!("it does not answer as HTTP does ({words})"),
-                error => error.to_string(),
+            words: if let RelayError::Unknown(words) = &error {
+                format!("it does not answer as HTTP does ({words})")
+            } else {
+                error.to_string()
             },
         })
     }

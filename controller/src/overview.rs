@@ -11,8 +11,8 @@ mod words;
 use std::time::Duration;
 
 pub use document::{
-    Acted, Chart, Condition, Decided, Drain, Leads, Left, Line, Listed, Marked, Needed, Note,
-    Overview, Reason, Relay, Totals, Zone,
+    Acted, Chart, Condition, Decided, Drain, Leads, Left, Line, Listed, Marked, Minted, Needed,
+    Note, Overview, Reason, Relay, Totals, Zone,
 };
 
 use crate::reconcile::Published;
@@ -29,7 +29,8 @@ pub const MOST_DECISIONS: usize = 20;
 /// Most actions of one decision.
 pub const MOST_ACTIONS: usize = 12;
 
-/// The page of a round that was seen `age` ago. `doubt`: why it cannot be taken for what is so now.
+/// The page of a round that was seen `age` ago. `doubt`: why it cannot be taken for what is so now. Credentials, which are no
+/// part of a round, are left out.
 pub fn overview(latest: &Published, age: Duration, doubt: Option<String>) -> Overview {
     let shown = shown::relays(latest);
     let (relays, drains) = (
@@ -72,6 +73,7 @@ pub fn overview(latest: &Published, age: Duration, doubt: Option<String>) -> Ove
         chart: of_round::chart(latest),
         drains,
         decisions: of_round::decisions(latest),
+        credentials: None,
         relays,
         left_out: Left {
             relays: relays_left,

@@ -43,8 +43,8 @@ impl Page<'_> {
             lines.extend(beside(left, self.zones(half), half + 3));
         } else {
             lines.extend(self.need(self.width));
-            lines.extend(self.loads(self.width));
             lines.extend(self.zones(self.width));
+            lines.extend(self.loads(self.width));
         }
         lines.extend(self.drains());
         lines.extend(self.relays());
@@ -182,18 +182,25 @@ impl Page<'_> {
         let overview = self.overview;
         let mut lines = vec![Self::title("Load")];
         for line in &overview.loads {
-            let value = |value: Option<f64>| value.map_or_else(|| "?".to_owned(), figure);
+            let (unit, factor) = unit(&line.dimension);
+            let value = |value: f64| figure(value * factor);
             let share = line
                 .share
                 .map_or_else(String::new, |share| format!("  {:.0} %", share * 100.0));
             let decides = if line.decides { " (decides)" } else { "" };
+            let demand = line.demand.map_or_else(|| "not known".to_owned(), value);
+            let of = match line.capacity {
+                Some(capacity) => format!(" of {} {unit}", value(capacity))
+                    .trim_end()
+                    .to_owned(),
+                None if unit.is_empty() => ", capacity not known".to_owned(),
+                None => format!(" {unit}, capacity not known"),
+            };
             let text = format!(
-                "  {:<11} {} of {}{share}{decides}",
-                plain(&line.dimension),
-                value(line.demand),
-                value(line.capacity)
+                "  {:<11} {demand}{of}{share}{decides}",
+                plain(&line.dimension)
             );
-            lines.extend(wrapped_lines(&text, width));
+            lines.push(Line::from(text.chars().take(width).collect::<String>()));
         }
         let decides = overview.loads.iter().find(|line| line.decides);
         let line = decides.or_else(|| overview.loads.iter().find(|line| line.share.is_some()));
@@ -379,6 +386,16 @@ impl Page<'_> {
             lines.push(Line::from("  none yet"));
         }
         lines
+    }
+}
+
+/// The unit that a dimension is shown in, and how many of it one in the document is.
+fn unit(dimension: &str) -> (&'static str, f64) {
+    match dimension {
+        "packets" => ("a second", 1.0),
+        "bits" => ("Mbit/s", 1e-6),
+        "core" => ("cores", 1.0),
+        _ => ("", 1.0),
     }
 }
 

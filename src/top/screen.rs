@@ -97,19 +97,27 @@ impl View {
         else {
             return false;
         };
-        let by = |view: &mut Self, rows: i16| {
-            view.scroll = view.scroll.saturating_add_signed(rows).min(view.last);
-        };
-        match code {
-            KeyCode::Char('q') | KeyCode::Esc => return true,
-            KeyCode::Char('c') if modifiers.contains(KeyModifiers::CONTROL) => return true,
-            KeyCode::Down | KeyCode::Char('j') => by(self, 1),
-            KeyCode::Up | KeyCode::Char('k') => by(self, -1),
-            KeyCode::PageDown | KeyCode::Char(' ') => by(self, 15),
-            KeyCode::PageUp => by(self, -15),
-            KeyCode::Home | KeyCode::Char('g') => self.scroll = 0,
-            KeyCode::End | KeyCode::Char('G') => self.scroll = self.last,
-            _ => {}
+        let control = modifiers.contains(KeyModifiers::CONTROL);
+        if matches!(code, KeyCode::Char('q') | KeyCode::Esc)
+            || (control && *code == KeyCode::Char('c'))
+        {
+            return true;
+        }
+        let rows = [
+            (KeyCode::Down, 1),
+            (KeyCode::Char('j'), 1),
+            (KeyCode::Up, -1),
+            (KeyCode::Char('k'), -1),
+            (KeyCode::PageDown, 15),
+            (KeyCode::Char(' '), 15),
+            (KeyCode::PageUp, -15),
+            (KeyCode::Home, i16::MIN),
+            (KeyCode::Char('g'), i16::MIN),
+            (KeyCode::End, i16::MAX),
+            (KeyCode::Char('G'), i16::MAX),
+        ];
+        if let Some((_, rows)) = rows.iter().find(|(key, _)| key == code) {
+            self.scroll = self.scroll.saturating_add_signed(*rows).min(self.last);
         }
         false
     }

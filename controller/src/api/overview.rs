@@ -11,7 +11,7 @@ use axum::response::{IntoResponse, Response};
 use taciturn_plane::{Query, Refusal};
 
 use super::Api;
-use crate::overview::overview;
+use crate::overview::{Minted, overview};
 
 pub(super) async fn show(State(api): State<Arc<Api>>, RawQuery(query): RawQuery) -> Response {
     if Query::parse(query.as_deref(), &[]).is_err() {
@@ -20,6 +20,10 @@ pub(super) async fn show(State(api): State<Arc<Api>>, RawQuery(query): RawQuery)
     let latest = api.rounds.latest();
     let now = api.clock.instant();
     let age = now.saturating_since(latest.snapshot.now.instant);
-    let page = overview(&latest, age, api.doubt(&latest));
+    let mut page = overview(&latest, age, api.doubt(&latest));
+    page.credentials = api.desk.offer().map(|_| {
+        let (minted, refused) = api.desk.totals();
+        Minted { minted, refused }
+    });
     ([(header::CACHE_CONTROL, "no-store")], Json(page)).into_response()
 }

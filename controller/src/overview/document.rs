@@ -60,6 +60,8 @@ pub struct Overview {
     pub drains: Vec<Drain>,
     /// The latest decisions, the latest first.
     pub decisions: Vec<Decided>,
+    /// Credentials, where this controller mints any.
+    pub credentials: Option<Minted>,
     /// Relays, those in trouble first.
     pub relays: Vec<Relay>,
     /// How many of them did not fit.
@@ -355,6 +357,16 @@ pub struct Relay {
     pub cordoned: bool,
     /// An operator keeps it.
     pub keep: bool,
+}
+
+/// Questions for credentials since the start of this controller.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Minted {
+    /// That were answered.
+    pub minted: u64,
+    /// That were refused.
+    pub refused: u64,
 }
 
 /// How many did not fit on the page.

@@ -14,7 +14,8 @@ const OVERVIEW: &str = r#"{
   ],
   "need": {"need": 4, "have": 4, "min": 3, "max": 9, "reasons": [
     {"reason": "load", "relays": 4, "decides": true}, {"reason": "zone_loss", "relays": 3}]},
-  "loads": [{"dimension": "allocations", "demand": 12.0, "capacity": 18.0, "share": 0.667, "decides": true}],
+  "loads": [{"dimension": "allocations", "demand": 12.0, "capacity": 18.0, "share": 0.667, "decides": true},
+    {"dimension": "bits", "demand": 2500000.0, "capacity": null, "share": null, "decides": false}],
   "chart": {"step_seconds": 1, "times": [1789999940, 1789999970, 1790000000], "need": [3, 3, 4], "have": [3, 3, 4],
     "demand": {"allocations": [null, 4.0, 12.0]}, "capacity": {"allocations": [18.0, 18.0, 18.0]}},
   "drains": [{"relay": "i-2", "zone": "az1", "state": "draining", "source": "operator", "reason": "surplus", "allocations_remaining": 4,
@@ -57,6 +58,7 @@ fn the_page_says_everything_in_words() {
             "‖ frozen: nothing is taken away: 3 of 4",
             "4 needed, 4 here or on their way",
             "load 4 (decides), zone loss 3",
+            "2.50 Mbit/s, capacity not known",
             "12 of 18  67 % (decides)",
             "● 2 ready",
             "✕ not allowed",

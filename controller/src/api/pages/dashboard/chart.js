@@ -98,7 +98,7 @@ export function chart(page) {
   const demand = scaled(page.chart.demand[dimension]), capacity = scaled(page.chart.capacity[dimension]);
   const width = Math.max(280, Math.round(byId("chart").clientWidth || 700));
   const height = TOP + UPPER + GAP + LOWER + MARKS + AXIS;
-  const to = times.at(-1) ?? page.time, from = Math.min(times[0] ?? to, to - 60);
+  const to = times.at(-1) ?? page.time, from = Math.min(times[0] ?? to, to - 20);
   const x = (at) => LEFT + ((at - from) / (to - from)) * (width - LEFT - RIGHT);
   const most = top(Math.max(greatest(demand), greatest(capacity)), false);
   const mostRelays = top(Math.max(greatest(need), greatest(have)), true);

@@ -35,7 +35,8 @@ export function figures(page) {
   const line = page.loads.find((each) => each.decides) ?? page.loads.reduce((most, each) => ((each.share ?? -1) > (most?.share ?? -1) ? each : most), null);
   text(byId("f-share"), line && line.share !== null ? percent(line.share) : "?");
   text(byId("f-by"), line && line.share !== null ? `of what may be filled, by ${nameOf(line.dimension).toLowerCase()}` : "not known yet");
-  text(byId("summary"), `Latest plan: ${(page.summary || "none yet").replaceAll("_", " ")}.`);
+  const minted = page.credentials ? ` Credentials since this controller started: ${figure(page.credentials.minted)} given, ${figure(page.credentials.refused)} refused.` : "";
+  text(byId("summary"), `Latest plan: ${(page.summary || "none yet").replaceAll("_", " ")}.${minted}`);
 }
 
 export function need(page) {
