@@ -17,7 +17,7 @@ use anyhow::Context as _;
 use taciturn_controller::onlooker::{Onlooker, OnlookerError};
 use taciturn_controller::overview::Overview;
 use tokio::runtime::Runtime;
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::cli::TopOptions;
 use page::Page;
@@ -110,6 +110,11 @@ fn ask_beside(
     interval: Duration,
 ) -> anyhow::Result<Receiver<News>> {
     let (sender, news) = mpsc::channel();
+    // Listened to before the terminal is taken, or a signal that comes at once would leave it taken.
+    let signals = {
+        let _inside = runtime.enter();
+        Signals::listen().context("signals cannot be listened to")?
+    };
     thread::Builder::new()
         .name("asking".to_owned())
         .spawn(move || {
@@ -117,7 +122,7 @@ fn ask_beside(
             runtime.block_on(async {
                 tokio::select! {
                     () = ask(&onlooker, interval, &sender) => {}
-                    () = told_to_end() => {
+                    () = signals.come() => {
                         let _ = end.send(News::End);
                     }
                 }
@@ -137,21 +142,25 @@ async fn ask(onlooker: &Onlooker, interval: Duration, sender: &Sender<News>) {
     }
 }
 
-/// By a signal; Ctrl-C is a key while the terminal is ours.
-async fn told_to_end() {
-    let listen = |kind| signal(kind).ok();
-    let signals = (
-        listen(SignalKind::terminate()),
-        listen(SignalKind::hangup()),
-        listen(SignalKind::interrupt()),
-    );
-    let (Some(mut terminate), Some(mut hang_up), Some(mut interrupt)) = signals else {
-        // The terminal is given back by the keys then.
-        return std::future::pending().await;
-    };
-    tokio::select! {
-        _ = terminate.recv() => {}
-        _ = hang_up.recv() => {}
-        _ = interrupt.recv() => {}
+/// What asks a process to end; Ctrl-C is a key while the terminal is ours.
+struct Signals([Signal; 3]);
+
+impl Signals {
+    fn listen() -> io::Result<Self> {
+        Ok(Self([
+            signal(SignalKind::terminate())?,
+            signal(SignalKind::hangup())?,
+            signal(SignalKind::interrupt())?,
+        ]))
+    }
+
+    /// The first of them.
+    async fn come(self) {
+        let [mut terminate, mut hang_up, mut interrupt] = self.0;
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = hang_up.recv() => {}
+            _ = interrupt.recv() => {}
+        }
     }
 }

@@ -49,6 +49,10 @@ impl Page<'_> {
         lines.extend(self.drains());
         lines.extend(self.relays());
         lines.extend(self.decisions());
+        // Columns of tables end where the terminal does; sentences were wrapped before.
+        for line in &mut lines {
+            cut(line, self.width);
+        }
         lines
     }
 
@@ -436,6 +440,18 @@ fn indented(text: &str, width: usize, first: usize, rest: usize) -> Vec<Line<'st
     lines
         .map(|line| Line::from(format!("{}{line}", " ".repeat(first))))
         .collect()
+}
+
+/// Leaves out what stands beyond this column.
+fn cut(line: &mut Line<'_>, width: usize) {
+    let mut left = width;
+    for span in &mut line.spans {
+        let long = span.content.chars().count();
+        if long > left {
+            span.content = span.content.chars().take(left).collect::<String>().into();
+        }
+        left = left.saturating_sub(long);
+    }
 }
 
 /// Two columns, the second from this column on.
