@@ -5,7 +5,7 @@
 use std::net::SocketAddr;
 use std::path::Path;
 
-use super::network::{HTTPS, Network, TURN};
+use super::network::{HTTPS, Network};
 
 /// The pretended zones.
 pub(crate) const ZONES: [&str; 3] = ["demo-a", "demo-b", "demo-c"];
@@ -17,7 +17,7 @@ pub(crate) const REALM: &str = "demo.taciturn.invalid";
 /// The whole file. Files that it names are in `directory`, where it stands itself.
 pub(crate) fn text(api: SocketAddr, directory: &Path, network: &Network) -> String {
     let (prefix, directory) = (network.prefix(), directory.display());
-    let listeners = listeners(network.tls);
+    let listeners = listeners(network);
     format!(
         r#"# The controller of `taciturn demo`: a fleet on one machine, and a policy whose hours are seconds. What is not explained here is
 # explained in configs/controller.aws.toml; `taciturn check-config FILE` says what it comes to.
@@ -112,8 +112,9 @@ mode = "off"
 }
 
 /// The ports that clients try in turn, as far as this user may open them.
-fn listeners(tls: u16) -> String {
-    let mut ports = vec![("udp", TURN), ("tcp", TURN), ("auto", tls)];
+fn listeners(network: &Network) -> String {
+    let (turn, tls) = (network.turn, network.tls);
+    let mut ports = vec![("udp", turn), ("tcp", turn), ("auto", tls)];
     if tls == HTTPS {
         ports.insert(1, ("udp", HTTPS));
     }

@@ -4,7 +4,7 @@
 //! controller's local provider has that from the network's first two numbers.
 
 use std::io::ErrorKind;
-use std::net::{Ipv4Addr, SocketAddr, TcpListener, UdpSocket};
+use std::net::{Ipv4Addr, TcpListener, UdpSocket};
 
 use anyhow::bail;
 
@@ -14,8 +14,9 @@ const SECOND: std::ops::RangeInclusive<u8> = 40..=120;
 const CLAIM: u16 = 9640;
 /// The port of each relay's admin API.
 const ADMIN: u16 = 9641;
-/// The port of TURN.
+/// The port of TURN, and another for machines where a TURN server has it on all addresses.
 pub(crate) const TURN: u16 = 3478;
+const TURN_ELSEWHERE: u16 = 13478;
 /// The port that passes most firewalls; not every user may open it.
 pub(crate) const HTTPS: u16 = 443;
 /// The port of TURN over TLS, where it is not that one.
@@ -27,6 +28,8 @@ pub(crate) struct Network {
     second: u8,
     zones: usize,
     per_zone: u8,
+    /// The port of TURN over UDP and TCP.
+    pub(crate) turn: u16,
     /// The port of TURN over TLS.
     pub(crate) tls: u16,
     _claim: UdpSocket,
@@ -45,7 +48,8 @@ impl Network {
                 second,
                 zones: zones.len(),
                 per_zone,
-                tls: 0,
+                turn: TURN,
+                tls: HTTPS,
                 _claim: claim,
             };
             match network.taken() {
@@ -55,8 +59,8 @@ impl Network {
         }
         match last {
             Some(taken) => bail!(
-                "a relay of the demo cannot listen on {taken}, nor on any other address that was tried; something listens on \
-                 that port of all addresses, as another TURN server does: stop it while the demo runs"
+                "relays of the demo cannot listen on {taken}, nor on those of any other network that was tried; something \
+                 listens on that port of all addresses: stop it while the demo runs"
             ),
             None => bail!("other demos hold every network from 127.40 to 127.120; end one of them"),
         }
@@ -75,17 +79,25 @@ impl Network {
         (1..=u8::MAX).take(zones).flat_map(of_zone)
     }
 
-    /// What of it somebody else has, in words; notes the port for TLS otherwise.
+    /// Picks the ports; returns what somebody else has of those that there is no choice of.
     fn taken(&mut self) -> Option<String> {
-        let mut addresses = self.addresses();
-        let may_have_https = self.addresses().all(|ip| is_free(ip, HTTPS));
-        self.tls = if may_have_https { HTTPS } else { TURNS };
-        let tls = self.tls;
-        addresses.find_map(|ip| {
-            let ports = [TURN, ADMIN, tls];
-            let port = ports.into_iter().find(|port| !is_free(ip, *port))?;
-            Some(SocketAddr::from((ip, port)).to_string())
-        })
+        let is_free_everywhere = |port| self.addresses().all(|ip| is_free(ip, port));
+        let turn = [TURN, TURN_ELSEWHERE]
+            .into_iter()
+            .find(|port| is_free_everywhere(*port));
+        let tls = [HTTPS, TURNS]
+            .into_iter()
+            .find(|port| is_free_everywhere(*port));
+        let port = match (turn, tls) {
+            (Some(turn), Some(tls)) if is_free_everywhere(ADMIN) => {
+                (self.turn, self.tls) = (turn, tls);
+                return None;
+            }
+            (None, _) => TURN_ELSEWHERE,
+            (_, None) => TURNS,
+            (Some(_), Some(_)) => ADMIN,
+        };
+        Some(format!("port {port} of {}.*.*", self.prefix()))
     }
 }
 
@@ -123,9 +135,15 @@ mod tests {
         let mut network = Network::find(["a", "b", "c"], 2).expect("a network");
         assert_eq!(network.taken(), None);
         let address = network.addresses().last().expect("some");
-        let _somebody = UdpSocket::bind((address, TURN)).expect("a network of our own");
+        let admin = TcpListener::bind((address, ADMIN)).expect("a network of our own");
         let taken = network.taken().expect("a reason");
-        assert_eq!(taken, format!("{address}:3478"));
+        assert_eq!(taken, format!("port 9641 of {}.*.*", network.prefix()));
+        drop(admin);
+        let _somebody = UdpSocket::bind((address, network.turn)).expect("a network of our own");
+        let before = network.turn;
+        // Unless the other port was needed already, as a TURN server of this machine has the usual one.
+        assert_eq!(network.taken().is_none(), before == TURN);
+        assert_eq!(network.turn, TURN_ELSEWHERE);
     }
 
     #[test]
