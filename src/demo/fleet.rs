@@ -157,8 +157,12 @@ async fn demonstrate(options: DemoOptions) -> anyhow::Result<()> {
         () = stop.asked() => Ok(()),
     };
     // What is told from here on may have no reader any more; the end comes about all the same.
-    let told =
-        println("\nEnding the relays and the controller. Ctrl-C again does not wait for them.");
+    let told = match &outcome {
+        Ok(()) => {
+            println("\nEnding the relays and the controller. Ctrl-C again does not wait for them.")
+        }
+        Err(_) => Ok(()),
+    };
     let cleared = tokio::select! {
         cleared = place.clear(true) => cleared,
         () = stop.asked() => place.clear(false).await,
@@ -274,17 +278,19 @@ fn opening(api: &Api, page: Option<SocketAddr>, config: &Path, network: &Network
         place("For TLS", authority);
     }
     place("The configuration", config.display().to_string());
-    let tls = if network.tls == network::HTTPS {
-        "443"
-    } else {
-        "5349, as this user may not open 443"
+    let turn = match network.turn {
+        network::TURN => "3478".to_owned(),
+        other => format!("{other} (3478 is taken)"),
     };
-    let ports = format!(
-        "{}.*.*, ports {} and {tls}",
-        network.prefix(),
-        network::TURN
+    let tls = match network.tls {
+        network::HTTPS => "443".to_owned(),
+        other => format!("{other} (443 is taken, or not for this user)"),
+    };
+    let prefix = network.prefix();
+    place(
+        "Relays listen on",
+        format!("{prefix}.*.*, ports {turn} and {tls}"),
     );
-    place("Relays listen on", ports);
     text + "\nCtrl-C ends it.\n"
 }
 
