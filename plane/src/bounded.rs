@@ -21,7 +21,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpListener, UnixListener};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::JoinSet;
-use tokio::time::{Sleep, sleep, sleep_until, timeout};
+use tokio::time::{Instant, Sleep, sleep, sleep_until, timeout};
 use tokio_rustls::TlsAcceptor;
 
 use super::Access;
@@ -129,6 +129,11 @@ impl Bounded {
     }
 }
 
+/// The time by which connections are judged.
+pub(super) fn now() -> Instant {
+    Instant::now()
+}
+
 /// Serves these routes on a bounded listener, for ever. The gate before them ([`super::guarded_for`]) knows then who is at the
 /// other end of each connection: without this, certificates name nobody.
 ///
@@ -191,7 +196,7 @@ impl axum::serve::Listener for Bounded {
                 }
                 Ok(Ok((stream, seat))) => match self.access.tls() {
                     None => {
-                        let peer = Peer::new(None, self.door.limits);
+                        let peer = Peer::new(now(), None, self.door.limits);
                         return (Timed::new(stream, seat, peer), ());
                     }
                     Some(tls) => {
@@ -205,7 +210,7 @@ impl axum::serve::Listener for Bounded {
                             };
                             let shown = stream.get_ref().1.peer_certificates();
                             let own = shown.and_then(|chain| chain.first());
-                            let peer = Peer::new(own, limits);
+                            let peer = Peer::new(now(), own, limits);
                             Some(Timed::new(Box::new(stream), seat, peer))
                         });
                     }
@@ -409,7 +414,7 @@ mod tests {
             _slot: Arc::new(Semaphore::new(1)).acquire_owned().await.unwrap(),
             _source: None,
         };
-        Timed::new(Box::new(Clogged), seat, Peer::new(None, limits))
+        Timed::new(Box::new(Clogged), seat, Peer::new(now(), None, limits))
     }
 
     /// whoever asks and never reads the answers keeps a seat for as long as anybody else, and no longer.

@@ -15,9 +15,9 @@ use axum::extract::{ConnectInfo, Request, State};
 use axum::http::{HeaderMap, Method, StatusCode, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
-use tokio::time::Instant;
 
 use super::access::{NotKnown, Shown};
+use super::bounded::now;
 use super::caller::looks;
 use super::peer::Peer;
 use super::refused::Refused;
@@ -66,11 +66,11 @@ pub(super) async fn judge(State(gate): State<Gate>, mut request: Request, next: 
     if let Some(peer) = peer
         && caller.role != Role::Stranger
     {
-        peer.life.asks(Instant::now());
+        peer.life.asks(now());
     }
     request.extensions_mut().insert(caller);
     let mut response = next.run(request).await;
-    if peer.is_some_and(|peer| peer.life.is_old(Instant::now())) {
+    if peer.is_some_and(|peer| peer.life.is_old(now())) {
         let close = header::HeaderValue::from_static("close");
         response.headers_mut().insert(header::CONNECTION, close);
     }

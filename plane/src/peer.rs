@@ -20,11 +20,11 @@ pub(super) struct Peer {
 }
 
 impl Peer {
-    /// One that is connected from now on, and has shown this certificate, which the handshake has verified.
-    pub(super) fn new(shown: Option<&CertificateDer<'_>>, limits: Limits) -> Self {
+    /// One that is connected since then, and has shown this certificate, which the handshake has verified.
+    pub(super) fn new(began: Instant, shown: Option<&CertificateDer<'_>>, limits: Limits) -> Self {
         Self {
             names: shown.map(|own| dns_names(own).into()),
-            life: Arc::new(Life::new(Instant::now(), limits)),
+            life: Arc::new(Life::new(began, limits)),
         }
     }
 
@@ -115,12 +115,19 @@ mod tests {
             .subject_alt_names
             .push(SanType::IpAddress([127, 0, 0, 1].into()));
         let certificate = params.self_signed(&KeyPair::generate().unwrap()).unwrap();
-        let peer = Peer::new(Some(certificate.der()), Limits::FEW);
+        let peer = Peer::new(Instant::now(), Some(certificate.der()), Limits::FEW);
         let names: Vec<&str> = peer.names().unwrap().iter().map(String::as_str).collect();
         assert_eq!(names, ["signalling-1.example.org", "b.example.org"]);
 
-        assert!(Peer::new(None, Limits::FEW).names().is_none());
+        assert!(
+            Peer::new(Instant::now(), None, Limits::FEW)
+                .names()
+                .is_none()
+        );
         let broken = CertificateDer::from(vec![0x30, 3, 1, 2, 3]);
-        assert_eq!(Peer::new(Some(&broken), Limits::FEW).names(), Some(&[][..]));
+        assert_eq!(
+            Peer::new(Instant::now(), Some(&broken), Limits::FEW).names(),
+            Some(&[][..])
+        );
     }
 }

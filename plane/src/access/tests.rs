@@ -153,7 +153,11 @@ fn peer(names: Option<&[&str]>) -> Peer {
     let shown = certificate
         .as_ref()
         .map(|certificate| certificate.der().clone());
-    Peer::new(shown.as_ref(), crate::Limits::FEW)
+    Peer::new(
+        tokio::time::Instant::now(),
+        shown.as_ref(),
+        crate::Limits::FEW,
+    )
 }
 
 /// a certificate is the subject's whose name it has. The operator's it is only where nobody else has one: an
