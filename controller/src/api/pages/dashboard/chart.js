@@ -181,7 +181,7 @@ function readout(index) {
   const { page, dimension, demand, capacity, x, cursor } = shown;
   const last = page.chart.times.length - 1;
   const at = index ?? last;
-  if (last < 0) return text(byId("readout"), "Nothing has been measured yet.");
+  if (last < 0 || (demand[at] === null && capacity[at] === null)) return text(byId("readout"), index === null ? "Nothing has been measured yet." : "Nothing was measured then.");
   const place = index === null ? -9 : x(page.chart.times[at]);
   cursor.setAttribute("x1", place);
   cursor.setAttribute("x2", place);
