@@ -4,7 +4,7 @@
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
-use std::net::Ipv4Addr;
+use std::net::{Ipv4Addr, SocketAddr, TcpStream};
 use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
@@ -20,9 +20,32 @@ use crate::settings::Settings;
 /// A controller that runs.
 pub(crate) struct Controller {
     child: Child,
-    socket: PathBuf,
+    door: Door,
     log: PathBuf,
     trail: PathBuf,
+}
+
+/// Where its API is.
+enum Door {
+    Socket(PathBuf),
+    Address(SocketAddr),
+}
+
+impl Door {
+    fn exchange(&self, method: &str, path: &str, body: &str) -> Option<(u16, String)> {
+        match self {
+            Self::Socket(path_of) => {
+                let stream = UnixStream::connect(path_of).ok()?;
+                stream.set_read_timeout(Some(PATIENCE)).unwrap();
+                exchange(stream, method, path, body)
+            }
+            Self::Address(address) => {
+                let stream = TcpStream::connect(address).ok()?;
+                stream.set_read_timeout(Some(PATIENCE)).unwrap();
+                exchange(stream, method, path, body)
+            }
+        }
+    }
 }
 
 impl Controller {
@@ -58,7 +81,7 @@ impl Controller {
             .unwrap();
         Self {
             child,
-            socket,
+            door: settings.listen.map_or(Door::Socket(socket), Door::Address),
             log,
             // A dry run has a trail of its own.
             trail: match settings.dry_run {
@@ -70,14 +93,14 @@ impl Controller {
 
     fn await_round(&self) {
         eventually("a first round", || {
-            UnixStream::connect(&self.socket).is_ok() && self.rounds() > 0.0
+            self.door.exchange("GET", "/live", "").is_some() && self.rounds() > 0.0
         });
     }
 
     pub(crate) fn http(&self, method: &str, path: &str, body: &str) -> (u16, String) {
-        let stream = UnixStream::connect(&self.socket).unwrap();
-        stream.set_read_timeout(Some(PATIENCE)).unwrap();
-        exchange(stream, method, path, body).expect("an answer of the api")
+        self.door
+            .exchange(method, path, body)
+            .expect("an answer of the api")
     }
 
     pub(crate) fn get(&self, path: &str) -> Value {

@@ -30,7 +30,12 @@ impl Caller {
         if !answers(server) {
             return None;
         }
-        let call = Call::try_between(Client::udp(server, "caller"), peer())?;
+        Self::try_with(Client::udp(server, "caller"), relay)
+    }
+
+    /// A call of this client's; `None` when the relay takes no new ones of it.
+    pub(crate) fn try_with(client: Client, relay: Ipv4Addr) -> Option<Self> {
+        let call = Call::try_between(client, peer())?;
         // A relay may stand still for a while, and nothing is lost.
         call.client.set_timeout(PATIENCE);
         call.peer.set_read_timeout(Some(PATIENCE)).unwrap();

@@ -21,10 +21,12 @@ mod faults;
 mod lab;
 mod metadata;
 mod monitoring;
+mod revocations;
 #[path = "../system/running.rs"]
 #[expect(dead_code, reason = "shared with the tests of single relays")]
 mod running;
 mod settings;
+mod signalling;
 mod sovereignty;
 mod story;
 mod takeovers;

@@ -3,6 +3,7 @@
 //! Not responsible for running it (`controllers`).
 
 use std::collections::BTreeMap;
+use std::net::SocketAddr;
 
 use crate::lab::{Lab, ZONES};
 
@@ -21,6 +22,10 @@ pub(crate) struct Settings {
     /// What each relay can carry.
     pub(crate) allocations: u32,
     pub(crate) dry_run: bool,
+    /// Where the API listens in place of a socket in the lab's directory.
+    pub(crate) listen: Option<SocketAddr>,
+    /// Further sections.
+    pub(crate) more: String,
 }
 
 impl Settings {
@@ -64,6 +69,8 @@ impl Settings {
             policy: policy.map(|(key, value)| (key, value.to_owned())).into(),
             allocations: 8,
             dry_run: false,
+            listen: None,
+            more: String::new(),
         }
     }
 
@@ -76,9 +83,13 @@ impl Settings {
     pub(crate) fn text(&self, lab: &Lab) -> String {
         let directory = lab.directory().display();
         let name = self.name;
+        let api = match self.listen {
+            Some(address) => address.to_string(),
+            None => format!("unix:{directory}/{name}.sock"),
+        };
         let mut text = format!(
             "fleet = \"test\"\nstate-directory = \"{directory}/{name}\"\ninterval = \"{}\"\n\
-             [api]\naddress = \"unix:{directory}/{name}.sock\"\n[relays]\ntimeout = \"1s\"\n\
+             [api]\naddress = \"{api}\"\n[relays]\ntimeout = \"1s\"\n\
              [sovereignty]\nallowed-zone-ids = {:?}\n[lease]\n{}\n{}\n[policy]\n",
             self.interval, self.allowed, self.lease, self.provider
         );
@@ -86,8 +97,8 @@ impl Settings {
             text += &format!("{key} = {value}\n");
         }
         text + &format!(
-            "[policy.forecast]\nmode = \"off\"\n[policy.capacity.default]\nallocations = {}\n",
-            self.allocations
+            "[policy.forecast]\nmode = \"off\"\n[policy.capacity.default]\nallocations = {}\n{}",
+            self.allocations, self.more
         )
     }
 }

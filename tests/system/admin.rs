@@ -84,6 +84,8 @@ fn without_the_token_there_is_health_and_nothing_else() {
         ("GET", "/v1/status"),
         ("POST", "/v1/drain"),
         ("DELETE", "/v1/drain"),
+        ("GET", "/v1/revocations"),
+        ("PUT", "/v1/revocations"),
         ("GET", "/v1/allocations"),
         ("GET", "/v1/allocations/0-0-0"),
         ("DELETE", "/v1/allocations/0-0-0"),
@@ -116,8 +118,8 @@ fn without_the_token_there_is_health_and_nothing_else() {
     let ask = |method, path, body| over_tcp(address, &request(method, path, &authorized, body));
     let metrics = ask("GET", "/metrics", "");
     assert_eq!(code(&metrics), 200);
-    // Ten paths with six wrong proofs each: somebody who tries the door is seen.
-    let counted = "taciturn_relay_admin_refusals_total{reason=\"token\"} 60\n";
+    // Twelve paths with six wrong proofs each: somebody who tries the door is seen.
+    let counted = "taciturn_relay_admin_refusals_total{reason=\"token\"} 72\n";
     assert!(metrics.contains(counted), "{metrics}");
     let status = ask("GET", "/v1/status", "");
     assert_eq!(body(&status)["phase"], "ready");

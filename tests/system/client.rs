@@ -157,7 +157,8 @@ impl Client {
         Self::known_as(link, username, password)
     }
 
-    fn known_as(link: Link, username: Vec<u8>, password: String) -> Self {
+    /// A client with credentials that it was given.
+    pub(crate) fn known_as(link: Link, username: Vec<u8>, password: String) -> Self {
         Self {
             link,
             username,

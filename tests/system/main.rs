@@ -32,6 +32,7 @@ mod overload;
 mod peer_policy;
 mod privacy;
 mod reload;
+mod revocations;
 mod running;
 mod self_check;
 mod shared_port;

@@ -156,7 +156,8 @@ pub fn report(json: &[u8]) -> Result<Report, ReportError> {
         epoch: written.epoch,
         drain: written.drain.map(WrittenDrain::report).transpose()?,
         endpoints: written.endpoints.endpoints(),
-        revocations: written.revocations,
+        // What cannot be is not known, and is not obeyed.
+        revocations: written.revocations.filter(|stamp| stamp.is_plausible()),
     })
 }
 

@@ -148,6 +148,21 @@ fn what_another_controller_revoked_is_taken_over_and_nothing_is_lifted_by_it() {
     assert_eq!(empty.list(), given, "the same list under the same version");
 }
 
+/// A relay that has been broken into cannot give a list that nothing could follow.
+#[test]
+fn a_list_that_would_be_the_last_is_not_taken_over() {
+    let ours = Revocations::default();
+    revoke(&ours, "alice");
+    let last = RevocationList {
+        epoch: u64::MAX,
+        version: u64::MAX,
+        ..RevocationList::default()
+    };
+    assert!(ours.take_over(&last, 9, NOW).is_err());
+    revoke(&ours, "bob");
+    assert_eq!(ours.stamp().version, 2);
+}
+
 #[test]
 fn a_file_that_makes_no_sense_is_put_aside_and_names_nobody() {
     for text in ["", "[]", r#"{"alice":1}"#] {
@@ -171,7 +186,7 @@ fn a_file_that_makes_no_sense_is_put_aside_and_names_nobody() {
     }
 }
 
-/// A-41: nobody's name gets into a log by way of `Debug`.
+/// Nobody's name gets into a log by way of `Debug`.
 #[test]
 fn nothing_is_printed_with_a_name() {
     let list = Revocations::default();

@@ -79,6 +79,8 @@ pub enum RevocationError {
     KeyId,
     /// Somebody is listed twice.
     Twice,
+    /// Epoch or version leave no room for newer ones ([`ListVersion::is_plausible`]).
+    Version,
 }
 
 impl fmt::Display for RevocationError {
@@ -88,11 +90,20 @@ impl fmt::Display for RevocationError {
             Self::User => f.write_str("a user is no name that credentials could have"),
             Self::KeyId => f.write_str("a key id is no name that a secret could have"),
             Self::Twice => f.write_str("a user or key id is listed twice"),
+            Self::Version => f.write_str("an epoch or version that no controller gives"),
         }
     }
 }
 
 impl core::error::Error for RevocationError {}
+
+impl ListVersion {
+    /// Whether a list can have this version: one that nothing newer could follow would be there for good.
+    pub const fn is_plausible(self) -> bool {
+        const MOST: u64 = 1 << 53;
+        self.epoch < MOST && self.version < MOST
+    }
+}
 
 impl RevocationList {
     /// Most entries: whoever has more to revoke rotates the secret.
@@ -124,6 +135,9 @@ impl RevocationList {
     ///
     /// See [`RevocationError`].
     pub fn check(&self) -> Result<(), RevocationError> {
+        if !self.stamp().is_plausible() {
+            return Err(RevocationError::Version);
+        }
         if self.len() > Self::MOST {
             return Err(RevocationError::TooMany);
         }

@@ -148,7 +148,7 @@ fn what_cannot_be_kept_is_in_force_all_the_same() {
     assert!(!nowhere.status().survives_restart);
 }
 
-/// neither what is shown to everybody who may look nor what is printed names a user.
+/// Neither what is shown to everybody who may look nor what is printed names a user.
 #[test]
 fn neither_status_nor_metrics_name_anybody() {
     let directory = Directory::new();

@@ -89,7 +89,18 @@ fn a_relay_says_where_clients_reach_it() {
     assert_eq!(read(&old).unwrap().endpoints, Endpoints::default());
 }
 
-/// nothing that a relay says of its endpoints can lead a URL elsewhere.
+#[test]
+fn a_relay_says_which_revocations_are_in_force() {
+    let mut status = status();
+    assert_eq!(read(&status).unwrap().revocations, None);
+    status["revocations"] = json!({"epoch": 7, "version": 3, "users": 1, "survives_restart": true});
+    let stamp = read(&status).unwrap().revocations.unwrap();
+    assert_eq!((stamp.epoch, stamp.version), (7, 3));
+    status["revocations"]["version"] = json!(u64::MAX);
+    assert_eq!(read(&status).unwrap().revocations, None);
+}
+
+/// Nothing that a relay says of its endpoints can lead a URL elsewhere.
 #[test]
 fn what_is_no_endpoint_is_passed_over() {
     let mut odd = status();

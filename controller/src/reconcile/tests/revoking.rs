@@ -111,7 +111,7 @@ async fn a_dry_run_tells_nobody() {
     assert_eq!(refused(&rig, "i-1"), [""; 0]);
 }
 
-/// the audit trail names no user.
+/// The audit trail names no user.
 #[tokio::test]
 async fn the_trail_counts_and_names_nobody() {
     let mut rig = Rig::new();

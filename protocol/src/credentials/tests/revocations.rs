@@ -173,6 +173,11 @@ fn a_list_that_could_not_be_meant_is_refused() {
     for wrong in twice {
         assert_eq!(wrong.check(), Err(RevocationError::Twice));
     }
+    for (epoch, version) in [(1 << 53, 1), (1, u64::MAX)] {
+        let mut last = list(Vec::new(), Vec::new());
+        (last.epoch, last.version) = (epoch, version);
+        assert_eq!(last.check(), Err(RevocationError::Version));
+    }
     let many = |count: u32| {
         let users = (0..count).map(|number| user(&number.to_string(), 1));
         list(users.collect(), Vec::new()).check()
@@ -186,7 +191,7 @@ fn a_list_that_could_not_be_meant_is_refused() {
     assert_eq!(good.check(), Ok(()));
 }
 
-/// no name of a user gets into a log by way of `Debug`.
+/// No name of a user gets into a log by way of `Debug`.
 #[test]
 fn a_list_is_printed_without_names() {
     let list = list(vec![user("alice", 1)], vec![key("2026-10", None)]);
