@@ -117,8 +117,8 @@ export class Taciturn {
     const [secret] = this.secrets.values();
     const username = `${now + ttl}:${user}`;
     const credential = createHmac(this.algorithm, secret).update(username).digest("base64");
-    const urls = twoOf(this.#snapshot.relays).flatMap((relay) => relay.urls);
-    return { iceServers: [{ urls, username, credential }], ttl, expires: now + ttl };
+    const iceServers = twoOf(this.#snapshot.relays).map(({ urls }) => ({ urls, username, credential }));
+    return { iceServers, ttl, expires: now + ttl };
   }
 
   /** Throws when nobody answers in time; the time is for the body as well. */

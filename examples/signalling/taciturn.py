@@ -118,12 +118,9 @@ class Taciturn:
         secret = next(iter(self.secrets.values()))
         username = f"{now + ttl}:{user}"
         code = hmac.digest(secret, username.encode(), self.algorithm)
-        server = {
-            "urls": [url for relay in two_of(snapshot["relays"]) for url in relay["urls"]],
-            "username": username,
-            "credential": base64.b64encode(code).decode(),
-        }
-        return {"iceServers": [server], "ttl": ttl, "expires": now + ttl}
+        proof = {"username": username, "credential": base64.b64encode(code).decode()}
+        servers = [{"urls": relay["urls"], **proof} for relay in two_of(snapshot["relays"])]
+        return {"iceServers": servers, "ttl": ttl, "expires": now + ttl}
 
     def _ask(self, method, path, body=None, headers=None):
         """Status, body and ETag. Raises OSError when nobody answers in time."""

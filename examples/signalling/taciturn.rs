@@ -154,15 +154,16 @@ impl Taciturn {
         let (lifetime, now) = (Duration::from_secs(ttl), UnixTime::from_secs(now));
         let minted = mint(&secret.minting, HmacHash::Sha256, user, lifetime, now)
             .map_err(|error| error.to_string())?;
-        let relays = two_of(&snapshot.relays);
-        let urls: Vec<&String> = relays.iter().flat_map(|relay| &relay.urls).collect();
-        let server = json!({
-            "urls": urls,
-            "username": minted.username,
-            "credential": minted.password,
+        let relays = two_of(&snapshot.relays).into_iter();
+        let servers = relays.map(|relay| {
+            json!({
+                "urls": relay.urls,
+                "username": minted.username,
+                "credential": minted.password,
+            })
         });
         Ok(json!({
-            "iceServers": [server],
+            "iceServers": servers.collect::<Vec<_>>(),
             "ttl": ttl,
             "expires": minted.expires.as_secs(),
         }))

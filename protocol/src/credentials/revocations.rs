@@ -226,8 +226,12 @@ impl Revocations {
         revocations
     }
 
-    /// Whether this subject ([`super::UserName::subject`]) is refused at `now`: one hash and one look-up, always.
+    /// Whether this subject ([`super::UserName::subject`]) is refused at `now`: one hash and one look-up for every subject,
+    /// or neither for any while nobody is revoked.
     pub fn covers_user(&self, subject: &[u8], now: UnixTime) -> bool {
+        if self.users.is_empty() {
+            return false;
+        }
         let until = self.users.get(&hash(subject));
         until.is_some_and(|until| now < *until)
     }
