@@ -23,7 +23,11 @@ const EMPTY_NOUNS: [&str; 15] = [
 const EMPTY_VERBS: [&str; 5] = ["get", "process", "do", "perform", "manage"];
 
 /// Product code outside `relay/src/clock.rs` that may read a clock, with the reason.
-const CLOCKS_ELSEWHERE: [(&str, &str); 7] = [
+const CLOCKS_ELSEWHERE: [(&str, &str); 8] = [
+    (
+        "examples/",
+        "programs of others, that ask and mint as signalling servers do",
+    ),
     ("controller/src/clock.rs", "the controller's own clock"),
     (
         "controller/cloud-sim/",
