@@ -77,7 +77,7 @@ impl Revocations {
         let list = match file.as_deref().map(read) {
             Some(Ok(list)) => list,
             Some(Err(error)) if error.kind() != io::ErrorKind::NotFound => {
-                let file = file.as_deref().unwrap_or(Path::new(NAME));
+                let file = file.as_deref().unwrap_or_else(|| Path::new(NAME));
                 tracing::error!(
                     file = %file.display(), %error,
                     "the revocations cannot be read: those that relays have are taken over; the file is put aside"

@@ -90,7 +90,7 @@ fn better_of_two<'o>(pool: &[Near<'o>], random: &mut impl RngCore) -> Option<Nea
             point < 0.0
         });
         // Sums of fractions may end a hair below the last.
-        drawn.or(pool.last()).copied()
+        drawn.or_else(|| pool.last()).copied()
     };
     let (first, second) = (draw()?, draw()?);
     let burden = |(_, candidate): Near<'_>| f64::from(candidate.given()) / candidate.weight;
