@@ -54,7 +54,7 @@ fn revoke(controller: &Controller, body: &str, relays: &[Ipv4Addr], user: &str) 
     eventually("a refusal by every relay", || {
         each(relays, user).iter().all(|code| *code == 401)
     });
-    println!(
+    eprintln!(
         "revoked on {} relays: answered after {answered:?}, refused by all after {:?}",
         relays.len(),
         begun.elapsed()

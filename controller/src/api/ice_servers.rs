@@ -39,20 +39,19 @@ pub(super) async fn mint(
     read: Result<Bytes, BytesRejection>,
 ) -> Response {
     let now = api.clock.now();
-    let answer = api
-        .desk
-        .admit(&asker.0, now)
-        .map_err(refused)
-        .and_then(|()| {
-            let wanted = wanted(query.as_deref(), read).map_err(|refused| {
-                api.desk.unreadable();
-                refused.into_response()
-            })?;
-            api.desk.mint(&asker.0, &wanted, now).map_err(refused)
-        });
-    match answer {
+    if let Err(why) = api.desk.admit(&asker.0, now) {
+        return uncached(refused(why));
+    }
+    let wanted = match wanted(query.as_deref(), read) {
+        Ok(wanted) => wanted,
+        Err(refusal) => {
+            api.desk.unreadable();
+            return uncached(refusal.into_response());
+        }
+    };
+    match api.desk.mint(&asker.0, &wanted, now) {
         Ok(answer) => json(answer.ice_servers()),
-        Err(refused) => uncached(refused),
+        Err(why) => uncached(refused(why)),
     }
 }
 
