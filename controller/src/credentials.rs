@@ -26,7 +26,7 @@ mod settings;
 mod snapshot;
 mod tally;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 mod urls;
 
 use std::time::Duration;

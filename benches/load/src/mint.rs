@@ -24,7 +24,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-const TOKEN: &str = "a benchmark on loopback needs no real token";
+const TOKEN: &str = "a-benchmark-on-loopback-needs-no-real-token";
 const READY_WITHIN: Duration = Duration::from_secs(60);
 
 #[derive(Args, Debug)]
@@ -133,7 +133,7 @@ impl Fleet {
         private("caller.token", TOKEN)?;
         private(
             "operator.token",
-            "an operator's token on loopback, as secret",
+            "an-operators-token-that-nobody-here-uses",
         )?;
         let config = private(
             "controller.toml",

@@ -59,10 +59,11 @@ fn wanted(query: Option<&str>, read: Result<Bytes, BytesRejection>) -> Result<Wa
     Query::parse(query, &[])
         .map_err(|_| Refusal::bad("what is asked for stands in the body, not in a query"))?;
     let body = body(read)?;
-    let asked: Asked = if body.is_empty() {
-        Asked::default()
-    } else {
-        serde_json::from_slice(&body).map_err(|error| words(&error))?
+    let asked: Asked = match body.trim_ascii_start().first() {
+        None if body.is_empty() => Asked::default(),
+        // Values in a list, in the order of the keys, would be taken for the object too.
+        Some(b'[') => return Err(Refusal::bad("the body is a list; write an object, {}")),
+        None | Some(_) => serde_json::from_slice(&body).map_err(|error| words(&error))?,
     };
     let hint = Hint {
         region: place("region", asked.region)?,

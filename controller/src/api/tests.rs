@@ -1,6 +1,8 @@
 //! The API over real connections, around a loop that says what a test wants.
 #![expect(clippy::unwrap_used, reason = "a test may panic")]
 
+mod described;
+mod minting;
 mod revocations;
 
 use std::collections::VecDeque;
@@ -162,9 +164,14 @@ impl Served {
     }
 
     async fn of(told: Told, clock: Clock, token: Option<&str>) -> Self {
-        let told = Arc::new(told);
         let token = token.map(|token| Token::new(token.as_bytes()));
-        let access = Arc::new(Access::new(PreparedAccess::new(token, None)));
+        let desk = Desk::new(None, [7; 32]);
+        Self::by(told, clock, PreparedAccess::new(token, None), desk).await
+    }
+
+    async fn by(told: Told, clock: Clock, access: PreparedAccess, desk: Desk) -> Self {
+        let told = Arc::new(told);
+        let access = Arc::new(Access::new(access));
         let name = format!(
             "taciturn-api-{}-{:p}",
             std::process::id(),
@@ -174,7 +181,7 @@ impl Served {
         let audit = Arc::new(Audit::open(&trail, "test", clock).unwrap());
         std::fs::remove_file(&trail).unwrap();
         let rounds: Arc<dyn Rounds> = Arc::clone(&told) as _;
-        let desk = Arc::new(Desk::new(None, [7; 32]));
+        let desk = Arc::new(desk);
         let api = Arc::new(Api {
             metrics: metrics::all(
                 &rounds,
@@ -210,14 +217,20 @@ impl Served {
 
     /// The status and the body of the answer to these bytes.
     async fn raw(&self, request: &str) -> (u16, String) {
+        let (code, _, body) = self.whole(request).await;
+        (code, body)
+    }
+
+    /// The status, the head in lower case and the body.
+    async fn whole(&self, request: &str) -> (u16, String, String) {
         let mut stream = TcpStream::connect(self.address).await.unwrap();
         stream.write_all(request.as_bytes()).await.unwrap();
         let mut answer = Vec::new();
         let _ = stream.read_to_end(&mut answer).await;
         let answer = String::from_utf8(answer).unwrap();
         let code = answer.split(' ').nth(1).unwrap().parse().unwrap();
-        let (_, body) = answer.split_once("\r\n\r\n").unwrap();
-        (code, body.to_owned())
+        let (head, body) = answer.split_once("\r\n\r\n").unwrap();
+        (code, head.to_ascii_lowercase(), body.to_owned())
     }
 
     async fn ask(&self, method: &str, path: &str, headers: &str, body: &str) -> (u16, String) {

@@ -54,7 +54,7 @@ fn reachable(fleet: &mut Fleet) {
 }
 
 /// A round over this fleet, as the plan judges it.
-fn round(mut fleet: Fleet, policy: Policy, now: Now) -> Published {
+pub(crate) fn round(mut fleet: Fleet, policy: Policy, now: Now) -> Published {
     reachable(&mut fleet);
     Published {
         plan: plan(&fleet, &policy, now),
@@ -96,7 +96,7 @@ fn candidates(all: &[(&str, &str, f64)]) -> Offer {
     Offer::with("example", NOW, all.iter().map(candidate).collect())
 }
 
-fn settings() -> Settings {
+pub(crate) fn settings() -> Settings {
     let subject = |rate, burst| Subject {
         limit: Limit { rate, burst },
         max_ttl: None,
