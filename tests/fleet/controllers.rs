@@ -4,6 +4,7 @@
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
+use std::io::{Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpStream};
 use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
@@ -21,6 +22,7 @@ use crate::settings::Settings;
 pub(crate) struct Controller {
     child: Child,
     door: Door,
+    token: Option<&'static str>,
     log: PathBuf,
     trail: PathBuf,
 }
@@ -82,6 +84,7 @@ impl Controller {
         Self {
             child,
             door: settings.listen.map_or(Door::Socket(socket), Door::Address),
+            token: settings.token,
             log,
             // A dry run has a trail of its own.
             trail: match settings.dry_run {
@@ -98,9 +101,41 @@ impl Controller {
     }
 
     pub(crate) fn http(&self, method: &str, path: &str, body: &str) -> (u16, String) {
-        self.door
-            .exchange(method, path, body)
-            .expect("an answer of the api")
+        let Some(token) = self.token else {
+            let answer = self.door.exchange(method, path, body);
+            return answer.expect("an answer of the api");
+        };
+        let length = body.len();
+        let (code, _, body) = self.whole(&format!(
+            "{method} {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nAuthorization: Bearer {token}\r\n\
+             Content-Type: application/json\r\nContent-Length: {length}\r\n\r\n{body}"
+        ));
+        (code, body)
+    }
+
+    /// A connection to the socket of its API.
+    pub(crate) fn connect(&self) -> UnixStream {
+        let Door::Socket(socket) = &self.door else {
+            panic!("its API listens elsewhere");
+        };
+        let stream = UnixStream::connect(socket).unwrap();
+        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        stream
+    }
+
+    /// The code, head and body of the answer to these bytes; all of them may have been written in vain.
+    pub(crate) fn whole(&self, request: &str) -> (u16, String, String) {
+        let mut stream = self.connect();
+        // It may answer, and close, before it has read everything.
+        let _ = stream.write_all(request.as_bytes());
+        let mut answer = Vec::new();
+        let _ = stream.read_to_end(&mut answer);
+        let answer = String::from_utf8(answer).unwrap();
+        let (head, body) = answer
+            .split_once("\r\n\r\n")
+            .unwrap_or_else(|| panic!("no answer but {answer:?}"));
+        let code = head.split(' ').nth(1).unwrap().parse().unwrap();
+        (code, head.to_ascii_lowercase(), body.to_owned())
     }
 
     pub(crate) fn get(&self, path: &str) -> Value {

@@ -14,6 +14,7 @@ mod calls;
 #[expect(dead_code, reason = "shared with the tests of single relays")]
 mod client;
 mod controllers;
+mod credentials;
 mod crowd;
 mod drains;
 mod dry_run;

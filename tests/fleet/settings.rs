@@ -24,6 +24,8 @@ pub(crate) struct Settings {
     pub(crate) dry_run: bool,
     /// Where the API listens in place of a socket in the lab's directory.
     pub(crate) listen: Option<SocketAddr>,
+    /// The operator's token; `None`: whoever reaches the socket is the operator.
+    pub(crate) token: Option<&'static str>,
     /// Further sections.
     pub(crate) more: String,
 }
@@ -70,6 +72,7 @@ impl Settings {
             allocations: 8,
             dry_run: false,
             listen: None,
+            token: None,
             more: String::new(),
         }
     }
@@ -83,13 +86,17 @@ impl Settings {
     pub(crate) fn text(&self, lab: &Lab) -> String {
         let directory = lab.directory().display();
         let name = self.name;
+        let token = self.token.map_or(String::new(), |token| {
+            let file = lab.write(&format!("{name}.token"), token);
+            format!("token-file = \"{}\"\n", file.display())
+        });
         let api = match self.listen {
             Some(address) => address.to_string(),
             None => format!("unix:{directory}/{name}.sock"),
         };
         let mut text = format!(
             "fleet = \"test\"\nstate-directory = \"{directory}/{name}\"\ninterval = \"{}\"\n\
-             [api]\naddress = \"{api}\"\n[relays]\ntimeout = \"1s\"\n\
+             [api]\naddress = \"{api}\"\n{token}[relays]\ntimeout = \"1s\"\n\
              [sovereignty]\nallowed-zone-ids = {:?}\n[lease]\n{}\n{}\n[policy]\n",
             self.interval, self.allowed, self.lease, self.provider
         );
