@@ -33,6 +33,8 @@ from schemathesis.specs.openapi.checks import (
 import server as under_test
 
 
+pytestmark = pytest.mark.timeout(180)
+
 OPERATOR = "the-operators-token-in-these-tests"
 SUBJECT = "a-signalling-servers-token-in-these-tests"
 NETWORK = "127.31"
@@ -165,29 +167,29 @@ def holds(controller, mode: GenerationMode, checks: list, token: str) -> int:
 CONFORMS = [status_code_conformance, content_type_conformance, response_headers_conformance, response_schema_conformance]
 
 
-def test_every_answer_to_what_the_description_allows_is_what_it_describes(controller):
+def an_answer_to_what_the_description_allows_is_what_it_describes(controller):
     asked_in_all = holds(controller, GenerationMode.POSITIVE, [*CONFORMS, not_a_server_error], OPERATOR)
     assert asked_in_all > 100
 
 
-def test_every_answer_to_what_it_does_not_allow_is_an_error_that_it_describes(controller):
+def an_answer_to_what_it_does_not_allow_is_an_error_that_it_describes(controller):
     asked_in_all = holds(controller, GenerationMode.NEGATIVE, [*CONFORMS, not_a_server_error], OPERATOR)
     assert asked_in_all > 100
 
 
-def test_a_signalling_servers_token_is_refused_in_the_described_form(controller):
+def a_signalling_servers_token_is_refused_in_the_described_form(controller):
     holds(controller, GenerationMode.POSITIVE, [*CONFORMS, not_a_server_error], SUBJECT)
     for path in ("/v1/fleet", "/metrics", "/v1/decisions"):
         status, text = controller.ask("GET", path, token=SUBJECT)
         assert status == 403 and "error" in json.loads(text)
 
 
-def test_strangers_are_refused_in_the_described_form(controller):
+def the_refusal_of_strangers_is_described(controller):
     holds(controller, GenerationMode.POSITIVE, CONFORMS, "nobody's token")
 
 
-def test_another_reader_of_signatures_reads_the_snapshot(controller):
-    """By the standard library alone, as a signalling server may."""
+def a_snapshot_is_read_with_the_standard_library_alone(controller):
+    """As a signalling server may do it, in whatever language."""
     status, text = controller.ask("GET", "/v1/snapshot", token=SUBJECT)
     assert status == 200
     header, payload, code = text.decode().split(".")
