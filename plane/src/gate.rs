@@ -7,7 +7,9 @@
 //! change something carries `Origin`, and current ones send `Sec-Fetch-Site` with all. A page also cannot set the
 //! content type to JSON without asking first by `OPTIONS`, which is refused like the rest. A page that this program has
 //! served itself is told from all others by both: `Sec-Fetch-Site: same-origin`, which no page can write, and where there is
-//! an `Origin`, one that names the host that is asked. Such pages may look, and use tickets; they order nothing.
+//! an `Origin`, one that names the host that is asked. Such pages may look, and use tickets; they order nothing. Browsers that
+//! are some years old send no `Sec-Fetch-Site`, and none send it in the clear beyond loopback: there the `Origin` alone, which no
+//! page can write either, lets a page of our own use a ticket, and do nothing else.
 
 use std::sync::Arc;
 
@@ -151,6 +153,7 @@ fn refusal(
             Audience::Ticket => true,
             Audience::Everybody | Audience::Subject | Audience::Operator => false,
         },
+        Asker::OwnPageByOrigin => audience == Audience::Ticket,
         Asker::Follower => audience == Audience::Page && looks(method),
         Asker::OtherPage => false,
     };
@@ -178,6 +181,8 @@ enum Asker {
     Program,
     /// A page that came from the very host and port that are asked.
     OwnPage,
+    /// The same, in a browser that says no more than the origin.
+    OwnPageByOrigin,
     /// A person who follows a link from another page, to see this one in its place.
     Follower,
     /// Another page.
@@ -193,6 +198,7 @@ fn asker(headers: &HeaderMap) -> Asker {
         (Found::One("same-origin"), Found::One(origin)) if is_own(headers, origin) => {
             Asker::OwnPage
         }
+        (Found::None, Found::One(origin)) if is_own(headers, origin) => Asker::OwnPageByOrigin,
         (Found::One("cross-site" | "same-site"), Found::None)
             if only(headers, "sec-fetch-mode") == Found::One("navigate")
                 && only(headers, "sec-fetch-dest") == Found::One("document") =>

@@ -167,11 +167,27 @@ fn own_pages_look_and_use_tickets_and_do_nothing_else() {
     assert_eq!(asker(&headers), Asker::OwnPage);
 }
 
+/// a browser that tells of nothing but the origin gets its user as far as a ticket does, and to nothing that is read.
+#[test]
+fn an_own_page_in_an_old_browser_uses_a_ticket_alone() {
+    let own = [("origin", "http://127.0.0.1:9640")];
+    for (audience, method, let_in) in [
+        (Audience::Ticket, Method::POST, true),
+        (Audience::Page, Method::GET, false),
+        (Audience::Reader, Method::GET, false),
+        (Audience::Subject, Method::POST, false),
+        (Audience::Operator, Method::POST, false),
+        (Audience::Everybody, Method::GET, false),
+    ] {
+        assert_eq!(admitted(audience, &method, &own), let_in, "{audience:?}");
+    }
+}
+
 /// another page is not taken for one of our own by part of what it sends.
 #[test]
 fn a_page_of_another_origin_is_not_our_own() {
     for signs in [
-        &[("origin", "http://127.0.0.1:9640")][..],
+        &[("origin", "http://127.0.0.1:9641")][..],
         &[OWN, ("origin", "http://127.0.0.1:9641")],
         &[OWN, ("origin", "http://127.0.0.1")],
         &[OWN, ("origin", "http://127.0.0.1:96400")],
