@@ -24,6 +24,9 @@ const NAME: &str = "revocations.json";
 /// Longest list that is made: relays take one of [`RevocationList::BYTES`], whatever grows in it by being written anew.
 const MOST_BYTES: usize = RevocationList::BYTES - 4096;
 
+/// How far, in seconds, the clock of the controller before this one may have been ahead.
+const AHEAD: u64 = 24 * 3600;
+
 /// One change of the list.
 #[derive(Clone, PartialEq, Eq)]
 pub enum Change {
@@ -150,8 +153,7 @@ impl Revocations {
                 }
             }
         }
-        list.epoch = list.epoch.max(epoch);
-        list.version = list.version.saturating_add(1);
+        advance(&mut list, epoch);
         self.put(&mut state, list)
     }
 
@@ -167,6 +169,11 @@ impl Revocations {
         now: UnixTime,
     ) -> Result<bool, ChangeError> {
         theirs.check().map_err(ChangeError::List)?;
+        // Epochs are times. Nothing could follow a list from the end of time, which a relay that has been broken into may say
+        // that it has: whatever is in it could never be lifted.
+        if theirs.epoch > epoch.max(now.as_secs()).saturating_add(AHEAD) {
+            return Err(ChangeError::List(RevocationError::Version));
+        }
         let mut state = self.lock();
         if theirs.stamp() <= state.list.stamp() {
             return Ok(false);
@@ -187,8 +194,7 @@ impl Revocations {
         (list.epoch, list.version) = (theirs.epoch, theirs.version);
         if Judged::of(&list) != Judged::of(&theirs) {
             // A list of its own, newer than both.
-            list.epoch = list.epoch.max(epoch);
-            list.version = list.version.saturating_add(1);
+            advance(&mut list, epoch);
         }
         self.put(&mut state, list).map(|_| true)
     }
@@ -214,6 +220,18 @@ impl Revocations {
 
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The version after this one, in `epoch` at least.
+const fn advance(list: &mut RevocationList, epoch: u64) {
+    if list.epoch < epoch {
+        list.epoch = epoch;
+    }
+    list.version = list.version.saturating_add(1);
+    if !list.stamp().is_plausible() {
+        list.epoch = list.epoch.saturating_add(1);
+        list.version = 1;
     }
 }
 

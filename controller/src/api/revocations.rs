@@ -176,6 +176,7 @@ async fn ordered(api: &Api, change: Change) -> Response {
 
 const fn status_of(why: &NotRevoked) -> StatusCode {
     match why {
+        NotRevoked::NotRead => StatusCode::SERVICE_UNAVAILABLE,
         NotRevoked::NotLeading(_)
         | NotRevoked::Change(ChangeError::Long | ChangeError::List(RevocationError::TooMany)) => {
             StatusCode::CONFLICT

@@ -8,6 +8,7 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use serde_json::json;
 use taciturn_protocol::credentials::{ListVersion, RevocationList};
@@ -18,6 +19,12 @@ use crate::fleet::{Fleet, InstanceId};
 use crate::observe::RelayError;
 use crate::revocations::{Change, ChangeError, Revocations};
 
+/// Relays whose list is asked for in one round, so that some that have been broken into cannot keep us from the others', nor
+/// from the round.
+const MOST_ASKED: usize = 4;
+/// No epoch: before the first round of a controller that leads.
+const NONE: u64 = u64::MAX;
+
 type Whom = (InstanceId, SocketAddr);
 
 /// Tells relays.
@@ -25,6 +32,8 @@ type Whom = (InstanceId, SocketAddr);
 pub struct Revoking {
     hands: Hands,
     list: Arc<Revocations>,
+    /// The epoch of ours in which the relays were asked for what they know and we do not.
+    asked_in: Arc<AtomicU64>,
 }
 
 /// What became of a change.
@@ -47,14 +56,22 @@ pub enum NotRevoked {
     /// Another controller leads.
     #[error("this controller does not lead, and relays would not listen to it: {0}")]
     NotLeading(String),
+    /// It leads since a moment ago, and does not know yet what the relays were told before: its list would lift that.
+    #[error("what the relays refuse already has not been read yet; try again after the next round")]
+    NotRead,
     /// The list refuses it.
     #[error("{0}")]
     Change(ChangeError),
 }
 
 impl Revoking {
-    pub(super) const fn new(hands: Hands, list: Arc<Revocations>) -> Self {
-        Self { hands, list }
+    pub(super) fn new(hands: Hands, list: Arc<Revocations>) -> Self {
+        let asked_in = Arc::new(AtomicU64::new(NONE));
+        Self {
+            hands,
+            list,
+            asked_in,
+        }
     }
 
     /// The list.
@@ -71,6 +88,11 @@ impl Revoking {
         if !leadership.held {
             let why = leadership.obstacle.unwrap_or_default();
             return Err(NotRevoked::NotLeading(why));
+        }
+        let read = self.asked_in.load(Ordering::Relaxed) == leadership.epoch;
+        // Who only tries tells nobody, so that nothing is lifted by it.
+        if !read && !self.hands.dry_run {
+            return Err(NotRevoked::NotRead);
         }
         let order = change.as_str();
         let (list, now) = (Arc::clone(&self.list), self.hands.clock.unix());
@@ -131,13 +153,18 @@ impl Revoking {
             })
             .collect();
         let ours = self.list.stamp();
-        // Most often all that are ahead have the same list: one of them says it.
-        let newest = heard.iter().max_by_key(|(_, stamp)| *stamp);
-        if let Some((whom, stamp)) = newest
-            && *stamp > ours
-        {
-            self.learn(whom, fleet.leadership.epoch).await;
+        // Most often all that are ahead have the same list, and one of them says it. One that says nothing, or nonsense, leaves it
+        // to the next.
+        let mut ahead: Vec<&(Whom, ListVersion)> =
+            heard.iter().filter(|(_, stamp)| *stamp > ours).collect();
+        ahead.sort_by_key(|(_, stamp)| std::cmp::Reverse(*stamp));
+        for (whom, stamp) in ahead.into_iter().take(MOST_ASKED) {
+            if *stamp > self.list.stamp() {
+                self.learn(whom, fleet.leadership.epoch).await;
+            }
         }
+        self.asked_in
+            .store(fleet.leadership.epoch, Ordering::Relaxed);
         let list = self.list.list();
         let behind: Vec<Whom> = heard
             .into_iter()

@@ -148,6 +148,27 @@ fn what_another_controller_revoked_is_taken_over_and_nothing_is_lifted_by_it() {
     assert_eq!(empty.list(), given, "the same list under the same version");
 }
 
+/// nor can it use the versions up: what it has added can be lifted.
+#[test]
+fn a_version_follows_every_one_that_is_taken_over() {
+    let ours = Revocations::default();
+    let last = RevocationList {
+        epoch: NOW.as_secs(),
+        version: (1 << 53) - 1,
+        key_ids: vec![key("2026-10")],
+        ..RevocationList::default()
+    };
+    assert_eq!(ours.take_over(&last, 9, NOW), Ok(true));
+    let lifted = ours.change(Change::LiftKey("2026-10".to_owned()), 9, NOW);
+    assert!(lifted.unwrap().stamp() > last.stamp());
+    let late = RevocationList {
+        epoch: NOW.as_secs() + AHEAD + 1,
+        ..last
+    };
+    assert!(ours.take_over(&late, 9, NOW).is_err());
+    assert!(ours.list().is_empty());
+}
+
 /// A relay that has been broken into cannot give a list that nothing could follow.
 #[test]
 fn a_list_that_would_be_the_last_is_not_taken_over() {

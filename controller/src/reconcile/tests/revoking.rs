@@ -88,6 +88,59 @@ async fn what_the_controller_before_revoked_is_taken_over_from_the_relays() {
     assert_eq!(refused(&after, "i-2"), ["alice"]);
 }
 
+/// a controller that leads since a moment ago, or has lost its state directory, lifts nothing by the first order that it gets.
+#[tokio::test]
+async fn nothing_is_ordered_before_the_relays_were_asked_what_they_refuse() {
+    let mut before = Rig::new();
+    before.world.add("i-1", "az1", 5);
+    before.round().await;
+    before.handle.revoke(alice()).await.unwrap();
+    before.keeper.release().await;
+    let mut after = Rig::on(&before.world, before.hand, Setup::default());
+    after.keeper.tend().await;
+    assert!(after.keeper.leadership().held);
+    let order = || {
+        Change::RevokeUser(RevokedUser {
+            user: "bob".to_owned(),
+            until: u64::MAX,
+        })
+    };
+    assert_eq!(after.handle.revoke(order()).await, Err(NotRevoked::NotRead));
+    assert_eq!(refused(&after, "i-1"), ["alice"]);
+    after.round().await;
+    after.handle.revoke(order()).await.unwrap();
+    assert_eq!(refused(&after, "i-1"), ["alice", "bob"]);
+}
+
+/// a relay that has been broken into and says that its list is the newest keeps nobody from those of the others, and the list
+/// can be changed afterwards.
+#[tokio::test]
+async fn a_relay_with_a_list_from_the_end_of_time_is_passed_over() {
+    let mut before = Rig::new();
+    before.world.add("i-1", "az1", 5);
+    before.world.add("i-2", "az1", 5);
+    before.round().await;
+    before.handle.revoke(alice()).await.unwrap();
+    before.keeper.release().await;
+    before.world.change("i-1", |machine| {
+        machine.revocations.epoch = (1 << 53) - 1;
+        machine.revocations.version = (1 << 53) - 1;
+        machine.revocations.users.clear();
+    });
+    let setup = Setup::default();
+    let list = Arc::clone(&setup.revocations);
+    let mut after = Rig::on(&before.world, before.hand, setup);
+    after.world.add("i-3", "az1", 5);
+    after.round().await;
+    assert_eq!(list.list().users.len(), 1);
+    assert_eq!(refused(&after, "i-3"), ["alice"]);
+    let lift = Change::LiftUser("alice".to_owned());
+    after.handle.revoke(lift).await.unwrap();
+    for name in ["i-2", "i-3"] {
+        assert_eq!(refused(&after, name), [""; 0]);
+    }
+}
+
 #[tokio::test]
 async fn who_does_not_lead_revokes_nobody() {
     let rig = Rig::new();
