@@ -11,7 +11,7 @@ use std::io;
 use std::net::{IpAddr, Ipv6Addr};
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use axum::Router;
@@ -287,6 +287,35 @@ impl Drop for SourceSeat {
     }
 }
 
+/// How HTTP/2 begins (RFC 9113 §3.4).
+const HTTP_2: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+
+/// Whether a peer begins as HTTP/2 does. The server within would speak it wherever any part of the program wants it for its
+/// own questions, and then one seat would hold hundreds of requests at a time.
+#[derive(Debug, Default)]
+struct Opening {
+    /// So many bytes of [`HTTP_2`] have come; `None`: something else has.
+    alike: Option<usize>,
+    begun: bool,
+}
+
+impl Opening {
+    /// Takes the next bytes in. Whether it is HTTP/2.
+    fn is_http_2(&mut self, bytes: &[u8]) -> bool {
+        if bytes.is_empty() || (self.begun && self.alike.is_none()) {
+            return false;
+        }
+        let rest = HTTP_2
+            .get(self.alike.unwrap_or_default()..)
+            .unwrap_or_default();
+        self.begun = true;
+        let length = bytes.len().min(rest.len());
+        self.alike = (bytes.get(..length) == rest.get(..length))
+            .then_some(HTTP_2.len() - rest.len() + length);
+        self.alike == Some(HTTP_2.len())
+    }
+}
+
 /// TCP, TLS or Unix.
 trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
 
@@ -298,6 +327,7 @@ pub struct Timed {
     stream: Box<dyn Stream>,
     deadline: Pin<Box<Sleep>>,
     peer: Peer,
+    opening: Opening,
     _seat: Seat,
 }
 
@@ -313,6 +343,7 @@ impl Timed {
             stream,
             deadline: Box::pin(sleep_until(peer.life.end())),
             peer,
+            opening: Opening::default(),
             _seat: seat,
         }
     }
@@ -337,7 +368,13 @@ impl AsyncRead for Timed {
     ) -> Poll<io::Result<()>> {
         let this = self.get_mut();
         this.in_time(task)?;
-        Pin::new(&mut this.stream).poll_read(task, into)
+        let before = into.filled().len();
+        ready!(Pin::new(&mut this.stream).poll_read(task, into))?;
+        let came = into.filled().get(before..).unwrap_or_default();
+        if this.opening.is_http_2(came) {
+            return Poll::Ready(Err(io::ErrorKind::InvalidData.into()));
+        }
+        Poll::Ready(Ok(()))
     }
 }
 
@@ -438,6 +475,33 @@ mod tests {
         sleep_until(first).await;
         assert!(Pin::new(&mut connection).poll_flush(&mut task).is_pending());
         assert!(connection.deadline.deadline() > first);
+    }
+
+    /// what begins as HTTP/2 is known however it comes, and nothing else is taken for it.
+    #[test]
+    fn http_2_is_known_by_its_first_bytes() {
+        for size in 1..=HTTP_2.len() + 1 {
+            let mut opening = Opening::default();
+            let text = [HTTP_2, b"\0\0\0"].concat();
+            assert!(
+                text.chunks(size).any(|chunk| opening.is_http_2(chunk)),
+                "{size}"
+            );
+        }
+        for text in [
+            "GET / HTTP/1.1\r\n\r\n",
+            "PRI * HTTP/1.1\r\n\r\n",
+            "PPRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
+        ] {
+            for size in [1, 3, 64] {
+                let mut opening = Opening::default();
+                let then = [text.as_bytes(), HTTP_2].concat();
+                assert!(
+                    !then.chunks(size).any(|chunk| opening.is_http_2(chunk)),
+                    "{text}"
+                );
+            }
+        }
     }
 
     #[tokio::test]
