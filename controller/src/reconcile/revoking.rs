@@ -163,8 +163,12 @@ impl Revoking {
                 self.learn(whom, fleet.leadership.epoch).await;
             }
         }
-        self.asked_in
-            .store(fleet.leadership.epoch, Ordering::Relaxed);
+        // Where none of them has been heard yet, none has been asked.
+        let mut relays = fleet.relays.values();
+        if fleet.relays.is_empty() || relays.any(|relay| relay.report.is_some()) {
+            self.asked_in
+                .store(fleet.leadership.epoch, Ordering::Relaxed);
+        }
         let list = self.list.list();
         let behind: Vec<Whom> = heard
             .into_iter()

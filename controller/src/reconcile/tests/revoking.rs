@@ -96,7 +96,14 @@ async fn nothing_is_ordered_before_the_relays_were_asked_what_they_refuse() {
     before.round().await;
     before.handle.revoke(alice()).await.unwrap();
     before.keeper.release().await;
-    let mut after = Rig::on(&before.world, before.hand, Setup::default());
+    let mut after = Rig::on(
+        &before.world,
+        before.hand,
+        Setup {
+            patience: HANG,
+            ..Setup::default()
+        },
+    );
     after.keeper.tend().await;
     assert!(after.keeper.leadership().held);
     let order = || {
@@ -106,6 +113,17 @@ async fn nothing_is_ordered_before_the_relays_were_asked_what_they_refuse() {
         })
     };
     assert_eq!(after.handle.revoke(order()).await, Err(NotRevoked::NotRead));
+    let hang = |hangs| {
+        let mut state = before.world.state();
+        state
+            .machines
+            .values_mut()
+            .for_each(|machine| machine.hangs = hangs);
+    };
+    hang(true);
+    after.round().await;
+    assert_eq!(after.handle.revoke(order()).await, Err(NotRevoked::NotRead));
+    hang(false);
     assert_eq!(refused(&after, "i-1"), ["alice"]);
     after.round().await;
     after.handle.revoke(order()).await.unwrap();
