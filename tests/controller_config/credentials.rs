@@ -159,6 +159,10 @@ fn subjects_cannot_be_mistaken_for_one_another() {
             "credentials.subject[0].name = \"operator\": is what others are called",
         ),
         (
+            with_subject("name = \"self-test\"\ntoken-file = \"signalling-1.token\""),
+            "credentials.subject[0].name = \"self-test\": is what others are called",
+        ),
+        (
             with_subject("name = \"first\""),
             "credentials.subject[0].token-file: is missing, and so is certificate-name",
         ),

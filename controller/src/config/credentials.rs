@@ -98,7 +98,7 @@ impl Credentials {
 }
 
 /// Names that callers have who are no subjects.
-const RESERVED: [&str; 4] = ["operator", "local", "reader", "stranger"];
+const RESERVED: [&str; 5] = ["operator", "local", "reader", "stranger", "self-test"];
 /// Most subjects: each is a label of metrics, and all tokens are compared with every request.
 const MOST_SUBJECTS: usize = 256;
 const MAKE_SECRET: &str = "make one with: taciturn credentials secret --out FILE";
