@@ -77,11 +77,13 @@ impl Endpoints {
     }
 }
 
-/// Whether a client on another host could be sent there: what stands for no host, or for many, is none.
+/// Whether a client on another host could be sent there: what stands for no host, for many, or for whoever has it on the
+/// client's own link, is none.
 pub fn is_address(address: &IpAddr) -> bool {
-    let broadcast = matches!(address, IpAddr::V4(v4) if v4.is_broadcast());
+    // 0.0.0.0/8, 169.254.0.0/16 and 240.0.0.0/4, with what is sent to all in it (RFC 6890).
+    let nowhere = matches!(address, IpAddr::V4(v4) if v4.is_link_local() || matches!(v4.octets(), [0 | 240.., ..]));
     let zone_needed = matches!(address, IpAddr::V6(v6) if v6.is_unicast_link_local() || v6.to_ipv4_mapped().is_some());
-    !(address.is_unspecified() || address.is_multicast() || broadcast || zone_needed)
+    !(address.is_unspecified() || address.is_multicast() || nowhere || zone_needed)
 }
 
 /// Whether a text is a DNS name in lower case as it can stand in a URL, `*.` before it or not: labels of letters, digits

@@ -100,13 +100,13 @@ fn a_relay_says_which_revocations_are_in_force() {
     assert_eq!(read(&status).unwrap().revocations, None);
 }
 
-/// Nothing that a relay says of its endpoints can lead a URL elsewhere.
+/// nothing that a relay says of its endpoints can lead a URL elsewhere.
 #[test]
 fn what_is_no_endpoint_is_passed_over() {
     let mut odd = status();
     odd["endpoints"] = json!({
         "addresses": [
-            "0.0.0.0", "::", "224.0.0.1", "ff02::1", "255.255.255.255", "fe80::1", "::ffff:192.0.2.1", "192.0.2.1:80",
+            "0.0.0.0", "0.1.2.3", "169.254.169.254", "240.0.0.1", "::", "224.0.0.1", "ff02::1", "255.255.255.255", "fe80::1", "::ffff:192.0.2.1", "192.0.2.1:80",
             "192.0.2.1?transport=udp", "relay.example.org", "", "192.0.2.1", "192.0.2.1",
         ],
         "listeners": [
