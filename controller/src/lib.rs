@@ -36,3 +36,4 @@ pub mod self_test;
 mod shown;
 pub mod simulate;
 pub mod trend;
+mod words;

@@ -9,6 +9,7 @@ use crate::fleet::{Lifecycle, Relay, Report};
 use crate::observe::RelayError;
 use crate::policy::{Outcome, Reason};
 use crate::provider::{Listing, ProviderError};
+use crate::words::counted;
 
 /// What was seen of one relay a moment ago.
 #[derive(Debug)]
@@ -85,14 +86,14 @@ fn says_so(report: &Report, look: &LastLook<'_>) -> Result<(), String> {
             Ok(())
         }
         Some(drain) => Err(format!(
-            "its drain has {} allocations left and a deadline in {} s",
-            drain.allocations_remaining,
+            "its drain has {} left and a deadline in {} s",
+            counted(drain.allocations_remaining, "allocation"),
             drain.deadline.as_secs().saturating_sub(now.as_secs()),
         )),
         None if report.ready => Err("it takes calls and does not drain".to_owned()),
         None if left == Some(0.0) => Ok(()),
         None => Err(match left {
-            Some(left) => format!("it has {left} allocations and does not drain"),
+            Some(left) => format!("it has {} and does not drain", counted(left, "allocation")),
             None => "it does not say how many allocations it has, and does not drain".to_owned(),
         }),
     }

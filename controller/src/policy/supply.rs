@@ -215,7 +215,7 @@ fn order(draft: &mut Draft<'_>, placed: Vec<(ZoneId, u32, u32)>, reason: Reason,
         let Some(token) = launches::token(&draft.view, nth) else {
             continue;
         };
-        let words = format!("{why}: {count} in {zone}, where there are {here}");
+        let words = format!("{why}: {count} in {zone}, which has {here}");
         let act = Act::Launch { zone, count, token };
         draft.act(act, reason, words);
     }

@@ -7,6 +7,7 @@ use super::draft::Draft;
 use super::plan::{Act, Reason};
 use super::victims;
 use super::view::Seen;
+use crate::words::counted;
 
 pub(crate) fn surplus(draft: &mut Draft<'_>) {
     if !draft.brakes.removes || draft.reckoning.missing() > 0 {
@@ -86,7 +87,8 @@ fn words(draft: &Draft<'_>, victim: &Seen<'_>, reason: Reason, serving: usize) -
         format!("at most {} were needed for the whole window", need.held)
     };
     format!(
-        "{what}, and {serving} serve; it has {calls} allocations, in {}",
+        "{what}, and {serving} serve; it has {}, in {}",
+        counted(calls, "allocation"),
         victim.relay.zone
     )
 }

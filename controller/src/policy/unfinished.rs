@@ -21,6 +21,7 @@ use super::supply::is_retired;
 use super::unhealthy;
 use super::view::{Seen, Standing};
 use crate::fleet::{DrainReport, Lifecycle};
+use crate::words::counted;
 
 /// A relay that did not take its order is asked again after this time.
 pub(crate) const ASK_AGAIN: Duration = Duration::from_secs(60);
@@ -59,7 +60,7 @@ fn withheld(draft: &mut Draft<'_>, seen: &Seen<'_>) {
     if draft.brakes.removes && ripe && may_ask(draft, seen) {
         let deadline = deadline(draft, seen);
         let words = format!(
-            "it has been out of the list for {} s; calls may go on for {} min",
+            "no credentials have named it for {} s; its calls may go on for {} min",
             waited.as_secs(),
             deadline
                 .as_secs()
@@ -93,9 +94,10 @@ fn draining(draft: &mut Draft<'_>, seen: &Seen<'_>) {
     let ours = seen.drain().is_some_and(is_a_controllers);
     let overdue = is_past(draft, seen);
     let calls = seen.drain().map_or(0, |drain| drain.allocations_remaining);
+    let calls = counted(calls, "allocation");
     if overdue {
         let words = format!(
-            "{} drains beyond its deadline, with {calls} allocations: they are cut when it ends; see why calls last so long",
+            "{} drains beyond its deadline, with {calls}: what is left is cut when it ends; see why calls last so long",
             seen.id
         );
         draft.alarm(AlarmKind::DrainOverdue, Some(seen.id), words);
@@ -107,7 +109,7 @@ fn draining(draft: &mut Draft<'_>, seen: &Seen<'_>) {
         && (overdue || is_empty(draft, seen));
     if ends {
         let words = match overdue {
-            true => format!("its deadline has passed, with {calls} allocations left"),
+            true => format!("its deadline has passed, with {calls} left"),
             false => "it is drained: no call is left on it".to_owned(),
         };
         terminate(draft, seen, Reason::Unfinished, words);
