@@ -277,6 +277,11 @@ fn opening(api: &Api, page: Option<SocketAddr>, config: &Path, network: &Network
         let authority = format!("http://{page}/test-authority.pem (import it as an authority)");
         place("For TLS", authority);
     }
+    let drain = format!(
+        "curl --json '{{}}' http://{}/v1/relays/ID/drain",
+        api.address
+    );
+    place("To drain a relay", drain);
     place("The configuration", config.display().to_string());
     let turn = match network.turn {
         network::TURN => "3478".to_owned(),

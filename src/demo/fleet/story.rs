@@ -147,14 +147,18 @@ impl Story {
                 events.push(event("launch", &unknown(id, zone), words.to_owned()));
             }
         } else if let Some(relay) = of("withhold") {
-            events.push(event("withhold", &relay, words.to_owned()));
+            events.push(event(
+                "withhold",
+                &relay,
+                format!("new calls go elsewhere: {words}"),
+            ));
         } else if let Some(relay) = of("restore") {
             events.push(event("restore", &relay, words.to_owned()));
         } else if let Some(relay) = of("drain") {
             self.drained += 1;
             let through = relay.address.map_or(0, |address| tally.through(address));
             let calls = match through {
-                0 => "no call is left on it".to_owned(),
+                0 => "none of the demo's calls is on it".to_owned(),
                 1 => "it waits for the call that is still on it".to_owned(),
                 more => format!("it waits for the {more} calls that are still on it"),
             };
