@@ -81,6 +81,10 @@ impl Again {
             .unwrap();
         Self(child)
     }
+
+    fn has_ended(&mut self) -> bool {
+        self.0.try_wait().unwrap().is_some()
+    }
 }
 
 impl Drop for Again {
@@ -133,9 +137,15 @@ fn what_is_revoked_begins_nothing_on_any_relay_and_no_call_is_cut() {
     restarted.signal(Signal::KILL);
     crowd.give_up(restarted.address);
     drop(held);
-    let again = Again::start(&restarted);
+    let mut again = Again::start(&restarted);
     let server = SocketAddr::from((restarted.address, 3478));
-    eventually("the relay that starts again", || answers(server));
+    eventually("the relay that starts again", || {
+        // Until the kernel has taken the one before apart, its ports and its directory are not free.
+        if again.has_ended() {
+            again = Again::start(&restarted);
+        }
+        answers(server)
+    });
     assert_eq!(newcomer(restarted.address, LOST), 401);
     assert_eq!(newcomer(restarted.address, KEPT), 401);
 

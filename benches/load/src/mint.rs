@@ -131,10 +131,7 @@ impl Fleet {
             Ok(path)
         };
         private("caller.token", TOKEN)?;
-        private(
-            "operator.token",
-            "an-operators-token-that-nobody-here-uses",
-        )?;
+        private("operator.token", "an-operators-token-that-nobody-here-uses")?;
         let config = private(
             "controller.toml",
             &format!(
