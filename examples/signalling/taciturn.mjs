@@ -101,6 +101,8 @@ export class Taciturn {
       throw new Refused("the snapshot is of another format; this program is too old for it");
     }
     if (this.clock() >= payload.exp) throw new Refused("the snapshot has expired");
+    // It would pass for good long after the fleet has changed.
+    if (payload.iat > this.clock() + 600) throw new Refused("the snapshot is from the future: one of two clocks is wrong");
     return payload;
   }
 

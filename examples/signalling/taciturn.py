@@ -105,6 +105,9 @@ class Taciturn:
             raise Refused("the snapshot is of another format; this program is too old for it")
         if self.clock() >= payload["exp"]:
             raise Refused("the snapshot has expired")
+        # It would pass for good long after the fleet has changed.
+        if payload["iat"] > self.clock() + 600:
+            raise Refused("the snapshot is from the future: one of two clocks is wrong")
         return payload
 
     def _mint(self, user, ttl):

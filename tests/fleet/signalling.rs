@@ -304,12 +304,19 @@ fn signalling_servers_go_on_without_the_controller_until_their_snapshot_expires(
     // Another's words are not believed, whatever they say, nor are ours once they are old.
     let changed = impostor(tampered(&kept), "503 Service Unavailable");
     let old = impostor(kept.clone(), "503 Service Unavailable");
+    let early = impostor(kept.clone(), "503 Service Unavailable");
     let unsigned = impostor("e30.e30.".to_owned(), "500 Internal Server Error");
-    for (address, later) in [(changed, 0), (old, 601), (unsigned, 0)] {
+    // One whose maker's clock was ahead would be held for as long as that, and every later one be taken for older.
+    for (address, at) in [
+        (changed, killed),
+        (old, killed + 601),
+        (early, killed - 3600),
+        (unsigned, killed),
+    ] {
         for example in &mut Example::all(address, &lab) {
-            let why = example.poll(killed + later).unwrap_err();
+            let why = example.poll(at).unwrap_err();
             assert!(why.starts_with("the snapshot "), "{why}");
-            let why = example.ice_servers(killed + later).unwrap_err();
+            let why = example.ice_servers(at).unwrap_err();
             assert!(why.contains("no snapshot of the fleet yet"), "{why}");
         }
     }

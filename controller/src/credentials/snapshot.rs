@@ -78,6 +78,9 @@ pub enum SnapshotError {
     /// It is too old.
     #[error("has expired")]
     Expired,
+    /// It was made later than now, by more than it is good for: kept, it would pass for good long after the fleet has changed.
+    #[error("is from the future: one of two clocks is wrong")]
+    Early,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -177,6 +180,9 @@ impl SnapshotKey {
             .ok_or(SnapshotError::Payload)?;
         if now.as_secs() >= payload.exp {
             return Err(SnapshotError::Expired);
+        }
+        if payload.iat > now.plus_secs(GOOD_FOR).as_secs() {
+            return Err(SnapshotError::Early);
         }
         Ok(payload)
     }

@@ -35,6 +35,10 @@ fn a_snapshot_says_when_the_fleet_was_seen_and_what_is_in_it() {
     assert_eq!(SnapshotKey::named_in(&text).as_deref(), Ok("2026-11"));
     let end = UnixTime::from_secs(payload.exp);
     assert_eq!(key.verify(&text, end), Err(SnapshotError::Expired));
+    // From a controller whose clock is ahead.
+    let before = |seconds| UnixTime::from_secs(payload.iat - seconds);
+    assert!(key.verify(&text, before(600)).is_ok());
+    assert_eq!(key.verify(&text, before(601)), Err(SnapshotError::Early));
 }
 
 /// Made by another program, by RFC 7515.
