@@ -350,6 +350,23 @@ fn tokens_and_subjects_are_exchanged_while_the_controller_runs() {
     }
 }
 
+/// the door speaks HTTP/1.1 alone, in this program too, whose client of a cloud would speak more: one seat is one request at
+/// a time.
+#[test]
+fn what_begins_as_http_2_gets_no_answer() {
+    let place = Place::new();
+    let controller = Running::start(&place, &[], None);
+    controller.ready();
+    let mut stream = UnixStream::connect(&controller.socket).unwrap();
+    stream.set_read_timeout(Some(PATIENCE)).unwrap();
+    stream
+        .write_all(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n")
+        .unwrap();
+    let mut answer = Vec::new();
+    stream.read_to_end(&mut answer).unwrap();
+    assert_eq!(answer, b"");
+}
+
 /// Two processes would write over each other's trail; a dry run has a directory of its own.
 #[test]
 fn a_state_directory_has_one_controller_and_a_dry_run_stands_beside_it() {
