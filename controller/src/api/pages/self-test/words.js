@@ -118,7 +118,7 @@ export function report(results, { headline, meaning }, time, browser) {
     lines.push(`${path.name.padEnd(9)} ${short(outcome).toLowerCase()}${measured}`);
     for (const one of tries) {
       const codes = one.codes.length > 0 ? `, ICE error ${one.codes.join(", ")}` : "";
-      lines.push(`          relay ${one.relay} at ${one.host}: ${came(one)}, tried for ${one.seconds.toFixed(1)} s${codes}`);
+      lines.push(`          relay ${one.relay} at ${one.host}: ${came(one)}${works(one) ? "" : ` after ${one.seconds.toFixed(1)} s`}${codes}`);
     }
   }
   const shut = results.filter(({ outcome }) => outcome === "blocked" || outcome === "certificate");
