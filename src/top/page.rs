@@ -8,7 +8,9 @@ use ratatui::style::{Color, Modifier, Style};
 use ratatui::text::{Line, Span};
 use taciturn_controller::overview::{Condition, Overview, Zone};
 
-use super::words::{course, figure, lasting, of_day, plain, whole, wrapped};
+use super::words::{
+    allocations as counted_allocations, course, figure, lasting, of_day, plain, whole, wrapped,
+};
 
 /// From this width on what is needed stands beside where it is.
 const WIDE: usize = 110;
@@ -273,7 +275,7 @@ impl Page<'_> {
             spans.push(Span::raw("  none"));
         }
         if let Some(allocations) = zone.allocations {
-            let text = format!("{} allocations", figure(allocations));
+            let text = counted_allocations(figure(allocations));
             let used: usize = spans.iter().map(Span::width).sum();
             let gap = width.min(76).saturating_sub(used + text.len());
             spans.push(Span::raw(format!("{}{text}", " ".repeat(gap.max(2)))));
@@ -296,8 +298,11 @@ impl Page<'_> {
                 format!("{} past its deadline", lasting(left.unsigned_abs()))
             };
             let text = format!(
-                "  ◐ {} in {}: {} allocations, {deadline}; {}",
-                drain.relay, drain.zone, drain.allocations_remaining, drain.reason
+                "  ◐ {} in {}: {}, {deadline}; {}",
+                drain.relay,
+                drain.zone,
+                counted_allocations(drain.allocations_remaining),
+                drain.reason
             );
             let style = if left < 0 {
                 self.bold(Color::Red)

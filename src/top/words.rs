@@ -111,6 +111,13 @@ pub(super) fn course(values: &[Option<f64>], most: f64, width: usize) -> String 
         .collect()
 }
 
+/// "1 allocation", "2 allocations".
+pub(super) fn allocations(count: impl std::fmt::Display) -> String {
+    let count = count.to_string();
+    let plural = if count == "1" { "" } else { "s" };
+    format!("{count} allocation{plural}")
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -193,7 +193,9 @@ fn holds(fleet: &Fleet, plan: &Plan, policy: &Policy, now: Now) -> Result<(), Te
                 && !relay.terminate_asked
                 && !relay.cordoned
                 && policy.allowed_zones.contains(&relay.zone)
-                && fleet.group.image.as_ref() == Some(&relay.image);
+                && fleet.group.image.as_ref() == Some(&relay.image)
+                // It was told to lately, and did not: it is told again later, and nobody waits for it.
+                && !fleet.history.refused.contains_key(&relay.id);
             let taken = plan
                 .actions
                 .iter()
