@@ -8,6 +8,7 @@ use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{self, Read, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -16,11 +17,13 @@ use super::{Lease, LeaseError, Record, Seen};
 
 /// Longest file that is read: a record is a line.
 const FILE_BYTES: u64 = 4096;
-/// How often the lock is tried, and how long each wait is: whoever holds it does so for a few writes.
+/// How often the lock is tried, and how long each wait is: whoever holds it does so for a look and a rename.
 const LOCK_TRIES: u32 = 40;
 const LOCK_WAIT: Duration = Duration::from_millis(25);
+/// Makes names: an attempt that took too long may still be under way when the next one begins.
+static WRITES: AtomicU64 = AtomicU64::new(0);
 
-/// A lease in a file. `<file>.lock` and `<file>.new` stand beside it.
+/// A lease in a file. `<file>.lock` stands beside it, and while it is changed `<file>.new.<process>.<n>`.
 #[derive(Clone, Debug)]
 pub struct FileLease {
     file: PathBuf,
@@ -60,32 +63,38 @@ impl FileLease {
     }
 
     fn write_now(&self, expected: Option<&str>, record: &Record) -> Result<String, LeaseError> {
+        let text = serde_json::to_string(record).map_err(|error| {
+            LeaseError::Failed(format!("the record cannot be written: {error}"))
+        })?;
+        // What waits for the disk is done before and after the lock: a process that is stopped while it has that would keep
+        // all others from the lease for as long as it sleeps.
+        let (process, nth) = (std::process::id(), WRITES.fetch_add(1, Ordering::Relaxed));
+        let new = self.beside(&format!(".new.{process}.{nth}"));
+        let changed = write_durably(&new, &text)
+            .map_err(|error| failed(&new, &error))
+            .and_then(|()| self.exchange(expected, &new));
+        if changed.is_err() {
+            // What cannot be taken away either is a few bytes that nobody reads.
+            let _ = fs::remove_file(&new);
+        }
+        changed?;
+        self.keep().map_err(|error| failed(&self.file, &error))?;
+        Ok(text)
+    }
+
+    /// Puts `new` in the file's place if that is still what is expected.
+    fn exchange(&self, expected: Option<&str>, new: &Path) -> Result<(), LeaseError> {
         // Given back when it is closed, by a process that dies as well.
         let _lock = self.lock()?;
         let stands = self.read_now()?.map(|seen| seen.version);
         if stands.as_deref() != expected {
             return Err(LeaseError::Conflict);
         }
-        let text = serde_json::to_string(record).map_err(|error| {
-            LeaseError::Failed(format!("the record cannot be written: {error}"))
-        })?;
-        let new = self.beside(".new");
-        self.replace(&new, &text)
-            .map_err(|error| failed(&self.file, &error))?;
-        Ok(text)
+        fs::rename(new, &self.file).map_err(|error| failed(&self.file, &error))
     }
 
-    fn replace(&self, new: &Path, text: &str) -> io::Result<()> {
-        let mut file = OpenOptions::new()
-            .write(true)
-            .create(true)
-            .truncate(true)
-            .mode(0o600)
-            .open(new)?;
-        file.write_all(text.as_bytes())?;
-        file.sync_all()?;
-        fs::rename(new, &self.file)?;
-        // A rename that a power failure takes back would take an epoch back.
+    /// A rename that a power failure takes back would take an epoch back.
+    fn keep(&self) -> io::Result<()> {
         match self.file.parent() {
             Some(directory) if !directory.as_os_str().is_empty() => {
                 File::open(directory)?.sync_all()
@@ -144,6 +153,17 @@ impl Lease for FileLease {
         self.beside_the_rounds(move |lease| lease.write_now(expected.as_deref(), &record))
             .await
     }
+}
+
+fn write_durably(path: &Path, text: &str) -> io::Result<()> {
+    let mut file = OpenOptions::new()
+        .write(true)
+        .create(true)
+        .truncate(true)
+        .mode(0o600)
+        .open(path)?;
+    file.write_all(text.as_bytes())?;
+    file.sync_all()
 }
 
 fn failed(path: &Path, error: &io::Error) -> LeaseError {

@@ -2,8 +2,8 @@
 //!
 //! ```text
 //!   TMP/taciturn-demo-UID/lock             held while runs are begun and cleared away
-//!   TMP/taciturn-demo-UID/run-XXXXXXXX/    one run: its configuration, logs and certificates, and all that its relays keep
-//!   TMP/taciturn-demo-UID/run-XXXXXXXX/lock   held for as long as the run lives
+//!   TMP/taciturn-demo-UID/run-RANDOM/      one run: its configuration, logs and certificates, and all that its relays keep
+//!   TMP/taciturn-demo-UID/run-RANDOM/lock  held for as long as the run lives
 //! ```
 //!
 //! Responsible for the directories and their locks. Not responsible for what is in them, nor for how processes are told

@@ -63,6 +63,11 @@ async fn of_many_that_write_at_once_one_does() {
         assert!(answers.iter().flat_map(Result::as_ref).count() == 1);
         assert_eq!(lease.read().await.unwrap().unwrap().version, version);
     }
+    let left = fs::read_dir(&directory).unwrap().count();
+    assert_eq!(
+        left, 2,
+        "the file and its lock, and nothing of those that lost"
+    );
     fs::remove_dir_all(directory).unwrap();
 }
 
@@ -73,7 +78,7 @@ async fn what_a_crash_leaves_beside_it_hinders_nobody() {
     let lease = FileLease::new(file.clone());
     let version = lease.write(None, &record("a", 1)).await.unwrap();
     // A writer that died between writing and renaming, and a lock file that nobody holds.
-    fs::write(directory.join("lease.json.new"), "{\"hold").unwrap();
+    fs::write(directory.join("lease.json.new.1.0"), "{\"hold").unwrap();
     assert_eq!(lease.read().await.unwrap().unwrap().record, record("a", 1));
     lease.write(Some(&version), &record("b", 2)).await.unwrap();
     assert_eq!(lease.read().await.unwrap().unwrap().record, record("b", 2));
