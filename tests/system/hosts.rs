@@ -1,6 +1,6 @@
 //! Hosts with several addresses, and hosts behind a NAT.
 //!
-//! Not responsible for which peers are allowed (`peer_policy`).
+//! Not responsible for which peers are allowed (`tests/attacks`).
 
 use std::net::{SocketAddr, SocketAddrV4, SocketAddrV6};
 

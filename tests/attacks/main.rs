@@ -1,0 +1,28 @@
+//! The attacks that this relay is built to survive, one test or one named refusal for each, against the real binary.
+//!
+//! What an attacker does and what is to happen is numbered; each test names its line. Responsible for what is
+//! seen from outside: on the network, in the process, in what an operator reads. Not responsible for honest use
+//! (`tests/system`), nor for floods and churn at their full size (`tests/siege`).
+#![cfg(feature = "relay")]
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+
+mod bandwidth;
+#[path = "../system/calls.rs"]
+#[allow(dead_code, reason = "shared with tests/system")]
+mod calls;
+#[path = "../system/client.rs"]
+#[allow(dead_code, reason = "shared with tests/system")]
+mod client;
+#[path = "../system/lab.rs"]
+#[allow(dead_code, reason = "shared with tests/system")]
+mod lab;
+#[path = "../system/namespace.rs"]
+#[allow(dead_code, reason = "shared with tests/system")]
+mod namespace;
+mod peer_policy;
+#[path = "../system/running.rs"]
+#[allow(dead_code, reason = "shared with tests/system")]
+mod running;
+#[path = "../system/sniffer.rs"]
+#[allow(dead_code, reason = "shared with tests/system")]
+mod sniffer;
