@@ -32,6 +32,7 @@ mod privacy;
 mod reload;
 mod revocations;
 mod running;
+mod scale;
 mod self_check;
 mod shared_port;
 mod sizes;

@@ -7,7 +7,7 @@ use std::fs;
 use std::os::unix::fs::symlink;
 use std::process::Command;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
 use std::time::Duration;
 
@@ -22,6 +22,7 @@ use crate::client::{Client, Link, Over, connect, peer_of, receive_from};
 use crate::lab::Lab;
 use crate::namespace::{inside, ip};
 use crate::running::{REALM, Running, SECRET, Setup, eventually};
+use crate::scale::scale;
 
 const NEW_SECRET: &str = "fedcba9876543210fedcba9876543210";
 const FAILED: &str = "taciturn_relay_config_reload_failed";
@@ -70,12 +71,13 @@ fn allocate_with(relay: &Running, secret: &str) -> (Client, u16) {
 /// G-18, A-32: configurations that come and go under load cost no packet; a broken one is refused whole, with its key and line, and
 /// shown until a good one follows.
 #[test]
-fn fifty_reloads_under_load_lose_no_packet_and_broken_ones_change_nothing() {
+fn reloads_under_load_lose_no_packet_and_broken_ones_change_nothing() {
+    let rounds = scale(50, 1000);
     let relay = Setup::on_loopback(2).start();
     let text = configuration(&relay);
     let canaries = Canaries::start(&relay);
     let mut previous = text.clone();
-    for round in 0..50 {
+    for round in 0..rounds {
         if round % 10 == 9 {
             // Were any of it taken over, nobody could come in any more.
             let broken = previous.replace(SECRET, NEW_SECRET) + "\n[nonce]\nlivetime = \"5m\"\n";
@@ -105,8 +107,8 @@ fn fifty_reloads_under_load_lose_no_packet_and_broken_ones_change_nothing() {
         }
     }
     canaries.finish();
-    assert_eq!(reloads(&relay, "refused"), 5);
-    assert_eq!(reloads(&relay, "applied"), 45);
+    assert_eq!(reloads(&relay, "refused"), rounds / 10);
+    assert_eq!(reloads(&relay, "applied"), rounds / 10 * 9);
     assert_eq!(reloads(&relay, "unchanged"), 0);
 }
 
@@ -140,14 +142,13 @@ fn shown(relay: &Running, config: &Arc<ClientConfig>) -> CertificateDer<'static>
     chain[0].clone().into_owned()
 }
 
-/// L-09, G-17: certificates that are exchanged under 500 handshakes fail none of them and end no connection; whoever comes
+/// L-09, G-17: certificates that are exchanged under handshakes fail none of them and end no connection; whoever comes
 /// afterwards sees the new one.
 #[test]
 fn certificates_change_under_handshakes_and_nobody_notices() {
-    const SWAPS: usize = 4;
-    const HANDSHAKES: usize = 500;
+    let (swaps, handshakes) = (scale(4, 100), scale(500, 5000));
     let relay = Setup::on_loopback(2).start();
-    let versions: Vec<_> = (0..SWAPS).map(|_| certified()).collect();
+    let versions: Vec<_> = (0..swaps).map(|_| certified()).collect();
     let mut roots = RootCertStore::empty();
     roots.add(relay.certificate.clone()).unwrap();
     for (certificate, ..) in &versions {
@@ -162,11 +163,11 @@ fn certificates_change_under_handshakes_and_nobody_notices() {
     assert_eq!(shown(&relay, &config), relay.certificate);
     let canaries = Canaries::start(&relay);
 
-    let done = AtomicUsize::new(0);
+    let done = AtomicU64::new(0);
     thread::scope(|scope| {
         for _ in 0..4 {
             scope.spawn(|| {
-                while done.fetch_add(1, Ordering::Relaxed) < HANDSHAKES {
+                while done.fetch_add(1, Ordering::Relaxed) < handshakes {
                     shown(&relay, &config);
                 }
             });
@@ -185,7 +186,7 @@ fn certificates_change_under_handshakes_and_nobody_notices() {
             });
         }
     });
-    assert!(done.into_inner() >= HANDSHAKES);
+    assert!(done.into_inner() >= handshakes);
     canaries.finish();
     let failures = relay.metric("taciturn_relay_tls_handshake_failures_total");
     assert_eq!(failures, 0);

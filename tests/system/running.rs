@@ -133,7 +133,7 @@ impl Setup {
             fs::set_permissions(&path, permissions).unwrap();
         }
         let mut words = self.wrapper.clone();
-        let program = PathBuf::from(env!("CARGO_BIN_EXE_taciturn"));
+        let program = program();
         words.push(match self.owner {
             None => program.into(),
             Some(owner) => {
@@ -190,6 +190,12 @@ impl Setup {
         text += &self.more;
         text
     }
+}
+
+/// The program under test: the release build of a long form, or the one that was built with the tests.
+pub(crate) fn program() -> PathBuf {
+    let named = std::env::var_os("TACITURN_BIN").map(PathBuf::from);
+    named.unwrap_or_else(|| PathBuf::from(env!("CARGO_BIN_EXE_taciturn")))
 }
 
 /// An address in 127.0.0.0/8 of its own for each relay, so that their ports never meet.

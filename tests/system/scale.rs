@@ -1,0 +1,13 @@
+//! How far a test goes: short beside all others, or as long as the published figures were taken with.
+//!
+//! Not responsible for what is measured, nor for the build that is measured: `running` takes it from `TACITURN_BIN`.
+
+/// Whether `TACITURN_LONG=1` asks for the long form, alone on the machine and with a release build.
+pub(crate) fn is_long() -> bool {
+    std::env::var_os("TACITURN_LONG").is_some_and(|value| value == "1")
+}
+
+/// How many, in the form that was asked for.
+pub(crate) fn scale(short: u64, long: u64) -> u64 {
+    if is_long() { long } else { short }
+}
