@@ -23,6 +23,7 @@ mod hosts;
 mod icmp;
 mod journal;
 mod lab;
+mod malformed;
 mod metadata;
 mod mutations;
 mod namespace;
