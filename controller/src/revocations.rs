@@ -6,9 +6,8 @@
 //! The list has its names in it, as there is no other way to refuse a name; nothing else has them. Logs, metrics and the
 //! audit trail say how many there are.
 
-use std::fs::{self, File, OpenOptions};
-use std::io::{self, Read, Write};
-use std::os::unix::fs::OpenOptionsExt;
+use std::fs::{self, File};
+use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -207,7 +206,11 @@ impl Revocations {
         }
         self.judged.store(Arc::new(Judged::of(&list)));
         state.list = list.clone();
-        state.kept = match self.file.as_deref().map(|file| write(file, &text)) {
+        state.kept = match self
+            .file
+            .as_deref()
+            .map(|file| taciturn_plane::replace(file, &text))
+        {
             Some(Ok(())) => true,
             Some(Err(error)) => {
                 tracing::error!(%error, "the revocations cannot be kept: they are in force, and would not survive a restart");
@@ -278,25 +281,6 @@ fn read(path: &Path) -> io::Result<RevocationList> {
     })?;
     list.check().map_err(io::Error::other)?;
     Ok(list)
-}
-
-/// Whole or not at all; on the disk when it returns.
-fn write(path: &Path, text: &[u8]) -> io::Result<()> {
-    let unfinished = path.with_extension("json.new");
-    match fs::remove_file(&unfinished) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-        Ok(()) | Err(_) => {}
-    }
-    let mut file = OpenOptions::new()
-        .write(true)
-        .create_new(true)
-        .mode(0o600)
-        .open(&unfinished)?;
-    file.write_all(text)?;
-    file.sync_all()?;
-    fs::rename(&unfinished, path)?;
-    path.parent()
-        .map_or(Ok(()), |directory| File::open(directory)?.sync_all())
 }
 
 #[cfg(test)]

@@ -59,11 +59,15 @@ pub fn body(read: Result<Bytes, BytesRejection>) -> Result<Bytes, Refusal> {
     })
 }
 
-/// What a body says.
+/// What a body says, which is an object: nothing else is asked for anywhere.
 ///
 /// # Errors
 /// It is not that.
 pub fn json_of<T: for<'b> serde::Deserialize<'b>>(body: &[u8]) -> Result<T, Refusal> {
+    // Values in a list, in the order of the keys, would be taken for the object too.
+    if body.trim_ascii_start().first() == Some(&b'[') {
+        return Err(Refusal::bad("the body is a list; write an object, {...}"));
+    }
     serde_json::from_slice(body).map_err(|error| {
         Refusal::bad(format!(
             "the body is not the JSON that is asked for: {error}"
@@ -89,4 +93,45 @@ pub async fn no_such_method(method: Method) -> Response {
         StatusCode::METHOD_NOT_ALLOWED,
         &format!("{method} is not for this path; the Allow header says what is"),
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use serde::Deserialize;
+
+    use super::*;
+
+    #[derive(Debug, PartialEq, Deserialize)]
+    #[serde(deny_unknown_fields)]
+    struct Order {
+        epoch: u64,
+        reason: String,
+    }
+
+    /// an order is an object with names in it; its values alone, in a list, are none.
+    #[test]
+    fn values_without_their_names_are_no_order() {
+        let said = json_of::<Order>(b" {\"epoch\":1,\"reason\":\"x\"}");
+        let order = Order {
+            epoch: 1,
+            reason: "x".to_owned(),
+        };
+        assert_eq!(said.ok(), Some(order));
+        for body in ["[1,\"x\"]", " \r\n\t[1,\"x\"]", "[]"] {
+            let refused = json_of::<Order>(body.as_bytes()).map_err(|refusal| refusal.error);
+            let words = "the body is a list; write an object, {...}".to_owned();
+            assert_eq!(refused, Err(words), "{body}");
+        }
+        for body in [
+            "",
+            "null",
+            "1",
+            "\"x\"",
+            "{}",
+            "{\"epoch\":1,\"reason\":\"x\"}]",
+        ] {
+            let refused = json_of::<Order>(body.as_bytes()).map_err(|refusal| refusal.status);
+            assert_eq!(refused, Err(StatusCode::BAD_REQUEST), "{body}");
+        }
+    }
 }

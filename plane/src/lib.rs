@@ -4,8 +4,9 @@
 //!   a connection --> bounded: in number and time, TLS --> gate: no web page, the token (access) --> the program's routes
 //! ```
 //!
-//! Responsible for who may ask and what a stranger can hold, for the form of errors, and for the exposition of metrics. Not
-//! responsible for what is asked and shown: routes, names and figures belong to the relay and to the controller.
+//! Responsible for who may ask and what a stranger can hold, for the form of errors, for the exposition of metrics, and for
+//! how a file that survives a restart is written. Not responsible for what is asked, shown and kept: routes, names and figures
+//! belong to the relay and to the controller.
 //!
 //! By default programs on this host alone reach such an API, over loopback or a Unix socket; beyond that everybody who asks
 //! for more than health proves who they are ([`Access`]). None is trusted with time or memory: a connection lives for a
@@ -19,6 +20,7 @@ mod bounded;
 mod caller;
 mod der;
 mod gate;
+mod kept;
 pub mod metrics;
 mod peer;
 mod query;
@@ -34,6 +36,7 @@ pub use answers::{BODY_BYTES, Refusal, body, json_of, no_such_method, no_such_pa
 pub use bounded::{Bounded, Limits, Listener, Timed, serve};
 pub use caller::{Audience, Caller, Role};
 pub use der::{CertificateFacts, PublicKey, dns_names, expiry, issuer_name};
+pub use kept::replace;
 pub use query::Query;
 
 /// Says whom a path is for.

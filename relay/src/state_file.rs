@@ -1,10 +1,10 @@
 //! One file of the state directory: what must survive a restart.
 //!
-//! Responsible for writing it so that a crash leaves the old one or the new one, and for reading it with suspicion: a
-//! bounded number of bytes of a plain file. Not responsible for what is in it.
+//! Responsible for where it is, and for reading it with suspicion: a bounded number of bytes of a plain file. Not responsible
+//! for how it is replaced (`taciturn_plane::replace`), nor for what is in it.
 
-use std::fs::{self, File, OpenOptions};
-use std::io::{self, Read, Write};
+use std::fs::{self, OpenOptions};
+use std::io::{self, Read};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
@@ -57,23 +57,7 @@ impl StateFile {
 
     /// Replaces it; only the relay's user may read it. When this returns, it is on the disk.
     pub(crate) fn write(&self, bytes: &[u8]) -> io::Result<()> {
-        let unfinished = self.directory.join(format!("{}.new", self.name));
-        // What a crash has left there, or somebody else has put there: a symlink would lead the relay to write elsewhere, and
-        // a pipe would have it wait for ever.
-        match fs::remove_file(&unfinished) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-            Ok(()) | Err(_) => {}
-        }
-        let mut file = OpenOptions::new()
-            .write(true)
-            .create_new(true)
-            .mode(0o600)
-            .open(&unfinished)?;
-        file.write_all(bytes)?;
-        file.sync_all()?;
-        fs::rename(&unfinished, self.path())?;
-        // The name is on the disk when its directory is.
-        File::open(&self.directory)?.sync_all()
+        taciturn_plane::replace(&self.path(), bytes)
     }
 
     /// Puts one that cannot be read aside, for people. Should that fail too, the next one replaces it.

@@ -2,7 +2,8 @@
 //!
 //! Responsible for what the commands answer. Not responsible for what follows (`faults`).
 //!
-//! Each command is a shell script that puts its question into a directory and waits for the answer to appear beside it.
+//! Each command is a shell script that puts its question into a directory and waits for the answer to appear beside it, for
+//! as long as there is the directory.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -22,7 +23,7 @@ const SCRIPT: &str = r#"#!/bin/sh
 read -r question
 name=$(mktemp "$1/XXXXXXXXXX") || exit 1
 printf '%s' "$question" > "$name.new" && mv "$name.new" "$name.question"
-while [ ! -e "$name.answer" ]; do sleep 0.05; done
+while [ ! -e "$name.answer" ]; do [ -d "$1" ] || exit 1; sleep 0.05; done
 cat "$name.answer"
 rm -f "$name" "$name.answer"
 "#;

@@ -3,7 +3,7 @@
 //! Responsible for losing nothing but the forecast's floor when the file is lost, torn or cannot be written. Not responsible
 //! for what the lines mean ([`Season`]).
 
-use std::fs::{self, File, OpenOptions};
+use std::fs::{File, OpenOptions};
 use std::io::{self, Read, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
@@ -73,18 +73,11 @@ impl SeasonFile {
 }
 
 fn replace(path: &Path, lines: &[String]) -> io::Result<()> {
-    let new = path.with_extension("new");
-    let mut file = OpenOptions::new()
-        .write(true)
-        .create(true)
-        .truncate(true)
-        .mode(0o600)
-        .open(&new)?;
-    for line in lines {
-        writeln!(file, "{line}")?;
+    let mut text = lines.join("\n");
+    if !text.is_empty() {
+        text.push('\n');
     }
-    file.sync_all()?;
-    fs::rename(&new, path)
+    taciturn_plane::replace(path, text.as_bytes())
 }
 
 fn read(path: &Path) -> io::Result<Vec<String>> {
@@ -97,6 +90,8 @@ fn read(path: &Path) -> io::Result<Vec<String>> {
 #[cfg(test)]
 #[expect(clippy::unwrap_used, reason = "tests")]
 mod tests {
+    use std::fs;
+
     use taciturn_protocol::time::{Instant, UnixTime};
 
     use super::*;

@@ -3,9 +3,9 @@
 //! Responsible for making it once, readable by its owner alone, and for reading it. Controllers that are to honour each
 //! other's tickets are given the same file by their operator.
 
-use std::fs::{self, OpenOptions};
-use std::io::{self, Read, Write};
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::fs::OpenOptions;
+use std::io::{self, Read};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use zeroize::Zeroizing;
@@ -53,19 +53,6 @@ pub(super) fn open(path: &Path) -> Result<TicketKey, KeyError> {
 /// Whole before it has its name, so that a crash leaves either no key or all of it.
 fn made(path: &Path) -> io::Result<TicketKey> {
     let bytes = Zeroizing::new(super::random::<{ TicketKey::BYTES }>()?);
-    let half = path.with_extension("new");
-    // What a crash has left is not taken for a file of somebody else's making.
-    match fs::remove_file(&half) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-        Ok(()) | Err(_) => {}
-    }
-    let mut file = OpenOptions::new()
-        .write(true)
-        .create_new(true)
-        .mode(0o600)
-        .open(&half)?;
-    file.write_all(&bytes[..])?;
-    file.sync_all()?;
-    fs::rename(&half, path)?;
+    taciturn_plane::replace(path, &bytes[..])?;
     Ok(TicketKey::new(*bytes))
 }

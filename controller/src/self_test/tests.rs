@@ -255,7 +255,7 @@ fn the_key_is_made_once_and_for_its_owner_alone() {
     }
     std::fs::remove_file(&file).unwrap();
     // Half of one that a crash has left is in nobody's way.
-    std::fs::write(file.with_extension("new"), b"half").unwrap();
+    std::fs::write(file.with_file_name(format!("{KEY_FILE}.new")), b"half").unwrap();
     let anew = SelfTest::open(&directory).unwrap();
     assert_eq!(asked(&anew, &ticket, at(1)).err(), Some(Denied::Forged));
     std::fs::remove_dir_all(&directory).unwrap();

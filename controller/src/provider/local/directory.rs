@@ -3,7 +3,7 @@
 //! Responsible for files, each written whole or not at all, and for the lock. Not responsible for processes.
 
 use std::fs::{self, DirBuilder, File, OpenOptions, TryLockError};
-use std::io::{self, ErrorKind, Write};
+use std::io::{self, ErrorKind};
 use std::net::Ipv4Addr;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
@@ -267,16 +267,8 @@ fn private() -> OpenOptions {
     options
 }
 
-/// Under another name first, so that nobody reads a part of it, and a crash leaves none.
 fn write_whole(path: &Path, bytes: &[u8]) -> Result<(), ProviderError> {
-    let unfinished = path.with_extension("new");
-    let write = || -> io::Result<()> {
-        let mut file = private().truncate(true).open(&unfinished)?;
-        file.write_all(bytes)?;
-        file.sync_all()?;
-        fs::rename(&unfinished, path)
-    };
-    write().map_err(|error| failed(path, &error))
+    taciturn_plane::replace(path, bytes).map_err(|error| failed(path, &error))
 }
 
 fn write_json<T: Serialize>(path: &Path, value: &T) -> Result<(), ProviderError> {
