@@ -5,28 +5,21 @@
 use std::io;
 
 use anyhow::Context;
+use taciturn_plane::{LogFormat, LogLevel};
 use tracing::Subscriber;
 use tracing_subscriber::filter::{LevelFilter, Targets};
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::registry::LookupSpan;
 use tracing_subscriber::{Layer, Registry, reload};
 
-/// The form of a line.
-#[derive(Clone, Copy, Debug)]
-pub(crate) enum Format {
-    Text,
-    Json,
-    Journald,
-}
-
 /// Opens the log, and returns what changes its level.
 ///
 /// # Errors
 /// The journal cannot be reached.
 pub(crate) fn open(
-    format: Format,
-    level: LevelFilter,
-) -> anyhow::Result<impl Fn(LevelFilter) + Send + Sync + 'static> {
+    format: LogFormat,
+    level: LogLevel,
+) -> anyhow::Result<impl Fn(LogLevel) + Send + Sync + 'static> {
     let (filter, handle) = reload::Layer::new(ours(level));
     let lines = lines(format)?;
     // Not `init()`: that would also take in what libraries write through the `log` crate.
@@ -40,20 +33,30 @@ pub(crate) fn open(
 
 /// Our own crates alone: libraries for TLS, HTTP and TURN log addresses, server names and whole messages as they please,
 /// above all at trace level.
-fn ours(level: LevelFilter) -> Targets {
+fn ours(level: LogLevel) -> Targets {
     // A target is matched by its beginning: all our crates have this one.
-    Targets::new().with_target("taciturn", level)
+    Targets::new().with_target("taciturn", filter(level))
 }
 
-fn lines<S>(format: Format) -> anyhow::Result<Box<dyn Layer<S> + Send + Sync>>
+const fn filter(level: LogLevel) -> LevelFilter {
+    match level {
+        LogLevel::Error => LevelFilter::ERROR,
+        LogLevel::Warn => LevelFilter::WARN,
+        LogLevel::Info => LevelFilter::INFO,
+        LogLevel::Debug => LevelFilter::DEBUG,
+        LogLevel::Trace => LevelFilter::TRACE,
+    }
+}
+
+fn lines<S>(format: LogFormat) -> anyhow::Result<Box<dyn Layer<S> + Send + Sync>>
 where
     S: Subscriber + for<'span> LookupSpan<'span>,
 {
     let lines = tracing_subscriber::fmt::layer().with_writer(io::stderr);
     Ok(match format {
-        Format::Text => lines.with_ansi(false).boxed(),
-        Format::Json => lines.json().flatten_event(true).boxed(),
-        Format::Journald => tracing_journald::layer()
+        LogFormat::Text => lines.with_ansi(false).boxed(),
+        LogFormat::Json => lines.json().flatten_event(true).boxed(),
+        LogFormat::Journald => tracing_journald::layer()
             .context(
                 "[log] format = \"journald\": the journal's socket cannot be reached; is systemd-journald running here? \
                  otherwise write \"text\" or \"json\"",

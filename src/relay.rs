@@ -3,13 +3,12 @@
 //! Not responsible for start-up and shut-down, nor for what is logged: `taciturn_relay::run` owns both.
 
 use anyhow::Context;
-use taciturn_relay::config::{Log, LogFormat, LogLevel};
+use taciturn_relay::config::Log;
 use taciturn_relay::events::LevelSwitch;
-use tracing_subscriber::filter::LevelFilter;
 
 use crate::check_config;
 use crate::cli::RelayOptions;
-use crate::log::{self, Format};
+use crate::log;
 
 pub(crate) fn run(options: &RelayOptions) -> anyhow::Result<()> {
     let config = check_config::relay::load(&options.config)?;
@@ -22,21 +21,6 @@ pub(crate) fn run(options: &RelayOptions) -> anyhow::Result<()> {
 /// # Errors
 /// The journal cannot be reached.
 pub(crate) fn open_log(log: &Log) -> anyhow::Result<LevelSwitch> {
-    let format = match log.format {
-        LogFormat::Text => Format::Text,
-        LogFormat::Json => Format::Json,
-        LogFormat::Journald => Format::Journald,
-    };
-    let switch = log::open(format, filter(log.level))?;
-    Ok(LevelSwitch::new(move |level| switch(filter(level))))
-}
-
-const fn filter(level: LogLevel) -> LevelFilter {
-    match level {
-        LogLevel::Error => LevelFilter::ERROR,
-        LogLevel::Warn => LevelFilter::WARN,
-        LogLevel::Info => LevelFilter::INFO,
-        LogLevel::Debug => LevelFilter::DEBUG,
-        LogLevel::Trace => LevelFilter::TRACE,
-    }
+    let switch = log::open(log.format, log.level)?;
+    Ok(LevelSwitch::new(switch))
 }

@@ -36,6 +36,7 @@ pub use credentials::{
 pub use error::{ConfigError, ConfigErrors};
 pub use files::{FileRead, SecretBytes, read_file};
 pub use schema::{is_controller, keys};
+pub use taciturn_plane::{LogFormat, LogLevel};
 
 /// A controller's whole configuration, parsed and judged.
 #[derive(Debug)]
@@ -168,60 +169,6 @@ pub struct Log {
     pub format: LogFormat,
     /// The least severe level that is written.
     pub level: LogLevel,
-}
-
-/// The form of a log line.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum LogFormat {
-    /// For people.
-    #[default]
-    Text,
-    /// One JSON object a line.
-    Json,
-    /// The journal's own protocol, each field by its name.
-    Journald,
-}
-
-impl LogFormat {
-    /// The word used in the configuration.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Text => "text",
-            Self::Json => "json",
-            Self::Journald => "journald",
-        }
-    }
-}
-
-/// Severity, most severe first.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum LogLevel {
-    /// Something failed that somebody must look at.
-    Error,
-    /// Something is not as it should be.
-    Warn,
-    /// Changes of state.
-    #[default]
-    Info,
-    /// For finding a fault.
-    Debug,
-    /// Everything.
-    Trace,
-}
-
-impl LogLevel {
-    /// The word used in the configuration.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Error => "error",
-            Self::Warn => "warn",
-            Self::Info => "info",
-            Self::Debug => "debug",
-            Self::Trace => "trace",
-        }
-    }
 }
 
 /// `[relays]`: how the relays' admin APIs are reached.

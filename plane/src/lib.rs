@@ -1,4 +1,5 @@
-//! What the relay and the controller have in common towards their operators: an HTTP API for programs, and metrics.
+//! What the relay and the controller have in common towards their operators: an HTTP API for programs, metrics, and
+//! the words of their configurations that are the same.
 //!
 //! ```text
 //!   a connection --> bounded: in number and time, TLS --> gate: no web page, the token (access) --> the program's routes
@@ -21,10 +22,12 @@ mod caller;
 mod der;
 mod gate;
 mod kept;
+mod log;
 pub mod metrics;
 mod peer;
 mod query;
 mod refused;
+mod slips;
 
 use std::sync::Arc;
 
@@ -37,7 +40,9 @@ pub use bounded::{Bounded, Limits, Listener, Timed, serve};
 pub use caller::{Audience, Caller, Role};
 pub use der::{CertificateFacts, PublicKey, dns_names, expiry, issuer_name};
 pub use kept::replace;
+pub use log::{LogFormat, LogLevel};
 pub use query::Query;
+pub use slips::{nearest, printable};
 
 /// Says whom a path is for.
 pub type Audiences = fn(&str) -> Audience;

@@ -6,7 +6,7 @@ use std::io::Write;
 use std::path::Path;
 
 use anyhow::bail;
-use taciturn_relay::config::{self, Admin, AdminAddress, Config, Log, LogFormat};
+use taciturn_relay::config::{self, Admin, AdminAddress, Config, Log};
 
 use super::print;
 
@@ -130,18 +130,13 @@ fn self_check(config: &Config) -> String {
 }
 
 fn log(log: &Log) -> String {
-    let format = match log.format {
-        LogFormat::Text => "text",
-        LogFormat::Json => "json",
-        LogFormat::Journald => "journald",
-    };
     let forensics = log.forensics_until.map_or_else(String::new, |until| {
         format!(
             ", full addresses until {} (seconds since 1970)",
             until.as_secs()
         )
     });
-    format!("{format}, {}{forensics}", log.level.as_str())
+    format!("{}, {}{forensics}", log.format.as_str(), log.level.as_str())
 }
 
 /// What is read, and followed for a reload.

@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 
 use serde::de::DeserializeOwned;
 use sha2::{Digest, Sha256};
+use taciturn_plane::printable;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue, ValueDeserializer};
 
@@ -475,19 +476,4 @@ fn shown(key: &str, value: &DeValue<'_>) -> Option<String> {
         DeValue::Datetime(_) | DeValue::Array(_) | DeValue::Table(_) => return None,
     };
     (shown.len() <= LONGEST).then_some(shown)
-}
-
-/// A key that may be anything, fit for one line of a terminal.
-fn printable(key: &str) -> String {
-    const LONGEST: usize = 64;
-    let escaped: String = key
-        .chars()
-        .take(LONGEST)
-        .flat_map(char::escape_debug)
-        .collect();
-    if key.chars().count() > LONGEST {
-        format!("{escaped}...")
-    } else {
-        escaped
-    }
 }

@@ -6,6 +6,7 @@
 use serde::de::value::Error;
 use serde::de::{Deserializer, Visitor};
 use serde::{Deserialize, forward_to_deserialize_any};
+use taciturn_plane::nearest;
 use toml::de::DeTable;
 
 use super::{Log, written};
@@ -79,7 +80,7 @@ pub fn is_controller(text: &str) -> bool {
 /// What to do about the key `unknown` in the section `section`.
 pub(super) fn remedy_for(section: &str, unknown: &str) -> String {
     let here = keys(section).unwrap_or_default();
-    if let Some(near) = nearest(unknown, here) {
+    if let Some(near) = nearest(unknown, here.iter().copied()) {
         return format!("did you mean {near}?");
     }
     let elsewhere = SECTIONS
@@ -90,42 +91,6 @@ pub(super) fn remedy_for(section: &str, unknown: &str) -> String {
         Some(other) => format!("{unknown} belongs in [{other}]"),
         None => format!("write one of {}", here.join(", ")),
     }
-}
-
-/// The candidate that is at most a third of its length away, with `_` read as `-`.
-fn nearest(unknown: &str, candidates: &[&'static str]) -> Option<&'static str> {
-    // A key longer than any of ours is no slip of the finger, and the distance takes quadratic time.
-    if unknown.len() > 64 {
-        return None;
-    }
-    let unknown = unknown.to_lowercase().replace('_', "-");
-    candidates
-        .iter()
-        .map(|candidate| (distance(&unknown, candidate), *candidate))
-        .filter(|(distance, candidate)| *distance <= candidate.len().div_ceil(3))
-        .min_by_key(|(distance, _)| *distance)
-        .map(|(_, candidate)| candidate)
-}
-
-/// Levenshtein's distance in characters.
-fn distance(a: &str, b: &str) -> usize {
-    let b: Vec<char> = b.chars().collect();
-    let mut row: Vec<usize> = (0..=b.len()).collect();
-    for (i, from) in a.chars().enumerate() {
-        let mut diagonal = i;
-        let mut left = i + 1;
-        for (slot, to) in row.iter_mut().skip(1).zip(&b) {
-            let above = *slot;
-            let substituted = diagonal + usize::from(from != *to);
-            left = substituted.min(above + 1).min(left + 1);
-            diagonal = above;
-            *slot = left;
-        }
-        if let Some(first) = row.first_mut() {
-            *first = i + 1;
-        }
-    }
-    row.last().copied().unwrap_or(0)
 }
 
 /// The keys that a type is read from.
@@ -193,8 +158,6 @@ mod tests {
 
     #[test]
     fn a_slip_of_the_finger_finds_its_key() {
-        assert_eq!(distance("kitten", "sitting"), 3);
-        assert_eq!(distance("", "abc"), 3);
         assert_eq!(remedy_for("", "flet"), "did you mean fleet?");
         assert_eq!(
             remedy_for("policy", "headroom_up"),

@@ -4,6 +4,7 @@
 
 use core::time::Duration;
 
+use taciturn_plane::{LogFormat, LogLevel};
 use taciturn_protocol::time::UnixTime;
 use toml::de::DeValue;
 use toml::value::{Date, Datetime, Offset, Time};
@@ -45,47 +46,6 @@ impl Default for Log {
             forensics_until: None,
             pseudonym_key: None,
             pseudonym_rotation: 24 * HOUR,
-        }
-    }
-}
-
-/// The form of a log line.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum LogFormat {
-    /// For people.
-    #[default]
-    Text,
-    /// One JSON object a line.
-    Json,
-    /// The journal's own protocol, each field by its name.
-    Journald,
-}
-
-/// Severity, most severe first.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
-pub enum LogLevel {
-    /// Something failed that somebody must look at.
-    Error,
-    /// Something is not as it should be.
-    Warn,
-    /// Changes of state.
-    #[default]
-    Info,
-    /// For finding a fault.
-    Debug,
-    /// Everything.
-    Trace,
-}
-
-impl LogLevel {
-    /// The word used in the configuration and understood by `tracing`.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Error => "error",
-            Self::Warn => "warn",
-            Self::Info => "info",
-            Self::Debug => "debug",
-            Self::Trace => "trace",
         }
     }
 }

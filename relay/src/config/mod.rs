@@ -33,10 +33,11 @@ use taciturn_protocol::credentials::{NonceKey, Realm, SharedSecret, StaticUser};
 pub use admin::{Admin, AdminAddress, AdminTls};
 pub use error::{ConfigError, ConfigErrors, ConfigWarning};
 pub use files::{FileRead, SecretBytes, read_file};
-pub use log::{Log, LogFormat, LogLevel};
+pub use log::Log;
 pub use operation::{Capacity, DrainSettings, MetadataProvider, Overload, SelfCheck};
 pub use schema::{SCHEMA, SectionSchema};
 pub use sections::MAX_REALM_BYTES;
+pub use taciturn_plane::{LogFormat, LogLevel};
 
 /// A relay's whole configuration, parsed and judged.
 #[derive(Debug)]

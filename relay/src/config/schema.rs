@@ -2,6 +2,8 @@
 //!
 //! Responsible for knowing them and for guessing what a mistyped one was meant to be. Not for their values.
 
+use taciturn_plane::nearest;
+
 /// A section of the configuration and its keys.
 #[derive(Clone, Copy, Debug)]
 pub struct SectionSchema {
@@ -156,49 +158,12 @@ fn names_in(section: &str) -> impl Iterator<Item = &'static str> {
     keys_of(section).iter().copied().chain(sections_in(section))
 }
 
-/// The candidate that is at most a third of its length away, with `_` read as `-`.
-fn nearest(unknown: &str, candidates: impl Iterator<Item = &'static str>) -> Option<&'static str> {
-    // A key longer than any of ours is no slip of the finger, and the distance takes quadratic time.
-    if unknown.len() > 64 {
-        return None;
-    }
-    let unknown = unknown.to_lowercase().replace('_', "-");
-    candidates
-        .map(|candidate| (distance(&unknown, candidate), candidate))
-        .filter(|(distance, candidate)| *distance <= candidate.len().div_ceil(3))
-        .min_by_key(|(distance, _)| *distance)
-        .map(|(_, candidate)| candidate)
-}
-
-/// Levenshtein's distance in characters.
-fn distance(a: &str, b: &str) -> usize {
-    let b: Vec<char> = b.chars().collect();
-    let mut row: Vec<usize> = (0..=b.len()).collect();
-    for (i, from) in a.chars().enumerate() {
-        let mut diagonal = i;
-        let mut left = i + 1;
-        for (slot, to) in row.iter_mut().skip(1).zip(&b) {
-            let above = *slot;
-            let substituted = diagonal + usize::from(from != *to);
-            left = substituted.min(above + 1).min(left + 1);
-            diagonal = above;
-            *slot = left;
-        }
-        if let Some(first) = row.first_mut() {
-            *first = i + 1;
-        }
-    }
-    row.last().copied().unwrap_or(0)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
     fn a_slip_of_the_finger_finds_its_key() {
-        assert_eq!(distance("kitten", "sitting"), 3);
-        assert_eq!(distance("", "abc"), 3);
         assert_eq!(remedy_for("", "relm"), "did you mean realm?");
         assert_eq!(
             remedy_for("limits", "allocations_per_user"),

@@ -8,6 +8,7 @@ use core::ops::Range;
 use std::path::{Path, PathBuf};
 
 use sha2::{Digest, Sha256};
+use taciturn_plane::printable;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
@@ -376,20 +377,5 @@ pub(super) fn kind(value: &DeValue<'_>) -> &'static str {
         DeValue::Datetime(_) => "a date or time",
         DeValue::Array(_) => "a list",
         DeValue::Table(_) => "a section",
-    }
-}
-
-/// A key that may be anything, fit for one line of a terminal.
-fn printable(key: &str) -> String {
-    const LONGEST: usize = 64;
-    let escaped: String = key
-        .chars()
-        .take(LONGEST)
-        .flat_map(char::escape_debug)
-        .collect();
-    if key.chars().count() > LONGEST {
-        format!("{escaped}...")
-    } else {
-        escaped
     }
 }
