@@ -10,7 +10,7 @@ use axum::Router;
 use axum::extract::{Request, State};
 use axum::http::{StatusCode, header};
 use axum::middleware::{self, Next};
-use axum::response::{Html, IntoResponse, Json, Redirect, Response};
+use axum::response::{Html, IntoResponse, Json, Response};
 use axum::routing::get;
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
@@ -134,7 +134,7 @@ async fn self_test(State(page): State<Page>) -> Response {
         Demonstrated::Relay(_) => StatusCode::NOT_FOUND.into_response(),
         #[cfg(feature = "controller")]
         Demonstrated::Fleet(fleet) => match fleet.self_test().await {
-            Ok(url) => Redirect::to(&url).into_response(),
+            Ok(url) => axum::response::Redirect::to(&url).into_response(),
             Err(error) => (StatusCode::SERVICE_UNAVAILABLE, format!("{error:#}\n")).into_response(),
         },
     }
