@@ -13,16 +13,24 @@ mod calls;
 #[path = "../system/client.rs"]
 #[allow(dead_code, reason = "shared with tests/system")]
 mod client;
+mod forbidden;
 #[path = "../system/lab.rs"]
 #[allow(dead_code, reason = "shared with tests/system")]
 mod lab;
 #[path = "../system/namespace.rs"]
 #[allow(dead_code, reason = "shared with tests/system")]
 mod namespace;
-mod peer_policy;
+mod own_services;
+mod ports;
 #[path = "../system/running.rs"]
 #[allow(dead_code, reason = "shared with tests/system")]
 mod running;
+#[path = "../system/scale.rs"]
+#[allow(dead_code, reason = "shared with tests/system")]
+mod scale;
+mod sink;
 #[path = "../system/sniffer.rs"]
 #[allow(dead_code, reason = "shared with tests/system")]
 mod sniffer;
+mod strangers;
+mod targets;
