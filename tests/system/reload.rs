@@ -3,195 +3,24 @@
 //! Not responsible for what each key does, which the crates' own tests show.
 
 use std::env;
-use std::fs;
-use std::os::unix::fs::symlink;
 use std::process::Command;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
 use std::time::Duration;
 
-use rcgen::{CertifiedKey, KeyPair};
 use rustls::crypto::aws_lc_rs;
-use rustls::pki_types::{CertificateDer, ServerName};
-use rustls::{ClientConfig, ClientConnection, RootCertStore};
+use rustls::{ClientConfig, RootCertStore};
 use taciturn_protocol::wire::Method;
 
-use crate::calls::{Call, Canaries};
-use crate::client::{Client, Link, Over, connect, peer_of, receive_from};
+use crate::calls::Call;
+use crate::changes::{
+    FAILED, NEW_SECRET, UNAUTHENTICATED, allocate_with, certified, change, configuration, reloads,
+    said_of, shown,
+};
+use crate::client::{Client, Over, connect, receive_from};
 use crate::lab::Lab;
 use crate::namespace::{inside, ip};
-use crate::running::{REALM, Running, SECRET, Setup, eventually};
-use crate::scale::scale;
-
-const NEW_SECRET: &str = "fedcba9876543210fedcba9876543210";
-const FAILED: &str = "taciturn_relay_config_reload_failed";
-/// What an Allocate is answered with that proves no credentials.
-const UNAUTHENTICATED: u16 = 401;
-
-fn reloads(relay: &Running, outcome: &str) -> u64 {
-    relay.metric(&format!(
-        "taciturn_relay_config_reloads_total{{outcome=\"{outcome}\"}}"
-    ))
-}
-
-fn configuration(relay: &Running) -> String {
-    fs::read_to_string(relay.directory().join("relay.toml")).unwrap()
-}
-
-/// Changes the configuration and waits until that has come to `outcome`.
-#[track_caller]
-fn change(relay: &Running, text: &str, outcome: &str) {
-    let before = reloads(relay, outcome);
-    relay.rewrite("relay.toml", text);
-    eventually(&format!("a reload that is {outcome}"), || {
-        reloads(relay, outcome) > before
-    });
-}
-
-/// The events of the log that name this key.
-fn said_of(relay: &Running, key: &str) -> Vec<serde_json::Value> {
-    let log = relay.log();
-    let lines = log.lines().map(|line| serde_json::from_str(line).unwrap());
-    lines
-        .filter(|line: &serde_json::Value| line["key"] == key)
-        .collect()
-}
-
-/// A client over UDP whose credentials were minted with `secret`, and how its Allocate is answered.
-fn allocate_with(relay: &Running, secret: &str) -> (Client, u16) {
-    let server = relay.listener("udp");
-    let socket = peer_of(server);
-    socket.connect(server).unwrap();
-    let mut client = Client::with_secret(Link::Udp(socket), "alice", secret);
-    let code = client.try_allocate(|_| {}).code();
-    (client, code)
-}
-
-/// G-18, A-32: configurations that come and go under load cost no packet; a broken one is refused whole, with its key and line, and
-/// shown until a good one follows.
-#[test]
-fn reloads_under_load_lose_no_packet_and_broken_ones_change_nothing() {
-    let rounds = scale(50, 1000);
-    let relay = Setup::on_loopback(2).start();
-    let text = configuration(&relay);
-    let canaries = Canaries::start(&relay);
-    let mut previous = text.clone();
-    for round in 0..rounds {
-        if round % 10 == 9 {
-            // Were any of it taken over, nobody could come in any more.
-            let broken = previous.replace(SECRET, NEW_SECRET) + "\n[nonce]\nlivetime = \"5m\"\n";
-            let line = broken.lines().count();
-            change(&relay, &broken, "refused");
-            assert_eq!(relay.metric(FAILED), 1, "round {round}");
-            let said = said_of(&relay, "nonce.livetime");
-            let last = said.last().expect("the key in the log");
-            assert_eq!(last["line"], line);
-            assert_eq!(last["level"], "ERROR");
-            assert!(!relay.log().contains(NEW_SECRET));
-            let (mut client, code) = allocate_with(&relay, SECRET);
-            assert_eq!(code, 0, "round {round}");
-            client.release();
-            assert_eq!(allocate_with(&relay, NEW_SECRET).1, UNAUTHENTICATED);
-        } else {
-            let limits = format!(
-                "[limits]\nqueue-age = \"{}ms\"\nhalf-open = {}\nmax-lifetime = \"{}s\"\n",
-                500 + round,
-                1000 + round,
-                3600 - round
-            );
-            let changed = text.replace("[limits]\n", &limits);
-            change(&relay, &changed, "applied");
-            assert_eq!(relay.metric(FAILED), 0, "round {round}");
-            previous = changed;
-        }
-    }
-    canaries.finish();
-    assert_eq!(reloads(&relay, "refused"), rounds / 10);
-    assert_eq!(reloads(&relay, "applied"), rounds / 10 * 9);
-    assert_eq!(reloads(&relay, "unchanged"), 0);
-}
-
-/// A certificate for the relay, and its key, both in PEM.
-fn certified() -> (CertificateDer<'static>, String, String) {
-    let CertifiedKey { cert, signing_key }: CertifiedKey<KeyPair> =
-        rcgen::generate_simple_self_signed([REALM.to_owned()]).unwrap();
-    (cert.der().clone(), cert.pem(), signing_key.serialize_pem())
-}
-
-/// Exchanges certificate and key at once, as Kubernetes does: both are behind a symlink to a directory.
-fn publish(relay: &Running, version: usize, certificate: &str, key: &str) {
-    let mounted = relay.directory().join(format!("..version-{version}"));
-    fs::create_dir(&mounted).unwrap();
-    fs::write(mounted.join("cert.pem"), certificate).unwrap();
-    fs::write(mounted.join("key.pem"), key).unwrap();
-    let next = relay.directory().join("..next");
-    symlink(format!("..version-{version}"), &next).unwrap();
-    fs::rename(&next, relay.directory().join("..data")).unwrap();
-}
-
-/// One TLS handshake: the certificate that the relay shows.
-fn shown(relay: &Running, config: &Arc<ClientConfig>) -> CertificateDer<'static> {
-    let name = ServerName::try_from(REALM).unwrap();
-    let mut tls = ClientConnection::new(Arc::clone(config), name).unwrap();
-    let mut stream = connect(relay.listener("tls"));
-    while tls.is_handshaking() {
-        tls.complete_io(&mut stream).expect("a handshake");
-    }
-    let chain = tls.peer_certificates().unwrap();
-    chain[0].clone().into_owned()
-}
-
-/// L-09, G-17: certificates that are exchanged under handshakes fail none of them and end no connection; whoever comes
-/// afterwards sees the new one.
-#[test]
-fn certificates_change_under_handshakes_and_nobody_notices() {
-    let (swaps, handshakes) = (scale(4, 100), scale(500, 5000));
-    let relay = Setup::on_loopback(2).start();
-    let versions: Vec<_> = (0..swaps).map(|_| certified()).collect();
-    let mut roots = RootCertStore::empty();
-    roots.add(relay.certificate.clone()).unwrap();
-    for (certificate, ..) in &versions {
-        roots.add(certificate.clone()).unwrap();
-    }
-    let config = ClientConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
-        .with_safe_default_protocol_versions()
-        .unwrap()
-        .with_root_certificates(roots)
-        .with_no_client_auth();
-    let config = Arc::new(config);
-    assert_eq!(shown(&relay, &config), relay.certificate);
-    let canaries = Canaries::start(&relay);
-
-    let done = AtomicU64::new(0);
-    thread::scope(|scope| {
-        for _ in 0..4 {
-            scope.spawn(|| {
-                while done.fetch_add(1, Ordering::Relaxed) < handshakes {
-                    shown(&relay, &config);
-                }
-            });
-        }
-        for (version, (certificate, chain, key)) in versions.iter().enumerate() {
-            publish(&relay, version, chain, key);
-            if version == 0 {
-                for name in ["cert.pem", "key.pem"] {
-                    let link = relay.directory().join(format!("{name}.link"));
-                    symlink(format!("..data/{name}"), &link).unwrap();
-                    fs::rename(&link, relay.directory().join(name)).unwrap();
-                }
-            }
-            eventually("the new certificate", || {
-                shown(&relay, &config) == *certificate
-            });
-        }
-    });
-    assert!(done.into_inner() >= handshakes);
-    canaries.finish();
-    let failures = relay.metric("taciturn_relay_tls_handshake_failures_total");
-    assert_eq!(failures, 0);
-    assert_eq!(relay.metric(FAILED), 0);
-}
+use crate::running::{SECRET, Setup, eventually};
 
 /// A certificate without its key, or with another's, is refused, and the one before it stays.
 #[test]

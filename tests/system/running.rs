@@ -22,6 +22,9 @@ use rustls::pki_types::CertificateDer;
 /// How long anything may take that happens at once on a machine with nothing else to do.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(10);
 
+/// So many lines of its log are shown when a test fails.
+const LAST: usize = 500;
+
 pub(crate) const REALM: &str = "relay.test";
 pub(crate) const SECRET: &str = "0123456789abcdef0123456789abcdef";
 
@@ -388,13 +391,6 @@ impl Running {
         ))
     }
 
-    /// Time on a processor so far, in clock ticks of which a second has 100.
-    pub(crate) fn cpu_ticks(&self) -> u64 {
-        let stat = fs::read_to_string(format!("/proc/{}/stat", self.pid())).unwrap();
-        let fields: Vec<_> = stat.rsplit(") ").next().unwrap().split(' ').collect();
-        fields[11].parse::<u64>().unwrap() + fields[12].parse::<u64>().unwrap()
-    }
-
     pub(crate) fn signal(&self, signal: Signal) {
         kill_process(Pid::from_child(&self.child), signal).unwrap();
     }
@@ -450,7 +446,12 @@ impl Drop for Running {
         let ended = self.end();
         let _ = fs::remove_dir_all(&self.directory);
         if thread::panicking() {
-            eprintln!("how the relay ended: {ended:?}; its log:\n{}", self.log());
+            let log = self.log.lock().unwrap();
+            let last = &log[log.len().saturating_sub(LAST)..];
+            eprintln!(
+                "how the relay ended: {ended:?}; its log:\n{}",
+                last.join("\n")
+            );
         } else if let Err(why) = ended {
             panic!("{why}\n{}", self.log());
         }

@@ -9,6 +9,8 @@ use std::time::{Duration, Instant};
 use crate::calls::Call;
 use crate::client::{Client, Over, connect};
 use crate::running::{Setup, eventually};
+use crate::scale::scale;
+use crate::vitals::{cpu_ticks, record};
 
 fn start_with_limit(descriptors: u32) -> crate::running::Running {
     let mut setup = Setup::on_loopback(2);
@@ -21,7 +23,7 @@ fn start_with_limit(descriptors: u32) -> crate::running::Running {
     setup.start()
 }
 
-/// T-28: without descriptors → 508 for new allocations, calls go on, nothing is leaked, and it ends when some are given back.
+/// T-28, G-19: without descriptors → 508 for new allocations, calls go on, nothing is leaked, and it ends when some are given back.
 #[test]
 fn allocations_are_refused_without_descriptors_and_calls_go_on() {
     let mut relay = start_with_limit(64);
@@ -43,7 +45,8 @@ fn allocations_are_refused_without_descriptors_and_calls_go_on() {
     let most = clients.len();
     assert!(most >= 10, "{most} allocated");
     // Refused again and again, with one descriptor given back and taken each time: none is lost on the way.
-    for _ in 0..20 {
+    let turns = scale(20, 1000);
+    for _ in 0..turns {
         let mut client = Client::of(&relay, Over::Udp, "bob");
         assert_eq!(client.try_allocate(|w| w.additional_family(2)).code(), 508);
         clients[0].release();
@@ -71,21 +74,29 @@ fn allocations_are_refused_without_descriptors_and_calls_go_on() {
         relay.metric("taciturn_relay_allocations ") == 3
     });
     assert!(relay.metric("taciturn_relay_bind_failures_total ") >= 30);
+    record(
+        "allocations within 64 descriptors; times that one was given back",
+        format!("{most} {turns}"),
+    );
     relay.assert_alive();
 }
 
-/// Connections that cannot be accepted keep no processor busy, disturb no call, and are served when others have gone.
+/// G-19: connections that cannot be accepted keep no processor busy, disturb no call, and are served when others have gone.
 #[test]
 fn connections_wait_without_descriptors_and_the_processor_rests() {
     let mut relay = start_with_limit(64);
     let mut calls = Over::ALL.map(|over| Call::open(&relay, over, "alice"));
     let server = relay.listener("tcp");
     let mut idle: Vec<_> = (0..80).map(|_| connect(server)).collect();
-    let (ticks, begun) = (relay.cpu_ticks(), Instant::now());
+    let (ticks, begun) = (cpu_ticks(&relay), Instant::now());
     thread::sleep(Duration::from_millis(1500));
-    let spent = (relay.cpu_ticks() - ticks) as u128 * 10;
+    let spent = (cpu_ticks(&relay) - ticks) as u128 * 10;
     let passed = begun.elapsed().as_millis();
     assert!(spent * 4 < passed, "{spent} ms of processor in {passed} ms");
+    record(
+        "processor while connections wait, ms of ms",
+        format!("{spent} {passed}"),
+    );
     for call in &mut calls {
         for _ in 0..50 {
             call.exchange();
