@@ -72,7 +72,10 @@ impl Controller {
             .append(true)
             .open(&log)
             .unwrap();
-        let child = Command::new(env!("CARGO_BIN_EXE_taciturn"))
+        let mut words = settings.wrapper.clone();
+        words.push(env!("CARGO_BIN_EXE_taciturn").into());
+        let child = Command::new(&words[0])
+            .args(&words[1..])
             .args(["controller", "--config"])
             .arg(config)
             .args(settings.dry_run.then_some("--dry-run"))
@@ -125,17 +128,18 @@ impl Controller {
 
     /// The code, head and body of the answer to these bytes; all of them may have been written in vain.
     pub(crate) fn whole(&self, request: &str) -> (u16, String, String) {
-        let mut stream = self.connect();
-        // It may answer, and close, before it has read everything.
-        let _ = stream.write_all(request.as_bytes());
-        let mut answer = Vec::new();
-        let _ = stream.read_to_end(&mut answer);
-        let answer = String::from_utf8(answer).unwrap();
-        let (head, body) = answer
-            .split_once("\r\n\r\n")
-            .unwrap_or_else(|| panic!("no answer but {answer:?}"));
-        let code = head.split(' ').nth(1).unwrap().parse().unwrap();
-        (code, head.to_ascii_lowercase(), body.to_owned())
+        match &self.door {
+            Door::Socket(_) => converse(self.connect(), request),
+            Door::Address(address) => {
+                let stream = TcpStream::connect(address).unwrap();
+                stream.set_read_timeout(Some(PATIENCE)).unwrap();
+                converse(stream, request)
+            }
+        }
+    }
+
+    pub(crate) fn pid(&self) -> u32 {
+        self.child.id()
     }
 
     pub(crate) fn get(&self, path: &str) -> Value {
@@ -331,6 +335,20 @@ impl Controller {
             assert!(!log.contains("panicked"), "{log}");
         }
     }
+}
+
+/// The code, head and body of the answer to these bytes.
+pub(crate) fn converse(mut stream: impl Read + Write, request: &str) -> (u16, String, String) {
+    // It may answer, and close, before it has read everything.
+    let _ = stream.write_all(request.as_bytes());
+    let mut answer = Vec::new();
+    let _ = stream.read_to_end(&mut answer);
+    let answer = String::from_utf8(answer).unwrap();
+    let (head, body) = answer
+        .split_once("\r\n\r\n")
+        .unwrap_or_else(|| panic!("no answer but {answer:?}"));
+    let code = head.split(' ').nth(1).unwrap().parse().unwrap();
+    (code, head.to_ascii_lowercase(), body.to_owned())
 }
 
 fn words(list: &Value) -> Vec<String> {

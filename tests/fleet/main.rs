@@ -10,9 +10,13 @@ mod broker;
 #[path = "../system/calls.rs"]
 #[expect(dead_code, reason = "shared with the tests of single relays")]
 mod calls;
+#[path = "../system/canaries.rs"]
+mod canaries;
 #[path = "../system/client.rs"]
 #[expect(dead_code, reason = "shared with the tests of single relays")]
 mod client;
+#[path = "../system/collector.rs"]
+mod collector;
 mod controllers;
 mod credentials;
 mod crowd;
@@ -22,6 +26,7 @@ mod faults;
 mod lab;
 mod metadata;
 mod monitoring;
+mod privacy;
 mod revocations;
 #[path = "../system/running.rs"]
 #[expect(dead_code, reason = "shared with the tests of single relays")]

@@ -3,6 +3,7 @@
 //! Not responsible for running it (`controllers`).
 
 use std::collections::BTreeMap;
+use std::ffi::OsString;
 use std::net::SocketAddr;
 
 use crate::lab::{Lab, ZONES};
@@ -28,6 +29,8 @@ pub(crate) struct Settings {
     pub(crate) token: Option<&'static str>,
     /// Further sections.
     pub(crate) more: String,
+    /// What the command line begins with.
+    pub(crate) wrapper: Vec<OsString>,
 }
 
 impl Settings {
@@ -74,6 +77,7 @@ impl Settings {
             listen: None,
             token: None,
             more: String::new(),
+            wrapper: Vec::new(),
         }
     }
 

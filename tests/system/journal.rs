@@ -1,45 +1,16 @@
 //! The log in systemd's journal: a relay that sees a `/run` of the test's own making, with a journal in it or without.
 //!
-//! Not responsible for what is logged. The relay needs a mount namespace for it; where none is to be had a test says that
-//! it was not run, and in CI (`CI=true`) it fails.
+//! Not responsible for what is logged, nor for the journal and the mounts (`collector`).
 
-use std::env;
 use std::ffi::OsString;
 use std::fs;
 use std::os::unix::net::UnixDatagram;
-use std::path::Path;
-use std::process::{Command, Stdio};
 use std::thread;
 
 use crate::calls::Call;
 use crate::client::{Client, Over};
-use crate::running::{PATIENCE, Setup, loopback};
-
-/// What to write before a command that is to run with this script's mounts; `None`: mounts of one's own are not to be had.
-fn with_mounts(script: &str) -> Option<Vec<OsString>> {
-    let found = ["-m", "-rm"].into_iter().find(|option| {
-        let tried = Command::new("unshare")
-            .args([option, "mount", "-t", "tmpfs", "none", "/run"])
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .status();
-        tried.is_ok_and(|status| status.success())
-    });
-    let Some(option) = found else {
-        assert!(
-            env::var("CI").as_deref() != Ok("true"),
-            "a mount namespace is needed: root, or unshare -rm"
-        );
-        eprintln!("not run for want of mount namespaces");
-        return None;
-    };
-    let script = format!("mount -t tmpfs none /run && {script} exec \"$0\" \"$@\"");
-    Some(
-        ["unshare", option, "sh", "-c", &script]
-            .map(OsString::from)
-            .to_vec(),
-    )
-}
+use crate::collector::{journal, mounts, with_mounts};
+use crate::running::{Setup, loopback};
 
 fn setup(wrapper: Vec<OsString>) -> Setup {
     let host = loopback();
@@ -66,11 +37,7 @@ fn without_a_journal_the_relay_says_what_is_missing() {
 
 #[test]
 fn a_journal_gets_each_event_with_its_fields() {
-    let directory = env::temp_dir().join(format!("taciturn-journal-{}", std::process::id()));
-    let _ = fs::remove_dir_all(&directory);
-    fs::create_dir(&directory).unwrap();
-    let journal = UnixDatagram::bind(directory.join("socket")).unwrap();
-    journal.set_read_timeout(Some(PATIENCE)).unwrap();
+    let (directory, journal) = journal("journal");
     if let Some(wrapper) = with_mounts(&mounts(&directory)) {
         let relay = setup(wrapper).start();
         let entry = entry_with(&journal, "phase changed");
@@ -88,11 +55,7 @@ fn a_journal_gets_each_event_with_its_fields() {
 /// A journal takes a few entries and then makes whoever writes wait, until somebody reads them.
 #[test]
 fn a_journal_that_is_stuck_silences_no_call() {
-    let directory = env::temp_dir().join(format!("taciturn-stuck-{}", std::process::id()));
-    let _ = fs::remove_dir_all(&directory);
-    fs::create_dir(&directory).unwrap();
-    let journal = UnixDatagram::bind(directory.join("socket")).unwrap();
-    journal.set_read_timeout(Some(PATIENCE)).unwrap();
+    let (directory, journal) = journal("stuck");
     if let Some(wrapper) = with_mounts(&mounts(&directory)) {
         let mut setup = setup(wrapper);
         setup.peers = "allow-loopback = true".to_owned();
@@ -111,13 +74,6 @@ fn a_journal_that_is_stuck_silences_no_call() {
         drop((call, relay));
     }
     fs::remove_dir_all(&directory).unwrap();
-}
-
-fn mounts(directory: &Path) -> String {
-    format!(
-        "mkdir -p /run/systemd/journal && mount --bind {} /run/systemd/journal &&",
-        directory.display()
-    )
 }
 
 /// The journal's next entry with this message.
