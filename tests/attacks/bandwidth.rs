@@ -10,13 +10,17 @@ use std::time::{Duration, Instant};
 use crate::calls::Call;
 use crate::client::{Client, Over, peer};
 use crate::running::{Running, Setup, eventually};
+use crate::scale::scale;
 
 /// 800 kbit/s.
 const BYTES_PER_SECOND: u64 = 100_000;
 const CHANNEL: u16 = 0x4000;
 const PAYLOAD: usize = 1000;
-/// Three seconds of ten times the limit.
-const SENT: u64 = 3000;
+
+/// Ten times the limit, for three seconds or for a minute.
+fn sent() -> u64 {
+    scale(3000, 60_000)
+}
 
 /// Counts what reaches the hog's peer until `done`.
 fn count(peer: &UdpSocket, delivered: &AtomicU64, done: &AtomicBool) {
@@ -45,7 +49,7 @@ fn hog(relay: &Running, over: Over) {
     thread::scope(|scope| {
         scope.spawn(|| count(&peer, &delivered, &done));
         let begun = Instant::now();
-        for _ in 0..SENT / 10 {
+        for _ in 0..sent() / 10 {
             for _ in 0..10 {
                 client.send_channel(CHANNEL, &[5; PAYLOAD]);
             }
@@ -53,7 +57,7 @@ fn hog(relay: &Running, over: Over) {
         }
         eventually("every payload of the hog, delivered or counted", || {
             let lost = relay.metric("taciturn_relay_kernel_dropped_packets_total");
-            delivered.load(Ordering::Relaxed) + relay.metric(&cut) + lost >= SENT
+            delivered.load(Ordering::Relaxed) + relay.metric(&cut) + lost >= sent()
         });
         let elapsed = begun.elapsed().as_secs() + 1;
         done.store(true, Ordering::Release);

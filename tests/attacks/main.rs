@@ -10,13 +10,17 @@ mod bandwidth;
 #[path = "../system/calls.rs"]
 #[allow(dead_code, reason = "shared with tests/system")]
 mod calls;
+mod chains;
 #[path = "../system/client.rs"]
 #[allow(dead_code, reason = "shared with tests/system")]
 mod client;
+mod floods;
 mod forbidden;
 #[path = "../system/lab.rs"]
 #[allow(dead_code, reason = "shared with tests/system")]
 mod lab;
+mod limits;
+mod names;
 #[path = "../system/namespace.rs"]
 #[allow(dead_code, reason = "shared with tests/system")]
 mod namespace;
@@ -29,8 +33,10 @@ mod running;
 #[allow(dead_code, reason = "shared with tests/system")]
 mod scale;
 mod sink;
+mod sizes;
 #[path = "../system/sniffer.rs"]
 #[allow(dead_code, reason = "shared with tests/system")]
 mod sniffer;
 mod strangers;
 mod targets;
+mod tunnels;

@@ -12,7 +12,7 @@ use crate::calls::{Call, Canaries};
 use crate::client::{Client, Over, binding, peer, receive_from};
 use crate::running::{Running, Setup, eventually};
 
-/// Floods at relayed ports cost other calls nothing, over no transport and whatever becomes of the flooded ones.
+/// floods at relayed ports cost other calls nothing, over no transport and whatever becomes of the flooded ones.
 #[test]
 fn a_flood_at_one_relayed_port_costs_the_others_nothing() {
     for workers in [1, 2] {

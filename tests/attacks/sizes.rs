@@ -2,9 +2,11 @@
 //!
 //! Not responsible for how large a message may be before authentication (`bad_input`).
 
-use std::net::SocketAddr;
+use std::net::{SocketAddr, UdpSocket};
 
-use crate::client::{Client, Over, peer, receive_from};
+use nix::sys::socket::{setsockopt, sockopt};
+
+use crate::client::{Client, Link, Over, peer, receive_from};
 use crate::running::{Running, Setup, eventually};
 
 /// The largest UDP payload over IPv4.
@@ -163,4 +165,69 @@ fn assert_next(client: &mut Client, channel: bool, peer: SocketAddr) {
     } else {
         assert_eq!(client.data_indication(), (peer, b"fits".to_vec()));
     }
+}
+
+/// Sends these bytes as a train: datagrams of `segment` bytes and one with the rest, in one call, as the kernel of a fast peer
+/// does it; the relay's kernel may hand them over in one piece.
+fn send_train(socket: &UdpSocket, to: SocketAddr, bytes: &[u8], segment: i32) {
+    setsockopt(socket, sockopt::UdpGsoSegment, &segment).unwrap();
+    assert_eq!(socket.send_to(bytes, to).unwrap(), bytes.len());
+    setsockopt(socket, sockopt::UdpGsoSegment, &0).unwrap();
+}
+
+/// trains whose last datagram is shorter than the others, down to a byte, are relayed datagram by datagram, both ways; none
+/// is joined to another, cut, or given bytes of its neighbour.
+#[test]
+fn trains_with_a_short_end_keep_their_boundaries() {
+    let relay = Setup::on_loopback(1).start();
+    let mut client = Client::of(&relay, Over::Udp, "alice");
+    let relayed = client.allocate();
+    let peer = peer();
+    client.bind(CHANNEL, peer.local_addr().unwrap());
+    for segment in [1, 8, 172, 1200, 1472] {
+        for last in [1, 2, 3, segment / 2, segment - 1, segment] {
+            if last == 0 || last > segment {
+                continue;
+            }
+            let payloads: Vec<_> = (0..11_usize)
+                .map(|number| {
+                    let length = if number == 10 { last } else { segment };
+                    numbered(length)
+                        .iter()
+                        .map(|byte| byte ^ number.to_le_bytes()[0])
+                        .collect::<Vec<_>>()
+                })
+                .collect();
+            send_train(
+                &peer,
+                relayed,
+                &payloads.concat(),
+                i32::try_from(segment).unwrap(),
+            );
+            for payload in &payloads {
+                assert_eq!(
+                    client.channel_payload(CHANNEL),
+                    *payload,
+                    "{segment} {last}"
+                );
+            }
+            let frames: Vec<_> = payloads
+                .iter()
+                .map(|payload| client.channel_bytes(CHANNEL, payload))
+                .collect();
+            let Link::Udp(socket) = &client.link else {
+                unreachable!("the client is over UDP");
+            };
+            let framed = i32::try_from(segment + HEADER).unwrap();
+            send_train(socket, relay.listener("udp"), &frames.concat(), framed);
+            for payload in &payloads {
+                assert_eq!(
+                    receive_from(&peer),
+                    (payload.clone(), relayed),
+                    "{segment} {last}"
+                );
+            }
+        }
+    }
+    assert_eq!(send_failures(&relay), 0);
 }
