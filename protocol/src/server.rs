@@ -37,6 +37,7 @@ use allocation::Allocation;
 use budget::AnswerBudget;
 use census::Census;
 use expiry::{Deadlines, Expiring};
+use failures::FailureBudget;
 use pending::{Pending, SocketUse};
 use port_pool::PortPool;
 use reservation::Reservation;
@@ -67,6 +68,7 @@ mod create_permission;
 mod drain;
 mod effect;
 mod expiry;
+mod failures;
 mod icmp;
 pub mod peers;
 mod pending;
@@ -93,6 +95,7 @@ pub struct Server {
     random: ChaCha12Rng,
     quota: Box<dyn Quota>,
     budget: AnswerBudget,
+    failures: FailureBudget,
     drain: Option<Drain>,
     is_shedding: bool,
     alternates: Vec<Alternate>,
@@ -134,19 +137,18 @@ impl Server {
         let sources = HashMap::with_hasher(hasher());
         let reservations = HashMap::with_hasher(hasher());
         let users = Users::new(hasher());
-        let budget_seed = [
-            random.next_u64(),
-            random.next_u64(),
-            random.next_u64(),
-            random.next_u64(),
-        ];
+        let mut seed = || [(); 4].map(|()| random.next_u64());
+        let rate = settings.limits.unauthenticated_per_second;
+        let budget = AnswerBudget::new(rate, seed());
+        let failures = FailureBudget::new(seed());
         let pools = settings
             .relayed
             .iter()
             .map(|_| PortPool::new(settings.ports.clone()))
             .collect();
         Self {
-            budget: AnswerBudget::new(settings.limits.unauthenticated_per_second, budget_seed),
+            budget,
+            failures,
             settings,
             random,
             quota,

@@ -57,6 +57,8 @@ drop_reasons! {
     PeerNotPermitted = "peer_not_permitted",
     /// An unauthenticated request beyond its source's budget.
     UnauthenticatedRate = "unauthenticated_rate",
+    /// A request with a name that its source has failed to prove too often, before the wait for it is over.
+    HeldOff = "held_off",
     /// An ICMP error that matches no permission, is of a kind that is not passed on, or came too fast.
     IcmpIgnored = "icmp_ignored",
     /// A datagram that the kernel had cut; it is never passed on short.

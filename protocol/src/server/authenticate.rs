@@ -3,6 +3,7 @@
 //! `Framed -> Authorised`: a handler gets an [`Authorised`] request, whose attributes are those that the integrity
 //! check covered. Not responsible for the format of credentials and nonces ([`crate::credentials`]).
 
+use super::failures::Guess;
 use super::reply::{Echo, ErrorCode, Reply, Seal};
 use super::tallies::{Authentication, Refusal};
 use super::{Server, Verdict};
@@ -89,6 +90,8 @@ enum Unproven {
     BadRequest,
     /// 438 with a challenge: the proof is right, the nonce is not.
     StaleNonce,
+    /// Silence: wrong proofs of this name came from this source, and it has to wait.
+    HeldOff,
 }
 
 impl Server {
@@ -99,11 +102,7 @@ impl Server {
         framed: &Framed<'_>,
         reply: &mut Reply,
     ) -> Verdict {
-        let echo = Echo {
-            method: framed.method(),
-            id: framed.transaction_id(),
-            fingerprint: framed.has_fingerprint(),
-        };
+        let echo = Echo::of(framed);
         // A forged request must not cost more than its source may be answered.
         if !self.is_worth_verifying(now, from) {
             self.tallies.authentication(Authentication::Silenced);
@@ -111,7 +110,11 @@ impl Server {
         }
         let request = match self.authorise(now, from, framed) {
             Ok(request) => request,
-            Err(unproven) => return self.challenge(now, from, echo, unproven, reply),
+            Err(Unproven::HeldOff) => {
+                self.tallies.authentication(Authentication::HeldOff);
+                return Verdict::Drop(DropReason::HeldOff);
+            }
+            Err(unproven) => return self.challenge(now, from, framed, unproven, reply),
         };
         reply.mark(request.synthetic);
         let allocation = self.allocation_of(&from);
@@ -163,6 +166,9 @@ impl Server {
             return Err(Unproven::BadRequest);
         }
         let algorithm = chosen_algorithm(nonce, sent.algorithm, sent.algorithms)?;
+        if !self.failures.is_quiet(now.instant) && self.is_held_off(now, from, name, nonce) {
+            return Err(Unproven::HeldOff);
+        }
         let live = self.live_allocation(now, from, name, framed.method());
         let by_stored_key = live.and_then(|id| {
             let held = &self.allocations[id.0 as usize];
@@ -230,6 +236,40 @@ impl Server {
             .then_some(id)
     }
 
+    /// Whether the source has failed to prove this name too often to be looked at now. Whoever holds an allocation of that
+    /// name on this 5-tuple goes on with it.
+    fn is_held_off(&self, now: Now, from: FiveTuple, name: Name<'_>, nonce: &[u8]) -> bool {
+        let directory = &self.settings.directory;
+        let is_owner = self
+            .allocation_of(&from)
+            .is_some_and(|id| directory.is_name_of(name, &self.allocations[id.0 as usize].user));
+        let guess = self.guess(now, from, name, nonce);
+        !is_owner && self.failures.must_wait(&guess, now.instant)
+    }
+
+    /// A stream's source cannot be forged; a datagram's is where the nonce was sent to.
+    fn guess<'m>(&self, now: Now, from: FiveTuple, name: Name<'m>, nonce: &[u8]) -> Guess<'m> {
+        let nonces = &self.settings.nonces;
+        let client = from.client.0;
+        Guess {
+            source: client.ip(),
+            name,
+            proven_source: from.transport.is_stream()
+                || nonces.check(nonce, client, now.unix).is_ok(),
+        }
+    }
+
+    /// Takes note of a wrong proof.
+    fn failed(&mut self, now: Now, from: FiveTuple, framed: &Framed<'_>) {
+        let sent = framed.credentials();
+        if let (Some(name), Some(nonce)) = (sent.name, sent.nonce)
+            && self.settings.limits.unauthenticated_per_second > 0
+        {
+            let guess = self.guess(now, from, name, nonce);
+            self.failures.failed(&guess, now.instant);
+        }
+    }
+
     /// Refuses a request of a proven user, and counts what refused it.
     pub(super) fn deny(
         &mut self,
@@ -258,7 +298,7 @@ impl Server {
         &mut self,
         now: Now,
         from: FiveTuple,
-        echo: Echo,
+        framed: &Framed<'_>,
         unproven: Unproven,
         reply: &mut Reply,
     ) -> Verdict {
@@ -266,13 +306,18 @@ impl Server {
             self.tallies.authentication(Authentication::Silenced);
             return Verdict::Drop(DropReason::UnauthenticatedRate);
         }
+        let echo = Echo::of(framed);
         let (outcome, code) = match unproven {
             Unproven::BadRequest => {
                 self.tallies.authentication(Authentication::Malformed);
                 return reply.error(echo, Seal::None, ErrorCode::BadRequest);
             }
             Unproven::Absent => (Authentication::Challenged, ErrorCode::Unauthenticated),
-            Unproven::Wrong => (Authentication::WrongCredentials, ErrorCode::Unauthenticated),
+            // Whoever has to wait is never here.
+            Unproven::Wrong | Unproven::HeldOff => {
+                self.failed(now, from, framed);
+                (Authentication::WrongCredentials, ErrorCode::Unauthenticated)
+            }
             Unproven::StaleNonce => (Authentication::StaleNonce, ErrorCode::StaleNonce),
         };
         self.tallies.authentication(outcome);

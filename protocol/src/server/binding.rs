@@ -20,11 +20,7 @@ impl Server {
         if !self.may_answer_unauthenticated(now, from) {
             return Verdict::Drop(DropReason::UnauthenticatedRate);
         }
-        let echo = Echo {
-            method: request.method(),
-            id: request.transaction_id(),
-            fingerprint: request.has_fingerprint(),
-        };
+        let echo = Echo::of(request);
         let mut unknown = [0_u16; super::authenticate::MAX_UNKNOWN];
         let count = request.unauthenticated().unknown_required(&mut unknown);
         if count > 0 {

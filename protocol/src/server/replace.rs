@@ -65,6 +65,8 @@ impl Server {
         let max_age = settings.limits.allocation_max_age;
         settings.limits = limits;
         self.budget.change(limits.unauthenticated_per_second);
+        // What was wrong may be right by now: a secret was missing.
+        self.failures.forget();
         // A smaller greatest age is for allocations to come; a greater one is a favour to all.
         if limits.allocation_max_age > max_age {
             for (_, held) in &mut self.allocations {

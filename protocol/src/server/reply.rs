@@ -8,7 +8,7 @@ use core::fmt;
 use super::effect::Verdict;
 use crate::credentials::{LongTermKey, PasswordAlgorithm};
 use crate::forward::DropReason;
-use crate::wire::{Class, Method, TransactionId, Writer};
+use crate::wire::{Class, Framed, Method, TransactionId, Writer};
 
 /// Larger than any answer: the largest is a 401 with the longest realm (RFC 8489 §6.1 asks for less than 548 bytes).
 const CAPACITY: usize = 1536;
@@ -110,6 +110,16 @@ pub(super) struct Echo {
     pub(super) method: Method,
     pub(super) id: TransactionId,
     pub(super) fingerprint: bool,
+}
+
+impl Echo {
+    pub(super) fn of(request: &Framed<'_>) -> Self {
+        Self {
+            method: request.method(),
+            id: request.transaction_id(),
+            fingerprint: request.has_fingerprint(),
+        }
+    }
 }
 
 /// How an answer is signed.

@@ -59,7 +59,7 @@ pub struct Limits {
     pub permissions_per_allocation: usize,
     /// Channel bindings in one allocation.
     pub channels_per_allocation: usize,
-    /// Answers to unauthenticated requests for each source prefix; 0 lifts the limit.
+    /// Answers to unauthenticated requests for each source prefix. 0 lifts this limit, and the waits for guessed passwords.
     pub unauthenticated_per_second: u32,
     /// The longest lifetime granted, 600 s to 3600 s (RFC 8656 §7.2).
     pub max_lifetime: Duration,

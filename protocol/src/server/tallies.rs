@@ -50,6 +50,8 @@ closed_list! {
         WrongUser = "wrong_user",
         /// The source's budget of answers was spent: dropped without a word.
         Silenced = "silenced",
+        /// The source has given wrong proofs of this name and has to wait: dropped unverified, without a word.
+        HeldOff = "held_off",
     }
 }
 

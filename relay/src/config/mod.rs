@@ -241,7 +241,8 @@ pub struct Limits {
     pub permissions_per_allocation: u32,
     /// Channel bindings of one allocation.
     pub channels_per_allocation: u32,
-    /// Answers to unauthenticated requests a second, for each source prefix (/32 or /64); 0 lifts the limit.
+    /// Answers to unauthenticated requests a second, for each source prefix (/32 or /64); 0 lifts this limit, and the waits for
+    /// guessed passwords.
     pub unauthenticated_per_second: u32,
     /// Payload bits a second of one user name, both directions together, on each worker; 0 lifts the limit.
     pub bits_per_second_per_user: u64,

@@ -117,6 +117,7 @@ const ONLY_TO_PEER: &[DropReason] = &[
     DropReason::ForbiddenPeer,
     DropReason::NoSuchRelayed,
     DropReason::UnauthenticatedRate,
+    DropReason::HeldOff,
     DropReason::HandoverFull,
 ];
 

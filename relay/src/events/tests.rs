@@ -267,11 +267,12 @@ fn what_strangers_do_is_a_line_of_each_kind_and_no_line_when_nothing_is_new() {
     let before = tallies;
     tallies.authentications[Authentication::WrongCredentials.index()] = 1_000_000;
     tallies.authentications[Authentication::StaleNonce.index()] = 2;
+    tallies.authentications[Authentication::HeldOff.index()] = 3_000_000;
     counters.tallied(&before, &tallies);
     let lines = lines_of(|| summaries.report(&figures));
     assert_eq!(lines.len(), 1, "{lines:?}");
     assert_eq!(
         field(&lines[0], "counts"),
-        Some("wrong_credentials=1000000 stale_nonce=2")
+        Some("wrong_credentials=1000000 stale_nonce=2 held_off=3000000")
     );
 }

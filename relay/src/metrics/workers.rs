@@ -315,7 +315,7 @@ fn answers(totals: &Totals) -> [Family; 3] {
             "taciturn_relay_authentications_total",
             "Users' requests that need credentials, by what became of their proof. Each client is challenged once before \
              it can prove anything; a stale nonce is asked for anew; silenced are those beyond their source's budget of \
-             answers.",
+             answers; held off are those of a name that its source has failed to prove too often.",
             ["result"],
             Authentication::ALL.map(|result| ([result.as_str()], totals.authentications(result))),
         ),

@@ -1,14 +1,15 @@
 //! What is answered, and what is met with silence, before anybody is authenticated.
 
-use alloc::vec;
+use alloc::{format, vec};
 use core::time::Duration;
 
-use super::sim::{Choices, Outcome, Sim, addr, five_tuple, write};
+use super::sim::{Choices, Client, Outcome, Sim, addr, credentials, five_tuple, write};
 use crate::address::Transport;
 use crate::forward::DropReason;
 use crate::server::Limits;
 use crate::wire::{Class, Method, TransactionId};
 
+const HOUR: Duration = Duration::from_secs(3600);
 const ID: TransactionId = TransactionId([7; 12]);
 
 /// S-15, S-41: Binding is answered without credentials, over every transport, with the address that was seen
@@ -295,11 +296,11 @@ fn a_source_without_answers_left_is_not_verified() {
         limits,
         ..Choices::default()
     });
-    let mut client = sim.client(1);
-    let right = client.password.clone();
-    client.password.push('x');
     let mut refused = 0;
-    for _ in 0..100 {
+    for turn in 0..100 {
+        // Another name each time, as one and the same is held off after a few.
+        let mut client = Client::new(1, &credentials(&format!("user{turn}"), HOUR));
+        client.password.push('x');
         let id = sim.transaction();
         let bytes = client.sign(Method::Allocate, id, |w| w.requested_transport(17));
         match sim.deliver(client.five_tuple, &bytes) {
@@ -312,6 +313,6 @@ fn a_source_without_answers_left_is_not_verified() {
     }
     assert_eq!(refused, 80);
     sim.advance(Duration::from_secs(1));
-    client.password = right;
+    let mut client = sim.client(1);
     sim.allocate(&mut client);
 }

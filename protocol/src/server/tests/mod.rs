@@ -14,6 +14,7 @@ mod determinism;
 mod elsewhere;
 mod forwarding;
 mod framing;
+mod guessing;
 mod icmp;
 mod model;
 mod permissions;

@@ -487,6 +487,7 @@ impl Answer {
     }
 }
 
+#[derive(Clone)]
 pub(super) struct Client {
     pub(super) five_tuple: FiveTuple,
     pub(super) username: Vec<u8>,

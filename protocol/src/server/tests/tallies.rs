@@ -202,6 +202,7 @@ fn every_proof_is_counted_under_its_outcome() {
         ("malformed", 1),
         ("wrong_user", 1),
         ("silenced", 0),
+        ("held_off", 0),
     ];
     assert_eq!(counted(&sim), expected);
 
