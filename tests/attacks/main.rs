@@ -6,10 +6,14 @@
 #![cfg(feature = "relay")]
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
+mod admin_plane;
+mod answers;
+mod bad_input;
 mod bandwidth;
 #[path = "../system/calls.rs"]
 #[allow(dead_code, reason = "shared with tests/system")]
 mod calls;
+mod cardinality;
 mod chains;
 #[path = "../system/client.rs"]
 #[allow(dead_code, reason = "shared with tests/system")]
@@ -20,6 +24,10 @@ mod forbidden;
 #[allow(dead_code, reason = "shared with tests/system")]
 mod lab;
 mod limits;
+#[path = "../system/malformed.rs"]
+#[allow(dead_code, reason = "shared with tests/system")]
+mod malformed;
+mod mutations;
 mod names;
 #[path = "../system/namespace.rs"]
 #[allow(dead_code, reason = "shared with tests/system")]

@@ -1,19 +1,17 @@
 //! The whole program as a user meets it: the binary with a configuration file, clients and peers around it.
 //!
-//! Responsible for what only shows in the running program: every listener under bad input, packets as the network sees
-//! them, several workers, scarce descriptors. Not responsible for what a crate can show by itself; those tests live with it.
+//! Responsible for what only shows in the running program: packets as the network sees them, several workers, scarce
+//! descriptors. Not responsible for attacks (`tests/attacks`), nor for what a crate can show by itself: those tests live with it.
 #![cfg(feature = "relay")]
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
 mod activation;
 mod admin;
-mod answers;
-mod bad_input;
 mod booted;
 mod calls;
 mod canaries;
-mod cardinality;
 mod changes;
+#[allow(dead_code, reason = "shared with tests/attacks")]
 mod client;
 mod collector;
 mod confined;
@@ -24,9 +22,7 @@ mod hosts;
 mod icmp;
 mod journal;
 mod lab;
-mod malformed;
 mod metadata;
-mod mutations;
 mod namespace;
 mod operations_page;
 mod overload;
