@@ -173,7 +173,7 @@ fn values_arrive_as_they_are_written() {
     assert_eq!(config.relayed.ports, 50000..=50001);
     assert_eq!(config.peers.allow[1].to_string(), "10.9.9.9/32");
     assert_eq!(config.peers.denied_ports, [1..=1, 7..=9]);
-    assert!(config.peers.allow_loopback);
+    assert!(config.peers.allow_loopback && config.peers.only.is_empty());
     assert_eq!(
         config.admin.address,
         AdminAddress::Unix("/run/a.sock".into())
@@ -350,6 +350,11 @@ fn what_contradicts_something_else_is_refused() {
         "relayed = { addresses = [\"10.0.0.1\", \"10.0.0.2\"], advertise = [\"192.0.2.1\", \"192.0.2.1\"] }",
         "2: relayed.advertise = \"192.0.2.1\": is advertised for two addresses, whose ports peers could not tell apart; give \
          each address its own public one, or bind one address alone",
+    );
+    refused(
+        "peers = { allow = [\"10.1.2.0/24\"], only = [\"10.1.3.0/24\"] }",
+        "2: peers.allow = \"10.1.2.0/24\": opens what peers.only closes again: only those that stand in it are reached; write \
+         all of them in only, and take allow away",
     );
     refused(
         "[[listener]]\ntransport = \"udp\"\naddress = \"0.0.0.0:3478\"\n[peers]\nallow-loopback = true",

@@ -43,6 +43,8 @@ pub struct PeerRules {
     pub allow: Vec<IpNet>,
     /// Closes more.
     pub deny: Vec<IpNet>,
+    /// Where there are any, closes everything else; opens denied ranges as `allow` does.
+    pub only: Vec<IpNet>,
     /// Ports closed on every peer address.
     pub denied_ports: PortSet,
     /// Lets loopback peers through, for a relay that listens on loopback only.
@@ -59,6 +61,7 @@ impl Default for PeerRules {
         Self {
             allow: Vec::new(),
             deny: Vec::new(),
+            only: Vec::new(),
             denied_ports: PortSet::from_ranges(default_denied_ports()),
             allow_loopback: false,
             nat64_prefixes: Vec::new(),
@@ -121,7 +124,7 @@ impl PeerPolicy {
                 Destination::OwnRelayed
             });
         }
-        if loopback {
+        if loopback && self.is_wanted(peer) {
             return Ok(Destination::Network);
         }
         self.judge_plain(peer)?;
@@ -168,10 +171,11 @@ impl PeerPolicy {
         {
             return Err(Forbidden::Own);
         }
-        if self.rules.deny.iter().any(|net| net.contains(&peer)) {
+        if self.rules.deny.iter().any(|net| net.contains(&peer)) || !self.is_wanted(peer) {
             return Err(Forbidden::Operator);
         }
-        if self.rules.allow.iter().any(|net| net.contains(&peer)) {
+        let mut opened = self.rules.allow.iter().chain(&self.rules.only);
+        if opened.any(|net| net.contains(&peer)) {
             return Ok(());
         }
         if deny_list::denied(peer) {
@@ -179,6 +183,12 @@ impl PeerPolicy {
         } else {
             Ok(())
         }
+    }
+
+    /// Whether it is one of the only peers, where there is such a list.
+    fn is_wanted(&self, peer: IpAddr) -> bool {
+        let only = &self.rules.only;
+        only.is_empty() || only.iter().any(|net| net.contains(&peer))
     }
 
     fn is_own_socket_ip(&self, peer: IpAddr) -> bool {

@@ -222,6 +222,8 @@ pub struct Peers {
     pub allow: Vec<IpNet>,
     /// Denied beside what is denied by default.
     pub deny: Vec<IpNet>,
+    /// Where there are any, the only ones that are reached, denied by default or not; never those that are always denied.
+    pub only: Vec<IpNet>,
     /// Peer ports that are refused, sorted, neither overlapping nor adjacent.
     pub denied_ports: Vec<RangeInclusive<u16>>,
     /// Whether 127.0.0.0/8 and ::1 may be peers; only ever set while all listeners and the admin API are on loopback.

@@ -39,11 +39,22 @@ pub(super) fn peers(
     }
     let allow_loopback =
         allow_loopback.is_some_and(|field| matches!(field.read(boolean), Some(true)));
-    let allow = networks("allow");
-    warn_of_vain(&allow, allow_loopback);
+    let (allow, only) = (networks("allow"), networks("only"));
+    for list in [&allow, &only] {
+        warn_of_vain(list, allow_loopback);
+    }
+    if let [(_, field), ..] = allow[..]
+        && !only.is_empty()
+    {
+        field.refuse(Wrong::new(
+            "opens what peers.only closes again: only those that stand in it are reached",
+            "write all of them in only, and take allow away",
+        ));
+    }
     Peers {
         allow: plain(allow),
         deny: plain(networks("deny")),
+        only: plain(only),
         denied_ports: merged(denied),
         allow_loopback,
         nat64_prefixes: prefixes.into_iter().map(|(prefix, _)| prefix).collect(),

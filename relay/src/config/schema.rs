@@ -60,6 +60,7 @@ pub const SCHEMA: &[SectionSchema] = &[
         &[
             "allow",
             "deny",
+            "only",
             "denied-ports",
             "allow-loopback",
             "nat64-prefixes",

@@ -246,6 +246,7 @@ pub(crate) fn peer_rules(config: &Config) -> PeerRules {
     PeerRules {
         allow: config.peers.allow.clone(),
         deny: config.peers.deny.clone(),
+        only: config.peers.only.clone(),
         denied_ports: PortSet::from_ranges(&config.peers.denied_ports),
         allow_loopback: config.peers.allow_loopback,
         nat64_prefixes: config.peers.nat64_prefixes.clone(),

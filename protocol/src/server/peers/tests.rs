@@ -303,6 +303,34 @@ fn the_operators_deny_list_closes() {
     );
 }
 
+/// a relay for one SFU reaches nobody else, public or not, and what is closed for good stays closed.
+#[test]
+fn where_peers_are_listed_nobody_else_is_one() {
+    let rules = PeerRules {
+        only: ["10.20.30.0/28", "203.1.113.5/32", "169.254.0.0/16"]
+            .map(|net| net.parse().unwrap())
+            .to_vec(),
+        deny: vec!["10.20.30.7/32".parse().unwrap()],
+        allow_loopback: true,
+        ..PeerRules::default()
+    };
+    let policy = policy(rules);
+    for (peer, judged) in [
+        ("10.20.30.1", Ok(Destination::Network)),
+        ("203.1.113.5", Ok(Destination::Network)),
+        ("10.20.30.7", Err(Forbidden::Operator)),
+        ("10.20.30.16", Err(Forbidden::Operator)),
+        ("8.8.8.8", Err(Forbidden::Operator)),
+        ("2606:4700::1111", Err(Forbidden::Operator)),
+        ("169.254.169.254", Err(Forbidden::Never)),
+        ("127.0.0.1", Err(Forbidden::Never)),
+        ("64:ff9b::808:808", Err(Forbidden::Never)),
+        ("::ffff:10.20.30.1", Err(Forbidden::Never)),
+    ] {
+        assert_eq!(policy.judge(peer.parse().unwrap()), judged, "{peer}");
+    }
+}
+
 /// The words of the reasons are distinct.
 #[test]
 fn reasons_have_distinct_words() {
