@@ -18,6 +18,7 @@ mod confined;
 mod container;
 mod crowding;
 mod drain;
+mod guides;
 mod hosts;
 mod icmp;
 mod journal;

@@ -74,7 +74,15 @@ fn every_alert_has_its_place_on_the_page() {
 
 #[test]
 fn what_the_pages_link_to_is_there() {
-    for name in ["operations.md", "aws.md", "integration.md", "scaling.md"] {
+    for name in [
+        "operations.md",
+        "aws.md",
+        "integration.md",
+        "scaling.md",
+        "threat-model.md",
+        "hardening.md",
+        "assurance.md",
+    ] {
         let page = read(&format!("docs/{name}"));
         let here = anchors(&page);
         for link in page
