@@ -4,7 +4,6 @@
 //! the name is known, unknown, expired or nonsense. Not responsible for which error is sent.
 
 use alloc::boxed::Box;
-use alloc::collections::BTreeMap;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::fmt;
@@ -12,6 +11,7 @@ use core::time::Duration;
 
 use sha2::{Digest, Sha256};
 
+use super::by_hash::ByHash;
 use super::key::{LongTermKey, PasswordAlgorithm};
 use super::realm::{Realm, strip};
 use super::revocations::Revocations;
@@ -103,7 +103,7 @@ pub struct Directory {
     /// How many of them are the operator's; the one after them is the relay's own self-check.
     operators: usize,
     /// Positions in `users` by USERHASH. Names are looked up by their hash too, so that the time tells nothing about them.
-    by_hash: BTreeMap<[u8; 32], usize>,
+    by_hash: ByHash<usize>,
     max_ttl: Duration,
     revocations: Arc<Revocations>,
 }
@@ -129,12 +129,10 @@ impl Directory {
         users: Vec<StaticUser>,
         max_ttl: Duration,
     ) -> Self {
-        let mut by_hash = BTreeMap::new();
-        for (position, user) in users.iter().enumerate() {
-            by_hash
-                .entry(userhash(user.name.as_bytes(), &realm))
-                .or_insert(position);
-        }
+        let numbered = users.iter().enumerate();
+        let by_hash = numbered
+            .map(|(position, user)| (userhash(user.name.as_bytes(), &realm), position))
+            .collect();
         Self {
             realm,
             secrets,
@@ -163,10 +161,9 @@ impl Directory {
     pub fn with_self_check(mut self, user: StaticUser) -> Self {
         let operators = self.operators;
         self.users.truncate(operators);
-        self.by_hash.retain(|_, position| *position < operators);
-        self.by_hash
-            .entry(userhash(user.name.as_bytes(), &self.realm))
-            .or_insert(operators);
+        self.by_hash.retain(|position| *position < operators);
+        let hash = userhash(user.name.as_bytes(), &self.realm);
+        self.by_hash.add(hash, operators);
         self.users.push(user);
         self
     }
@@ -202,8 +199,9 @@ impl Directory {
 
     /// Whether this is the name of a stored user.
     pub fn knows(&self, user: &UserName) -> bool {
-        self.by_hash
-            .contains_key(&userhash(user.as_bytes(), &self.realm))
+        let hash = userhash(user.as_bytes(), &self.realm);
+        self.stored(Some(hash))
+            .is_some_and(|stored| stored.is_named)
     }
 
     /// Verifies a request with every key that `name` could have in this realm. A REALM that is missing or another one fails
@@ -228,16 +226,20 @@ impl Directory {
             Name::Userhash(received) => (received, received.try_into().ok()),
         };
         let ours = framed.credentials().realm.map(strip) == Some(self.realm.as_str().as_bytes());
-        let timely = matches!(name, Name::Username(_)) && self.is_timely(bytes, now, expiry);
+        let timely = matches!(name, Name::Username(_)) & self.is_timely(bytes, now, expiry);
+        let stored = self.stored(hash);
+        // Of a hash that is nobody's it is somebody else's name: what that is worth does not matter, only that it is looked at.
+        let behind = match (name, &stored) {
+            (Name::Userhash(_), Some(stored)) => stored.user.name.as_bytes(),
+            (Name::Userhash(_) | Name::Username(_), _) => bytes,
+        };
         let enforced = expiry == Expiry::Enforced;
-        let revoked = self
-            .revocations
-            .covers_user(subject(self.name_behind(name, hash)), now)
-            && enforced;
+        // `&`, not `&&`, here and around: a branch would be guessed wrong now and then, and that would tell which way it went.
+        let revoked = self.revocations.covers_user(subject(behind), now) & enforced;
 
         let mut proven: Option<Verified<'m>> = None;
         for secret in &self.secrets {
-            let good = !(self.revocations.covers_key(secret.id(), now) && enforced);
+            let good = !(self.revocations.covers_key(secret.id(), now) & enforced);
             for hash in [HmacHash::Sha256, HmacHash::Sha1] {
                 if !secret.hashes().accepts(hash) {
                     continue;
@@ -246,8 +248,11 @@ impl Directory {
                 let key =
                     LongTermKey::from_prepared(algorithm, bytes, &self.realm, password.as_bytes());
                 // Verified in any case, and after a match too: the work must not tell what the name is worth.
-                let request = framed.verify(key.as_bytes());
-                if let (true, None, Some(request)) = (ours && timely && good, &proven, request) {
+                // What else it must be is asked once the proof is right.
+                if let Some(request) = framed.verify(key.as_bytes())
+                    && proven.is_none()
+                    && (ours & timely & good)
+                {
                     proven = Some(Verified {
                         request,
                         key,
@@ -257,56 +262,62 @@ impl Directory {
                 }
             }
         }
-        let by_key = self.verify_static(framed, hash, algorithm);
+        let by_key = verify_static(framed, stored, algorithm);
         let by_key = by_key.filter(|_| ours);
         // Judged last: a name that is revoked has cost what any other costs.
         let proven = proven.or(by_key).filter(|_| !revoked);
         proven.ok_or(WrongCredentials)
     }
 
-    /// The name itself, where its hash was sent and a user is stored under it; else what was sent.
-    fn name_behind<'a>(&'a self, name: Name<'a>, hash: Option<[u8; 32]>) -> &'a [u8] {
-        match name {
-            Name::Username(received) => strip(received),
-            Name::Userhash(received) => hash
-                .and_then(|hash| self.by_hash.get(&hash))
-                .and_then(|position| self.users.get(*position))
-                .map_or(received, |user| user.name.as_bytes()),
-        }
-    }
-
-    fn verify_static<'m>(
-        &self,
-        framed: &Framed<'m>,
-        hash: Option<[u8; 32]>,
-        algorithm: PasswordAlgorithm,
-    ) -> Option<Verified<'m>> {
-        let position = hash.and_then(|hash| self.by_hash.get(&hash)).copied();
-        let user = position.and_then(|position| self.users.get(position));
-        match user.and_then(|user| user.key(algorithm).map(|key| (user, key))) {
-            Some((user, key)) => framed.verify(key.as_bytes()).map(|request| Verified {
-                request,
-                key: key.clone(),
-                user: UserName::new(user.name.as_bytes()),
-                synthetic: position == Some(self.operators),
-            }),
-            None => {
-                // The work of a known name. That the dummy key should match proves nothing.
-                let dummy = [0; 32];
-                let _matches = framed
-                    .verify(dummy.get(..algorithm.key_len()).unwrap_or_default())
-                    .is_some();
-                None
-            }
-        }
+    /// Whom a search for this hash comes upon: whoever has it, or else somebody. `None` when nobody is stored.
+    fn stored(&self, hash: Option<[u8; 32]>) -> Option<Stored<'_>> {
+        let (&position, is_named) = self.by_hash.nearest(&hash?)?;
+        Some(Stored {
+            user: self.users.get(position)?,
+            synthetic: position == self.operators,
+            is_named,
+        })
     }
 
     fn is_timely(&self, name: &[u8], now: UnixTime, expiry: Expiry) -> bool {
         time_limited_expiry(name).is_some_and(|expires| {
-            expires <= now.plus_secs(self.max_ttl.as_secs())
-                && (expiry == Expiry::Lapsed || expires >= now)
+            (expires <= now.plus_secs(self.max_ttl.as_secs()))
+                & ((expiry == Expiry::Lapsed) | (expires >= now))
         })
     }
+}
+
+/// A user that a search came upon.
+#[derive(Clone, Copy)]
+struct Stored<'a> {
+    user: &'a StaticUser,
+    synthetic: bool,
+    /// It is the one that was searched for.
+    is_named: bool,
+}
+
+/// Verifies with the key of whoever a search came upon, and judges only then whether that is who was named: an unknown name
+/// costs what a known one costs, to the memory that is read.
+fn verify_static<'m>(
+    framed: &Framed<'m>,
+    stored: Option<Stored<'_>>,
+    algorithm: PasswordAlgorithm,
+) -> Option<Verified<'m>> {
+    let key = stored.and_then(|stored| stored.user.key(algorithm));
+    // Where nobody has such a key: that it should match proves nothing.
+    let dummy = [0; 32];
+    let tried = key.map_or(
+        dummy.get(..algorithm.key_len()).unwrap_or_default(),
+        LongTermKey::as_bytes,
+    );
+    let request = framed.verify(tried)?;
+    let (stored, key) = (stored?, key?);
+    stored.is_named.then(|| Verified {
+        request,
+        key: key.clone(),
+        user: UserName::new(stored.user.name.as_bytes()),
+        synthetic: stored.synthetic,
+    })
 }
 
 /// USERHASH of a prepared name (RFC 8489 §14.4).

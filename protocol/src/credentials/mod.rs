@@ -7,6 +7,7 @@
     deny(clippy::indexing_slicing, clippy::arithmetic_side_effects)
 )]
 
+mod by_hash;
 mod directory;
 mod key;
 mod nonce;

@@ -12,6 +12,7 @@ use core::fmt;
 
 use sha2::{Digest, Sha256};
 
+use super::by_hash::ByHash;
 use super::opaque_string::prepare_opaque_string;
 use super::time_limited::USERNAME_MAX;
 use crate::time::UnixTime;
@@ -199,31 +200,29 @@ fn is_key_id(text: &str) -> bool {
 /// their names.
 #[derive(Clone, Default, PartialEq, Eq)]
 pub struct Revocations {
-    users: BTreeMap<[u8; 32], UnixTime>,
+    users: ByHash<UnixTime>,
     keys: BTreeMap<Box<str>, UnixTime>,
 }
 
 impl Revocations {
     /// What `list` says. Of one that is listed twice the later end counts.
     pub fn of(list: &RevocationList) -> Self {
-        let mut revocations = Self::default();
+        let mut users = BTreeMap::new();
         for entry in &list.users {
             let until = UnixTime::from_secs(entry.until);
-            let held = revocations
-                .users
-                .entry(hash(entry.user.as_bytes()))
-                .or_insert(until);
+            let held = users.entry(hash(entry.user.as_bytes())).or_insert(until);
             *held = until.max(*held);
         }
+        let mut keys: BTreeMap<Box<str>, UnixTime> = BTreeMap::new();
         for entry in &list.key_ids {
             let until = UnixTime::from_secs(entry.until.unwrap_or(u64::MAX));
-            let held = revocations
-                .keys
-                .entry(entry.key_id.as_str().into())
-                .or_insert(until);
+            let held = keys.entry(entry.key_id.as_str().into()).or_insert(until);
             *held = until.max(*held);
         }
-        revocations
+        Self {
+            users: users.into_iter().collect(),
+            keys,
+        }
     }
 
     /// Whether this subject ([`super::UserName::subject`]) is refused at `now`: one hash and one look-up for every subject,
@@ -232,8 +231,8 @@ impl Revocations {
         if self.users.is_empty() {
             return false;
         }
-        let until = self.users.get(&hash(subject));
-        until.is_some_and(|until| now < *until)
+        let nearest = self.users.nearest(&hash(subject));
+        nearest.is_some_and(|(until, is_it)| is_it & (now < *until))
     }
 
     /// Whether the secret of this id is refused at `now`.

@@ -255,6 +255,39 @@ fn unknown_names_and_foreign_realms_fail() {
     assert!(prove(&nobody, &bytes, algorithm, Expiry::Enforced).is_err());
 }
 
+/// an unknown name is tried with the key of somebody who is stored, so that it costs what a known one costs. That this
+/// key should match proves nothing: neither by name nor by hash.
+#[test]
+fn the_key_that_an_unknown_name_is_tried_with_proves_nothing() {
+    let directory = directory();
+    for algorithm in [PasswordAlgorithm::Md5, PasswordAlgorithm::Sha256] {
+        for owner in ["alice", "マトリックス"] {
+            let key = LongTermKey::derive(algorithm, owner.as_bytes(), &realm(), PASSWORD).unwrap();
+            // So many that for either user there are some that its key is tried for.
+            for number in 0..64_u8 {
+                let name = alloc::format!("mallory-{number}");
+                let hash: [u8; 32] = Sha256::digest(alloc::format!("{name}:example.org")).into();
+                let plain = signed(
+                    |writer| writer.username(name.as_bytes()),
+                    b"example.org",
+                    key.as_bytes(),
+                    Seal::Sha1,
+                );
+                let hashed = signed(
+                    |writer| writer.userhash(&hash),
+                    b"example.org",
+                    key.as_bytes(),
+                    Seal::Sha1,
+                );
+                for bytes in [plain, hashed] {
+                    let proven = prove(&directory, &bytes, algorithm, Expiry::Enforced);
+                    assert_eq!(proven, Err(WrongCredentials), "{name}");
+                }
+            }
+        }
+    }
+}
+
 /// S-34: enclosing quotes and trailing NULs do not belong to a name or realm (RFC 8489 §9.2.2).
 #[test]
 fn quotes_and_trailing_nulls_are_stripped() {

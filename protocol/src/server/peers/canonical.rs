@@ -66,3 +66,61 @@ fn by_prefix(address: Ipv6Addr, prefix: &Ipv6Net) -> Option<Ipv4Addr> {
     };
     Some(Ipv4Addr::from(places.map(|place| octets[place])))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use alloc::vec::Vec;
+
+    const HIDDEN: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 33);
+
+    fn found(address: &str, nat64: &[Ipv6Net]) -> Vec<Ipv4Addr> {
+        let address = address.parse().expect("an address that is written here");
+        embedded_ipv4(address, nat64).collect()
+    }
+
+    /// every place where an IPv4 address can hide is read, whatever the ranges before this say of the prefix. The hidden
+    /// address is 192.0.2.33.
+    #[test]
+    fn an_address_is_found_wherever_it_hides() {
+        let cases = [
+            ("mapped", "::ffff:c000:221"),
+            ("compatible", "::c000:221"),
+            ("translated", "::ffff:0:c000:221"),
+            ("NAT64", "64:ff9b::c000:221"),
+            ("NAT64, local use", "64:ff9b:1::c000:221"),
+            ("6to4", "2002:c000:221::1"),
+            ("Teredo, server", "2001:0:c000:221:0:0:f7f7:f7f7"),
+            ("Teredo, client", "2001:0:808:808:0:0:3fff:fdde"),
+            ("ISATAP", "2606:4700::5efe:c000:221"),
+            ("ISATAP, global", "2606:4700::200:5efe:c000:221"),
+        ];
+        for (what, address) in cases {
+            assert!(found(address, &[]).contains(&HIDDEN), "{what}: {address}");
+        }
+        for address in ["192.0.2.33", "2606:4700::c000:221", "2002:1:2::c000:221"] {
+            assert!(!found(address, &[]).contains(&HIDDEN), "{address}");
+        }
+    }
+
+    /// under the operator's own NAT64 prefix, of whatever length (the examples of RFC 6052 §2.4).
+    #[test]
+    fn an_address_is_found_under_a_prefix_of_every_length() {
+        let cases = [
+            ("2001:db8::/32", "2001:db8:c000:221::"),
+            ("2001:db8:100::/40", "2001:db8:1c0:2:21::"),
+            ("2001:db8:122::/48", "2001:db8:122:c000:2:2100::"),
+            ("2001:db8:122:300::/56", "2001:db8:122:3c0:0:221::"),
+            ("2001:db8:122:344::/64", "2001:db8:122:344:c0:2:2100::"),
+            ("2001:db8:122:344::/96", "2001:db8:122:344::192.0.2.33"),
+        ];
+        for (prefix, address) in cases {
+            let prefix = prefix.parse().expect("a prefix that is written here");
+            assert_eq!(found(address, &[prefix]), [HIDDEN], "{prefix}");
+            // Another network's, and a length that RFC 6052 does not have.
+            assert!(found("2001:db9:122:344::192.0.2.33", &[prefix]).is_empty());
+        }
+        let odd = ["2001:db8::/33".parse().expect("written here")];
+        assert!(found("2001:db8:c000:221::", &odd).is_empty());
+    }
+}

@@ -8,6 +8,7 @@ mod packet_path;
 mod properties;
 mod values;
 mod vectors;
+mod words;
 
 use alloc::vec::Vec;
 
