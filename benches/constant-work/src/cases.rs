@@ -10,6 +10,9 @@ mod tokens;
 /// What is done with an input, and whether it went as it is meant to.
 pub(crate) type Work = Box<dyn FnMut(&[u8]) -> bool>;
 
+/// Inputs of both classes: as many of each, all of one length.
+pub(crate) type Inputs = [Vec<Vec<u8>>; 2];
+
 /// One pair of classes.
 pub(crate) struct Case {
     /// What it is called on the command line.
@@ -20,8 +23,7 @@ pub(crate) struct Case {
     pub(crate) leaks: bool,
     /// How often an input is worked on in one sample, for work that is short beside the clock's own.
     pub(crate) repeats: u32,
-    /// Of each class as many, all of one length.
-    pub(crate) inputs: [Vec<Vec<u8>>; 2],
+    pub(crate) inputs: Inputs,
     pub(crate) work: Work,
 }
 

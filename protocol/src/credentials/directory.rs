@@ -306,10 +306,8 @@ fn verify_static<'m>(
     let key = stored.and_then(|stored| stored.user.key(algorithm));
     // Where nobody has such a key: that it should match proves nothing.
     let dummy = [0; 32];
-    let tried = key.map_or(
-        dummy.get(..algorithm.key_len()).unwrap_or_default(),
-        LongTermKey::as_bytes,
-    );
+    let dummy = dummy.get(..algorithm.key_len()).unwrap_or_default();
+    let tried = key.map_or(dummy, LongTermKey::as_bytes);
     let request = framed.verify(tried)?;
     let (stored, key) = (stored?, key?);
     stored.is_named.then(|| Verified {

@@ -5,7 +5,7 @@ use std::hint::black_box;
 use taciturn_protocol::wire::Method;
 
 use super::proofs::wrong_proofs;
-use super::{Case, Work};
+use super::{Case, Inputs, Work};
 use crate::relay::{Named, Proof, Relay, request, static_name};
 
 pub(super) fn cases() -> anyhow::Result<Vec<Case>> {
@@ -21,7 +21,7 @@ fn careless(received: &[u8], right: &[u8]) -> bool {
 }
 
 /// The end of a right request, and requests whose ends differ from it in their first byte or in their last.
-fn proofs(relay: &mut Relay) -> anyhow::Result<(Vec<u8>, [Vec<Vec<u8>>; 2])> {
+fn proofs(relay: &mut Relay) -> anyhow::Result<(Vec<u8>, Inputs)> {
     let (name, proof) = (static_name(0), Proof::Sha1);
     let nonce = relay.nonce()?;
     let key = relay.key(&name, proof)?;
@@ -52,7 +52,7 @@ fn alone() -> anyhow::Result<Case> {
     Ok(control("control-compare", inputs, work))
 }
 
-fn control(name: &'static str, inputs: [Vec<Vec<u8>>; 2], work: Work) -> Case {
+fn control(name: &'static str, inputs: Inputs, work: Work) -> Case {
     Case {
         name,
         classes: ["wrong in byte 1", "wrong in byte 20"],

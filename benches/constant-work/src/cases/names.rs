@@ -15,7 +15,7 @@ const STRANGERS: u32 = 20;
 
 pub(super) fn cases() -> anyhow::Result<Vec<Case>> {
     let known = ["known user", "unknown user"];
-    let known_names = neighbours(static_name, |name| userhash(name));
+    let known_names = neighbours(static_name, userhash);
     // A revocation is of the name without its end, and kept by its hash.
     let revoked_names = neighbours(limited_name, |name| {
         Sha256::digest(name.rsplit(':').next().unwrap_or_default()).into()
@@ -150,7 +150,7 @@ mod tests {
 
     #[test]
     fn nearly_every_known_name_has_an_unknown_neighbour() {
-        let pairs = neighbours(static_name, |name| userhash(name));
+        let pairs = neighbours(static_name, userhash);
         assert!(pairs.len() > 900, "{}", pairs.len());
         let mut known: Vec<[u8; 32]> = (0..KNOWN)
             .map(|number| userhash(&static_name(number)))

@@ -2,7 +2,7 @@
 
 use taciturn_protocol::wire::{Framed, Method};
 
-use super::{Case, Work};
+use super::{Case, Inputs, Work};
 use crate::relay::{KNOWN, Named, Proof, Relay, limited_name, request, static_name};
 
 /// Inputs of each class.
@@ -36,7 +36,7 @@ pub(super) fn wrong_proofs(
     name: &str,
     proof: Proof,
     nonce: &[u8],
-) -> anyhow::Result<[Vec<Vec<u8>>; 2]> {
+) -> anyhow::Result<Inputs> {
     let key = relay.key(name, proof)?;
     let right = (0..POOL).map(|number| {
         let signed = (proof, key.as_bytes());
