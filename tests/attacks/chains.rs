@@ -14,6 +14,7 @@ use std::time::Duration;
 
 use taciturn_protocol::wire::Method;
 
+use crate::calls::Stop;
 use crate::client::{Client, Link, Over, is_silent, peer_at, receive_from};
 use crate::lab::{Lab, PORT};
 use crate::namespace::{inside, ip};
@@ -97,6 +98,7 @@ fn a_chain_that_leads_back_to_its_beginning_ends() {
     let stop = AtomicBool::new(false);
     let [one, two] = [(); 2].map(|()| peer_at("127.0.0.1:0".parse().unwrap()));
     thread::scope(|scope| {
+        let _ended = Stop(&stop);
         let below = socket_of(&lowest);
         let (stop, here) = (&stop, &one);
         scope.spawn(move || carry(&below, here, stop));
@@ -127,7 +129,6 @@ fn a_chain_that_leads_back_to_its_beginning_ends() {
         let count = hops(&sniffer, b"around", b"and out");
         assert_eq!(count, 2 * 10, "two hops each, and no packet more");
         assert!(first.dropped("peer_not_permitted") >= 10);
-        stop.store(true, Ordering::Relaxed);
     });
 }
 

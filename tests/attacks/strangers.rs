@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
 use std::time::Duration;
 
-use crate::calls::Call;
+use crate::calls::{Call, Stop};
 use crate::client::{Client, Over, peer, peer_at, send_indication};
 use crate::lab::Lab;
 use crate::namespace::inside;
@@ -94,6 +94,7 @@ fn a_flooded_port_costs_its_owner_nothing() {
     let before = relay.log().len();
     let (stop, sent) = (AtomicBool::new(false), AtomicU64::new(0));
     thread::scope(|scope| {
+        let ended = Stop(&stop);
         let flooded: Vec<_> = calls.iter().map(|call| call.relayed).collect();
         for relayed in flooded {
             let (strangers, stop, sent) = (&strangers, &stop, &sent);
@@ -103,7 +104,7 @@ fn a_flooded_port_costs_its_owner_nothing() {
             calls.iter_mut().for_each(Call::exchange);
             neighbour.exchange();
         }
-        stop.store(true, Ordering::Relaxed);
+        drop(ended);
     });
     let sent = sent.load(Ordering::Relaxed);
     eventually("a count of every datagram of the flood", || {

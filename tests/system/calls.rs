@@ -100,3 +100,12 @@ impl Canaries {
         }
     }
 }
+
+/// Ends what runs beside the test, also when it fails.
+pub(crate) struct Stop<'a>(pub(crate) &'a AtomicBool);
+
+impl Drop for Stop<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}

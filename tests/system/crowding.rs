@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
 
-use crate::calls::Call;
+use crate::calls::{Call, Stop};
 use crate::client::{Client, Link, Over, receive_from};
 use crate::running::{Running, Setup};
 
@@ -42,15 +42,6 @@ fn wait_until(what: &str, mut holds: impl FnMut() -> bool) {
     while !holds() {
         assert!(begun.elapsed() < LONG, "no {what} in time");
         thread::sleep(Duration::from_millis(100));
-    }
-}
-
-/// Ends what runs beside the test, also when it fails.
-struct Stop<'a>(&'a AtomicBool);
-
-impl Drop for Stop<'_> {
-    fn drop(&mut self) {
-        self.0.store(true, Ordering::Relaxed);
     }
 }
 
