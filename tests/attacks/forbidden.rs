@@ -219,3 +219,45 @@ fn a_good_peer_opens_nothing_for_others() {
         assert_eq!(sink.leaked(b"control"), vec![], "{way:?}");
     }
 }
+
+/// where the operator lists the only peers that there are, everything else is refused, public addresses too, and being
+/// on that list opens nothing that is closed for good.
+#[test]
+fn a_list_of_the_only_peers_closes_everything_else() {
+    if !inside("forbidden::a_list_of_the_only_peers_closes_everything_else") {
+        return;
+    }
+    let sink = Sink::new();
+    let mut setup = Sink::setup(1);
+    let only = ["10.77.0.20", "101.33.7.9", "169.254.0.0/15", "13.54.7.0/24"];
+    setup.peers = format!("only = {}\nnat64-prefixes = {}", list(&only), list(&NAT64));
+    let relay = setup.start();
+    let [wanted, others] = [true, false].map(|is_wanted| {
+        let mut some = parsed(&PUBLIC);
+        some.retain(|address| (address.to_string() == only[1]) == is_wanted);
+        some
+    });
+    let mut targets = [
+        targets::never(),
+        targets::denied(),
+        parsed(&HOST),
+        parsed(&CLOSED),
+        others,
+    ]
+    .concat();
+    targets.extend(
+        in_every_dress(&wanted)
+            .into_iter()
+            .filter(|address| !wanted.contains(address)),
+    );
+    for way in [Way::ALL[0], Way::ALL[5]] {
+        let mut client = sink.client(&relay, way, HOSTS[0], "mallory");
+        assert_out_of_reach(&sink, &mut client, &format!("{way:?}"), &targets);
+        let relayed = client.allocate();
+        let peer = SocketAddr::new(wanted[0], SINK_PORT);
+        client.permit(peer);
+        client.send_indication(peer, b"wanted");
+        assert_eq!(sink.next(wanted[0]), (b"wanted".to_vec(), relayed));
+        client.release();
+    }
+}
