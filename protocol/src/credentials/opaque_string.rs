@@ -61,9 +61,13 @@ pub fn prepare_opaque_string(text: &str) -> Result<Cow<'_, str>, OpaqueStringErr
     {
         return Ok(Cow::Borrowed(text));
     }
-    Ok(Cow::Owned(
-        text.chars().map(spaced).nfc().collect::<String>(),
-    ))
+    let prepared = text.chars().map(spaced).nfc().collect::<String>();
+    // RFC 8264 §7: characters are judged after normalisation, which makes a contextual one of U+0387. What is prepared can
+    // then be prepared again, so that whoever is named by it can be named once more, to be revoked.
+    for char in prepared.chars() {
+        judge(char, &prepared)?;
+    }
+    Ok(Cow::Owned(prepared))
 }
 
 fn is_space(char: char) -> bool {
@@ -173,6 +177,24 @@ mod tests {
             prepare_opaque_string("マトリックス").as_deref(),
             Ok("マトリックス")
         );
+    }
+
+    /// A name that is minted can be revoked: what is prepared can be prepared again, with the same result.
+    #[test]
+    fn what_normalisation_makes_is_judged_too() {
+        assert_eq!(
+            prepare_opaque_string("\u{387}"),
+            Err(OpaqueStringError::Contextual('\u{B7}'))
+        );
+        let mut kept = 0;
+        for char in '\0'..=char::MAX {
+            let mut alone = [0; 4];
+            if let Ok(prepared) = prepare_opaque_string(char.encode_utf8(&mut alone)) {
+                kept += 1;
+                assert_eq!(prepare_opaque_string(&prepared).as_ref(), Ok(&prepared));
+            }
+        }
+        assert!(kept > 100_000, "{kept} characters pass");
     }
 
     #[test]
