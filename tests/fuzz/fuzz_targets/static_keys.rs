@@ -1,0 +1,7 @@
+//! libFuzzer's door to [`taciturn_fuzz::credentials::static_keys`]; run by `scripts/fuzz`.
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|input: &[u8]| taciturn_fuzz::watch::watched(
+    taciturn_fuzz::credentials::static_keys,
+    input
+));

@@ -1,0 +1,7 @@
+//! libFuzzer's door to [`taciturn_fuzz::uri::turn`]; run by `scripts/fuzz`.
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|input: &[u8]| taciturn_fuzz::watch::watched(
+    taciturn_fuzz::uri::turn,
+    input
+));
