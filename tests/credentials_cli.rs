@@ -328,6 +328,7 @@ fn a_good_configuration_is_summarised() {
         "  relayed    0.0.0.0, ports 49152-65535\n",
         "  secrets    2026-11\n",
         "  users      gateway-1\n",
+        "  peers      public ones\n",
         "  admin      127.0.0.1:9641\n",
     ] {
         assert!(printed.contains(line), "{line:?} in {printed}");

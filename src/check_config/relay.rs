@@ -6,7 +6,7 @@ use std::io::Write;
 use std::path::Path;
 
 use anyhow::bail;
-use taciturn_relay::config::{self, Admin, AdminAddress, Config, Log};
+use taciturn_relay::config::{self, Admin, AdminAddress, Config, Log, Peers};
 
 use super::print;
 
@@ -72,6 +72,7 @@ fn summary(config: &Config) -> Vec<(&'static str, String)> {
         ("tls", tls),
         ("secrets", or_none(&secrets)),
         ("users", or_none(&users)),
+        ("peers", peers(&config.peers)),
         ("admin", admin(&config.admin)),
         ("drain", drain(config)),
         ("self-check", self_check(config)),
@@ -79,6 +80,29 @@ fn summary(config: &Config) -> Vec<(&'static str, String)> {
         ("log", log(&config.log)),
         ("files", files(config)),
     ]
+}
+
+/// Who is reached, so that what is open shows.
+fn peers(peers: &Peers) -> String {
+    let mut words = if !peers.only.is_empty() {
+        format!("{}, and no other", listed(&peers.only))
+    } else if peers.allow.is_empty() {
+        "public ones".to_owned()
+    } else {
+        format!("public ones, and {}", listed(&peers.allow))
+    };
+    if peers.allow_loopback {
+        words += "; this machine's own too";
+    }
+    if !peers.deny.is_empty() {
+        words += &format!("; not {}", listed(&peers.deny));
+    }
+    words
+}
+
+fn listed(items: &[impl ToString]) -> String {
+    let words: Vec<String> = items.iter().map(ToString::to_string).collect();
+    words.join(", ")
 }
 
 fn admin(admin: &Admin) -> String {

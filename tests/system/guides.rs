@@ -246,6 +246,8 @@ fn the_strict_profile_is_accepted() {
         assert!(output.status.success() && said.is_empty(), "{name}: {said}");
         let said = String::from_utf8_lossy(&output.stdout);
         assert!(said.starts_with("ok: "), "{name}: {said}");
+        let whom = "  peers      10.20.30.0/28, and no other\n";
+        assert_eq!(said.contains(whom), name == "relay.toml", "{said}");
     }
     fs::remove_dir_all(&directory).unwrap();
 }
