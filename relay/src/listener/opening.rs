@@ -71,7 +71,7 @@ impl Terms<'_> {
     /// Opens a connection. What is returned is closed already when it is not TURN.
     pub(super) async fn open(&self, mut stream: TcpStream) -> Result<Opened, Refusal> {
         let handshake_by = Instant::now() + self.limits.handshake;
-        let first = timeout_at(handshake_by, self.read_first_bytes(&mut stream));
+        let first = timeout_at(handshake_by, self.read_first_bytes(&stream));
         let (kind, bytes) = first.await.map_err(|_| Refusal::Deadline)??;
         let settings = match (kind, self.tls) {
             (FirstBytes::Turn, _) => {
@@ -101,7 +101,7 @@ impl Terms<'_> {
             .count_handshake(TlsVersion::negotiated(version), group);
         let first = timeout(
             self.limits.first_message,
-            self.read_first_plaintext(&mut stream, &mut tls),
+            self.read_first_plaintext(&stream, &mut tls),
         );
         let (kind, early) = first.await.map_err(|_| Refusal::Deadline)??;
         if kind == FirstBytes::Http {
@@ -112,11 +112,8 @@ impl Terms<'_> {
     }
 
     /// The first bytes, and which of the protocols served here they are: TURN or TLS.
-    async fn read_first_bytes(
-        &self,
-        stream: &mut TcpStream,
-    ) -> Result<(FirstBytes, Vec<u8>), Refusal> {
-        let mut bytes = Vec::with_capacity(CHUNK);
+    async fn read_first_bytes(&self, stream: &TcpStream) -> Result<(FirstBytes, Vec<u8>), Refusal> {
+        let mut bytes = Vec::new();
         loop {
             read_more(stream, &mut bytes).await?;
             match (classify(&bytes), self.transport) {
@@ -169,7 +166,7 @@ impl Terms<'_> {
     /// Reads until the ClientHello is complete, and returns what was read behind it.
     async fn read_hello(
         &self,
-        stream: &mut TcpStream,
+        stream: &TcpStream,
         first: &[u8],
     ) -> Result<(Accepted, Vec<u8>), Failed> {
         let mut acceptor = Acceptor::default();
@@ -207,7 +204,7 @@ impl Terms<'_> {
     /// The first bytes inside TLS, and which of the protocols agreed upon they are: TURN or HTTP.
     async fn read_first_plaintext(
         &self,
-        stream: &mut TcpStream,
+        stream: &TcpStream,
         tls: &mut ServerConnection,
     ) -> Result<(FirstBytes, Vec<u8>), Refusal> {
         let mut early = Vec::new();
@@ -319,15 +316,26 @@ fn failure(error: &Error, alert: &[u8]) -> HandshakeFailure {
 }
 
 /// Reads once, at most [`CHUNK`] bytes, behind what is there.
-async fn read_more(stream: &mut TcpStream, bytes: &mut Vec<u8>) -> Result<(), Refusal> {
-    let mut chunk = [0; CHUNK];
-    match stream.read(&mut chunk).await {
-        Ok(0) | Err(_) => Err(Refusal::ClosedEarly),
-        Ok(count) => {
-            bytes.extend_from_slice(&chunk[..count]);
-            Ok(())
+///
+/// While nothing comes there is no buffer: thousands may wait here who say next to nothing.
+async fn read_more(stream: &TcpStream, bytes: &mut Vec<u8>) -> Result<(), Refusal> {
+    loop {
+        stream.readable().await.map_err(|_| Refusal::ClosedEarly)?;
+        match read_now(stream, bytes) {
+            Ok(0) => return Err(Refusal::ClosedEarly),
+            Ok(_) => return Ok(()),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+            Err(_) => return Err(Refusal::ClosedEarly),
         }
     }
+}
+
+/// Takes what is there, at most [`CHUNK`] bytes. Not `async`, so that its buffer is on the stack alone.
+fn read_now(stream: &TcpStream, bytes: &mut Vec<u8>) -> io::Result<usize> {
+    let mut chunk = [0; CHUNK];
+    let count = stream.try_read(&mut chunk)?;
+    bytes.extend_from_slice(&chunk[..count]);
+    Ok(count)
 }
 
 /// Gives records to TLS. Plaintext of up to one chunk stays inside it.
@@ -347,7 +355,7 @@ fn feed(tls: &mut ServerConnection, mut records: &[u8]) -> Result<(), Failed> {
     Ok(())
 }
 
-async fn read_records(stream: &mut TcpStream, tls: &mut ServerConnection) -> Result<(), Refusal> {
+async fn read_records(stream: &TcpStream, tls: &mut ServerConnection) -> Result<(), Refusal> {
     let mut chunk = Vec::new();
     read_more(stream, &mut chunk).await?;
     feed(tls, &chunk).map_err(|_| Refusal::ClosedEarly)

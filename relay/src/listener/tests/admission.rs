@@ -8,7 +8,8 @@ use rustls::ClientConfig;
 use rustls::crypto::aws_lc_rs::{self, kx_group};
 use taciturn_protocol::address::Transport;
 
-use super::super::counters::{HandshakeFailure, Refusal};
+use super::super::counters::{FrontCounters, HandshakeFailure, Refusal};
+use super::super::opening::Terms;
 use super::super::{FrontLimits, HalfOpenPolicy, ListenTransport};
 use super::{BINDING, NAME, Profile, Relay, fixtures, read_to_end, wait_until};
 
@@ -41,6 +42,23 @@ fn hello_bytes(config: &ClientConfig) -> Vec<u8> {
         .write_tls(&mut bytes)
         .unwrap();
     bytes
+}
+
+/// no buffer waits for what a silent client may say: what an opening holds is little beside the TLS library's own.
+#[tokio::test]
+async fn an_opening_that_waits_is_small() {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let stream = tokio::net::TcpStream::connect(address).await.unwrap();
+    let counters = FrontCounters::default();
+    let terms = Terms {
+        transport: ListenTransport::Auto,
+        limits: &FrontLimits::default(),
+        tls: None,
+        counters: &counters,
+    };
+    let held = size_of_val(&terms.open(stream));
+    assert!(held <= 4096, "{held} bytes");
 }
 
 /// hello split at every byte offset.
