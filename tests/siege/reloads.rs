@@ -92,7 +92,8 @@ fn publish(relay: &Running, version: usize, certificate: &str, key: &str) {
 fn certificates_change_under_handshakes_and_nobody_notices() {
     let (swaps, handshakes) = (scale(4, 100), scale(500, 5000));
     let relay = Setup::on_loopback(2).start();
-    let versions: Vec<_> = (0..swaps).map(|_| certified()).collect();
+    // In turn: a client tries all that it trusts of one name, but not a hundred of them.
+    let versions: Vec<_> = (0..4).map(|_| certified()).collect();
     let mut roots = RootCertStore::empty();
     roots.add(relay.certificate.clone()).unwrap();
     for (certificate, ..) in &versions {
@@ -114,7 +115,8 @@ fn certificates_change_under_handshakes_and_nobody_notices() {
         }
     };
     let exchange = || {
-        for (version, (certificate, chain, key)) in versions.iter().enumerate() {
+        for version in 0..usize::try_from(swaps).unwrap() {
+            let (certificate, chain, key) = &versions[version % versions.len()];
             publish(&relay, version, chain, key);
             if version == 0 {
                 for name in ["cert.pem", "key.pem"] {

@@ -4,11 +4,12 @@
 
 use std::fmt::Display;
 use std::fs;
+use std::thread;
 use std::time::Duration;
 
 use serde_json::Value;
 
-use crate::running::Running;
+use crate::running::{Running, eventually};
 
 /// Memory that the process has in use, in KiB. The kernel's quicker figure (`VmRSS`) may be off by a quarter of a MiB.
 pub(crate) fn memory_kib(relay: &Running) -> u64 {
@@ -27,12 +28,24 @@ fn of_line(text: &str, name: &str) -> u64 {
     line.split_whitespace().nth(1).unwrap().parse().unwrap()
 }
 
-/// Open descriptors and threads of the process.
+/// Open descriptors and threads of the process, without those that are there for a moment alone.
 pub(crate) fn held(relay: &Running) -> [usize; 2] {
     ["fd", "task"].map(|what| {
         let path = format!("/proc/{}/{what}", relay.pid());
-        fs::read_dir(path).unwrap().count()
+        let counts = (0..10).map(|_| {
+            thread::sleep(Duration::from_millis(5));
+            fs::read_dir(&path).unwrap().count()
+        });
+        counts.min().unwrap()
     })
+}
+
+/// What is held by a relay that has just begun, once it has opened what it measures itself with.
+pub(crate) fn held_at_first(relay: &Running) -> [usize; 2] {
+    eventually("a few samples", || {
+        status(relay)["sequence"].as_u64() >= Some(3)
+    });
+    held(relay)
 }
 
 /// Time on a processor so far, in clock ticks of which a second has 100.
