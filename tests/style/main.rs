@@ -5,6 +5,7 @@
 mod dependencies;
 mod figures;
 mod rules;
+mod supply;
 #[path = "../tree/mod.rs"]
 mod tree;
 
