@@ -42,11 +42,6 @@ pub(crate) fn limited_name(number: u32) -> String {
     format!("{}:guest-{number:06}", START.as_secs() + HOUR)
 }
 
-/// The same, ended an hour ago.
-pub(crate) fn ended_name(number: u32) -> String {
-    format!("{}:guest-{number:06}", START.as_secs() - HOUR)
-}
-
 /// How a request is signed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Proof {

@@ -1,4 +1,4 @@
-//! Names that are somebody's, nobody's, revoked or ended, each with a wrong proof.
+//! Names that are somebody's, nobody's or revoked, each with a wrong proof.
 
 use std::collections::BTreeMap;
 
@@ -6,9 +6,7 @@ use sha2::{Digest, Sha256};
 use taciturn_protocol::wire::Method;
 
 use super::Case;
-use crate::relay::{
-    KNOWN, Named, Proof, REALM, Relay, ended_name, limited_name, request, static_name,
-};
+use crate::relay::{KNOWN, Named, Proof, REALM, Relay, limited_name, request, static_name};
 
 /// So many times as many unknown names are tried as there are known ones, until nearly each of those has a neighbour.
 const STRANGERS: u32 = 20;
@@ -20,9 +18,6 @@ pub(super) fn cases() -> anyhow::Result<Vec<Case>> {
     let revoked_names = neighbours(limited_name, |name| {
         Sha256::digest(name.rsplit(':').next().unwrap_or_default()).into()
     });
-    let ended_names: Pairs = (KNOWN..2 * KNOWN)
-        .map(|number| [ended_name(number), limited_name(number)])
-        .collect();
     Ok(vec![
         by_name("user-sha1", known, Proof::Sha1, Form::Plain, &known_names)?,
         by_name(
@@ -59,13 +54,6 @@ pub(super) fn cases() -> anyhow::Result<Vec<Case>> {
             Proof::Sha256,
             Form::Plain,
             &revoked_names,
-        )?,
-        by_name(
-            "ended-sha1",
-            ["ended", "good for now"],
-            Proof::Sha1,
-            Form::Plain,
-            &ended_names,
         )?,
     ])
 }
