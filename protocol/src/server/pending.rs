@@ -289,6 +289,10 @@ impl Server {
             reply.error(pending.echo, pending.seal(), pending.refusal.code());
             return Some(pending.client);
         }
+        // Its life begins now, when all of its sockets are there, not when the first of them was.
+        for relayed in &mut pending.bound {
+            relayed.expires_at = now.instant + pending.lifetime;
+        }
         let token = pending
             .reserved
             .map(|reserved| self.reserve(now, reserved, &pending.user, pending.synthetic));

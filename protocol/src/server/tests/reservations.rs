@@ -5,7 +5,7 @@ use core::time::Duration;
 
 use super::sim::{Answer, Choices, Client, Sim, credentials};
 use crate::server::{BindError, Effect, Limits, Reply};
-use crate::wire::Method;
+use crate::wire::{Framed, Method};
 
 fn even(sim: &mut Sim, client: &mut Client, reserve: bool) -> Answer {
     sim.request(client, Method::Allocate, |w| {
@@ -311,6 +311,40 @@ fn a_client_may_go_while_its_socket_is_bound() {
         sim.advance(Duration::from_secs(61));
         sim.assert_nothing_left();
     }
+}
+
+/// An allocation lives for as long as its client is told, from then on (G-08): however late the second of its sockets is there.
+#[test]
+fn a_lifetime_begins_with_the_answer_and_not_with_the_first_socket() {
+    let mut sim = Sim::new();
+    let client = over_tcp(&mut sim, 1);
+    let id = sim.transaction();
+    let bytes = client.sign(Method::Allocate, id, |w| {
+        w.requested_transport(17);
+        w.additional_family(2);
+    });
+    let mut reply = Reply::new();
+    sim.server
+        .handle_message(sim.now, client.five_tuple, &bytes, &mut reply);
+    let mut answered = None;
+    for late in [0, 700] {
+        let Some(Effect::BindRelayed { relayed, bind }) = sim.server.poll_effect() else {
+            panic!("a socket is asked for");
+        };
+        sim.advance(Duration::from_secs(late));
+        sim.sockets.insert(relayed, bind);
+        answered = sim
+            .server
+            .relayed_bound(sim.now, relayed, Ok(()), &mut reply);
+    }
+    sim.pump();
+    assert_eq!(answered, Some(client.five_tuple));
+    let answer = Framed::parse(reply.as_bytes()).unwrap();
+    assert_eq!(answer.unauthenticated().lifetime(), Some(Ok(600)));
+    sim.advance(Duration::from_secs(599));
+    assert_eq!(sim.server.load().allocations, 1);
+    sim.advance(Duration::from_secs(62));
+    sim.assert_nothing_left();
 }
 
 /// T-22, A-08: a reserved port counts against its user's quota until it is claimed or lost.

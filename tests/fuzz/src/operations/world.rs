@@ -549,7 +549,8 @@ impl World {
             assert!(relayed.peek().is_some(), "an allocation without an address");
             for (address, until) in relayed {
                 let is_open = self.sockets.values().any(|open| *open == address.0);
-                assert!(is_open && *until > self.now.instant);
+                assert!(is_open, "{address:?} is not open");
+                assert!(*until > self.now.instant, "{address:?} has ended");
             }
         }
         assert_eq!(
