@@ -82,7 +82,7 @@ fn paragraph(names: &BTreeMap<&str, usize>) -> String {
     text + &line + "\n"
 }
 
-/// G-28: what a relay host carries is listed, and does not grow unseen.
+/// What a relay host carries is listed, and does not grow unseen.
 #[test]
 fn a_relay_host_carries_what_the_page_lists() {
     let Some(bill) = bill("relay") else { return };
@@ -111,7 +111,7 @@ fn a_relay_host_carries_what_the_page_lists() {
     );
 }
 
-/// G-28: a bill in the form of CycloneDX 1.5, in which every crate is whole and every name is somebody's.
+/// A bill in the form of CycloneDX 1.5, in which every crate is whole and every name is somebody's.
 #[test]
 fn a_bill_of_materials_has_its_form() {
     for build in ["relay", "all"] {
