@@ -18,8 +18,12 @@ mod chains;
 #[path = "../system/client.rs"]
 #[allow(dead_code, reason = "shared with tests/system")]
 mod client;
+mod clock;
+mod credentials;
 mod floods;
 mod forbidden;
+mod guessing;
+mod handshakes;
 #[path = "../system/lab.rs"]
 #[allow(dead_code, reason = "shared with tests/system")]
 mod lab;
@@ -27,13 +31,17 @@ mod limits;
 #[path = "../system/malformed.rs"]
 #[allow(dead_code, reason = "shared with tests/system")]
 mod malformed;
+mod mirrors;
 mod mutations;
 mod names;
 #[path = "../system/namespace.rs"]
 #[allow(dead_code, reason = "shared with tests/system")]
 mod namespace;
+mod numbers;
+mod orders;
 mod own_services;
 mod ports;
+mod proxies;
 #[path = "../system/running.rs"]
 #[allow(dead_code, reason = "shared with tests/system")]
 mod running;
@@ -47,4 +55,8 @@ mod sizes;
 mod sniffer;
 mod strangers;
 mod targets;
+mod timing;
 mod tunnels;
+mod typos;
+mod uncovered;
+mod walk;

@@ -17,6 +17,7 @@ use crate::lab::{Lab, eventually};
 use crate::running::{Running, loopback};
 use crate::settings::Settings;
 
+/// figures that are stale remove nothing.
 /// scaling rules, chaos: metrics stale for one relay: it is not offered and not removed, and its calls go on afterwards.
 #[test]
 fn a_relay_that_stands_still_for_a_while_is_not_taken_for_dead() {
@@ -49,6 +50,7 @@ fn a_relay_that_stands_still_for_a_while_is_not_taken_for_dead() {
     controller.assert_consistent(&lab);
 }
 
+/// figures that are repeated remove nothing.
 /// scaling rules, chaos: metrics return 200 with a frozen sequence: the same sample again makes nothing fresher.
 #[test]
 fn a_relay_whose_status_never_changes_is_stale() {

@@ -12,6 +12,7 @@ use crate::metadata::{self, Metadata};
 use crate::running::loopback;
 use crate::settings::{Settings, local};
 
+/// what was started abroad is never offered.
 /// scaling rules, chaos: offshore instance appears: it is never offered, it is drained, and somebody is called.
 #[test]
 fn an_instance_in_a_zone_that_is_not_allowed_is_drained_and_never_offered() {

@@ -123,6 +123,7 @@ fn whenever_a_controller_is_killed_its_successor_finishes_what_it_began() {
     controller.assert_consistent(&lab);
 }
 
+/// orders of a controller that lost its lease are repeated by nobody.
 /// scaling rules, chaos: two controllers, the leader stopped past its lease: the other takes over, and when the first wakes it
 /// launches and drains nothing twice.
 #[test]

@@ -258,6 +258,12 @@ impl Client {
         self.key = Some(key.unwrap());
     }
 
+    /// Asks for another nonce, as after 438.
+    pub(crate) fn renew_nonce(&mut self) {
+        self.key = None;
+        self.challenge();
+    }
+
     /// Allocates with these attributes, beside the transport.
     pub(crate) fn try_allocate(&mut self, attributes: impl Fn(&mut Writer<'_>)) -> Answer {
         if self.key.is_none() {

@@ -80,6 +80,7 @@ fn who_does_not_lead_does_nothing_at_all() {
     assert_eq!(acts(&planned(&fleet)), Vec::<String>::new());
 }
 
+/// a controller that is not the newest holds still.
 /// scaling rules, two controllers: a relay that obeyed a newer epoch says that somebody newer acts.
 #[test]
 fn a_newer_epoch_stops_everything() {
@@ -128,6 +129,7 @@ fn a_broken_configuration_removes_nothing() {
     assert_eq!(brakes(&plan), ["configuration_invalid"]);
 }
 
+/// an empty list of zones ends nothing.
 /// scaling rules, sovereignty: an empty list of allowed zones is a fault, and no order to clear the fleet.
 #[test]
 fn without_any_allowed_zone_nothing_is_drained_offered_or_launched() {

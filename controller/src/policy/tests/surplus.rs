@@ -133,6 +133,7 @@ fn the_order_of_victims() {
     );
 }
 
+/// the last relay of a zone stays.
 /// scaling rules, victims: one that an operator keeps, a young one, and the last of its zone stay.
 #[test]
 fn who_is_protected_stays() {
