@@ -174,7 +174,7 @@ fn a_controller_refuses_absurd_sizes_and_other_zones() {
         (
             "min = 3\nmax = 6",
             "[\"offshore-1\"]",
-            ["zones", "offshore-1"],
+            ["zones", "allowed-zone-ids"],
         ),
     ] {
         let (good, said) = judged(policy, zones);
