@@ -42,6 +42,18 @@ fn answers(socket: &UdpSocket) -> Vec<Vec<u8>> {
     answers
 }
 
+/// Waits until the relay has judged so many more requests than `before`.
+fn await_judged(relay: &Running, before: u64, more: u64) {
+    eventually("a judgement of every request", || {
+        judged(relay) >= before + more
+    });
+}
+
+/// How many requests of strangers were answered or dropped.
+fn judged(relay: &Running) -> u64 {
+    relay.dropped("unauthenticated_rate") + relay.metric("taciturn_relay_responses_total{")
+}
+
 /// Binding is answered with 1.6 times its bytes, Allocate with less than four times; a source without a call gets 20
 /// answers at once and then 10 a second, whatever its port; one with a call, and everybody else, gets all.
 #[test]
@@ -52,6 +64,7 @@ fn a_forged_source_gets_few_and_small_answers() {
     let one = at(1);
     one.send_to(&binding(1), server).unwrap();
     one.send_to(&allocate(), server).unwrap();
+    await_judged(&relay, 0, 2);
     let sizes: Vec<_> = answers(&one).iter().map(Vec::len).collect();
     assert_eq!(sizes[0], 32, "1.6 times 20");
     assert!(sizes[1] < 4 * 28, "{} bytes for 28", sizes[1]);
@@ -66,13 +79,16 @@ fn a_forged_source_gets_few_and_small_answers() {
         };
         victim[turn % 4].send_to(&request, server).unwrap();
     }
+    await_judged(&relay, 2, 200);
     let answered: usize = victim.iter().map(|socket| answers(socket).len()).sum();
-    let most = 20 + 10 * (begun.elapsed().as_secs() as usize + 1);
+    let most = 20 + 10 * (begun.elapsed().as_secs() + 1);
+    let answered = u64::try_from(answered).unwrap();
     assert!((20..=most).contains(&answered), "{answered}");
-    assert!(relay.dropped("unauthenticated_rate") >= 200 - most as u64);
+    assert!(relay.dropped("unauthenticated_rate") >= 200_u64.saturating_sub(most));
     // Its neighbour is not touched, and a source with a call is not counted: a hospital may have one address.
     let neighbour = at(3);
     neighbour.send_to(&binding(1), server).unwrap();
+    await_judged(&relay, 202, 1);
     assert_eq!(answers(&neighbour).len(), 1);
     let socket = at(2);
     socket.connect(server).unwrap();
@@ -85,9 +101,11 @@ fn a_forged_source_gets_few_and_small_answers() {
     std::thread::sleep(std::time::Duration::from_secs(1));
     client.set_timeout(crate::running::PATIENCE);
     client.allocate();
+    let before = judged(&relay);
     for turn in 0..100 {
         victim[turn % 4].send_to(&binding(1), server).unwrap();
     }
+    await_judged(&relay, before, 100);
     let answered: usize = victim.iter().map(|socket| answers(socket).len()).sum();
     assert_eq!(answered, 100);
     relay.assert_alive();
