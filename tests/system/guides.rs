@@ -119,6 +119,51 @@ fn every_place_that_a_page_names_is_there() {
     assert!(seen > 40, "{seen}");
 }
 
+/// A figure is of a command that can be run again; where there is none yet, there may be no command either.
+#[test]
+fn every_figure_has_a_command_that_can_be_run_again() {
+    let script = read("scripts/assure");
+    let (_, list) = script.split_once("<<'LIST'\n").unwrap();
+    let (list, _) = list.split_once("\nLIST\n").unwrap();
+    let known: Vec<&str> = list
+        .lines()
+        .filter_map(|line| line.split_once(" | ").map(|(name, _)| name))
+        .collect();
+    let page = read("docs/assurance.md");
+    let (mut rows, mut seen) = (0, 0);
+    for row in page.lines().filter(|line| line.starts_with("| ")) {
+        let row = row.replace("\\|", "/");
+        let cells: Vec<&str> = row.trim_matches('|').split('|').map(str::trim).collect();
+        assert_eq!(cells.len(), 6, "{row}");
+        let [goal, _, command, figure, when, met] = cells[..] else {
+            unreachable!("six of them")
+        };
+        rows += 1;
+        if goal == "goal" || met == "not yet measured" {
+            continue;
+        }
+        seen += 1;
+        assert!(
+            ["yes", "below"].contains(&met),
+            "{goal}: {met:?} is no verdict"
+        );
+        assert!(
+            !figure.is_empty() && when.contains("20"),
+            "{goal}: a figure of when?"
+        );
+        for span in command.split('`').skip(1).step_by(2) {
+            let names = span.strip_prefix("scripts/assure ").unwrap_or_default();
+            for name in names.split(' ').filter(|name| !name.is_empty()) {
+                assert!(
+                    known.contains(&name),
+                    "{goal}: scripts/assure has no {name}"
+                );
+            }
+        }
+    }
+    assert!(rows > 30 && seen > 5, "{rows} rows, {seen} figures");
+}
+
 /// Words with a hyphen are keys of a configuration, or stand in a unit; words before an equals sign are keys.
 #[test]
 fn every_setting_that_a_page_names_is_there() {
