@@ -155,6 +155,26 @@ pub struct Traffic {
     pub to_client_bytes: u64,
 }
 
+impl Traffic {
+    // Counts that have come round are wrong once; one that stopped its worker would end every call.
+
+    #[inline(always)]
+    const fn count_to_peer(&mut self, length: usize) {
+        self.to_peer_packets = self.to_peer_packets.wrapping_add(1);
+        self.to_peer_bytes = self.to_peer_bytes.wrapping_add(length as u64);
+    }
+
+    #[inline(always)]
+    const fn count_to_client(&mut self, length: usize) {
+        self.to_client_packets = self.to_client_packets.wrapping_add(1);
+        self.to_client_bytes = self.to_client_bytes.wrapping_add(length as u64);
+    }
+
+    pub(super) const fn packets(&self) -> u64 {
+        self.to_peer_packets.wrapping_add(self.to_client_packets)
+    }
+}
+
 /// One relayed address of an allocation.
 #[derive(Clone, Copy, Debug)]
 struct OwnRelayed {
@@ -302,8 +322,7 @@ impl RouteTable {
         if let Err(reason) = meters.admit(&mut allocation.account, now, length) {
             return ClientVerdict::Drop(reason);
         }
-        allocation.traffic.to_peer_packets += 1;
-        allocation.traffic.to_peer_bytes += length as u64;
+        allocation.traffic.count_to_peer(length);
         ClientVerdict::ToPeer {
             relayed,
             peer,
@@ -346,8 +365,7 @@ impl RouteTable {
         if let Err(reason) = meters.admit(&mut allocation.account, now, length) {
             return ClientVerdict::Drop(reason);
         }
-        allocation.traffic.to_peer_packets += 1;
-        allocation.traffic.to_peer_bytes += length as u64;
+        allocation.traffic.count_to_peer(length);
         ClientVerdict::ToPeer {
             relayed: own.relayed,
             peer,
@@ -379,8 +397,7 @@ impl RouteTable {
         if let Err(reason) = meters.admit(&mut allocation.account, now, length) {
             return PeerVerdict::Drop(reason);
         }
-        allocation.traffic.to_client_packets += 1;
-        allocation.traffic.to_client_bytes += length as u64;
+        allocation.traffic.count_to_client(length);
         PeerVerdict::ToClient {
             client: allocation.client,
             framing,
@@ -413,6 +430,15 @@ impl RouteTable {
     /// The relayed socket that holds this address, bound or advertised, with an allocation behind it.
     pub fn relayed_at(&self, address: SocketAddr) -> Option<RelayedId> {
         self.by_address.get(&address).copied()
+    }
+
+    /// Lets an allocation begin with these counts, so that it can be seen what becomes of them at their end.
+    #[cfg(test)]
+    pub(crate) fn begin_traffic_at(&mut self, allocation: AllocationId, traffic: Traffic) {
+        if let Some(routes) = self.routes_mut(allocation) {
+            routes.traffic = traffic;
+            routes.swept = traffic.packets();
+        }
     }
 
     /// What this allocation has carried since it began.

@@ -25,7 +25,7 @@ impl RouteTable {
         let mut activity = Activity::default();
         let swept = self.allocations.iter_mut().skip(part).step_by(parts.max(1));
         for routes in swept.flatten() {
-            let carried = routes.traffic.to_peer_packets + routes.traffic.to_client_packets;
+            let carried = routes.traffic.packets();
             let is_active = carried != routes.swept;
             routes.swept = carried;
             routes.was_active = is_active;
@@ -42,7 +42,7 @@ impl RouteTable {
     pub fn is_active(&self, allocation: AllocationId) -> bool {
         let routes = self.allocations.get(allocation.0 as usize);
         routes.and_then(Option::as_ref).is_some_and(|routes| {
-            let carried = routes.traffic.to_peer_packets + routes.traffic.to_client_packets;
+            let carried = routes.traffic.packets();
             routes.was_active || carried != routes.swept
         })
     }

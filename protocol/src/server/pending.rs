@@ -299,7 +299,7 @@ impl Server {
         let client = pending.client;
         let meter = self.users.take(&pending.user);
         let serial = self.next_serial;
-        self.next_serial += 1;
+        self.next_serial = self.next_serial.wrapping_add(1);
         self.install(Allocation {
             client,
             serial,

@@ -114,10 +114,12 @@ pub struct Tallies {
 
 impl Tallies {
     pub(super) const fn authentication(&mut self, outcome: Authentication) {
-        self.authentications[outcome.index()] += 1;
+        let count = &mut self.authentications[outcome.index()];
+        *count = count.wrapping_add(1);
     }
 
     pub(super) const fn refusal(&mut self, refusal: Refusal) {
-        self.refusals[refusal.index()] += 1;
+        let count = &mut self.refusals[refusal.index()];
+        *count = count.wrapping_add(1);
     }
 }

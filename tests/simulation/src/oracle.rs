@@ -124,6 +124,12 @@ impl Oracle {
         }
     }
 
+    /// The relay has lost all that it knew, the budgets of sources too.
+    pub(crate) fn restart(&mut self) {
+        self.reference.restart();
+        self.unproven.clear();
+    }
+
     // ---- from clients ----
 
     /// A packet from a client, and what the relay did with it.

@@ -26,3 +26,4 @@ mod sim;
 mod snapshot;
 mod synthetic;
 mod tallies;
+mod wraps;

@@ -160,7 +160,7 @@ impl World {
         let rules = &mut self.oracle.reference.rules;
         (rules.drains, rules.sheds) = (false, false);
         (self.drains, self.sheds) = (false, false);
-        self.oracle.reference.restart();
+        self.oracle.restart();
         let configuration = self.relay.configuration.clone();
         let (in_use, is_exhausted) = (
             std::mem::take(&mut self.relay.in_use),
