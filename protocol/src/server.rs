@@ -96,6 +96,9 @@ pub struct Server {
     quota: Box<dyn Quota>,
     budget: AnswerBudget,
     failures: FailureBudget,
+    // What makes two nonces of one client and second differ. It runs through all numbers before it repeats one, where random
+    // ones would meet within some ten thousand. It may be guessed: what makes a nonce the relay's own is its tag.
+    nonce_number: u32,
     drain: Option<Drain>,
     is_shedding: bool,
     alternates: Vec<Alternate>,
@@ -146,7 +149,9 @@ impl Server {
             .iter()
             .map(|_| PortPool::new(settings.ports.clone()))
             .collect();
+        let nonce_number = random.next_u32();
         Self {
+            nonce_number,
             budget,
             failures,
             settings,

@@ -114,7 +114,7 @@ fn refresh(call: &mut Call) -> u16 {
     client.request(Method::Refresh, |w| w.lifetime(600)).code()
 }
 
-/// A-37, G-22: the clock goes back a day, forward a day, by a second and to and fro: calls lose nothing and are refreshed,
+/// the clock goes back a day, forward a day, by a second and to and fro: calls lose nothing and are refreshed,
 /// allocations end when their time is over and not before, and credentials end by the wall clock, for what is new alone.
 #[test]
 fn steps_of_the_wall_clock_end_no_call() {

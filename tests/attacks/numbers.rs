@@ -129,7 +129,7 @@ fn relayed_ports_do_not_tell_the_next() {
 fn nonces_are_unique() {
     let relay = Setup::on_loopback(2).start();
     let mut seen = HashSet::new();
-    let count = scale(1_000, 1_000);
+    let count = scale(5_000, 1_000_000);
     let mut client = Client::of(&relay, Over::Udp, "alice");
     for _ in 0..count {
         let answer = client.request(Method::Allocate, |w| w.requested_transport(17));

@@ -15,10 +15,12 @@ use crate::credentials::{
 use crate::forward::{AllocationId, DropReason};
 use crate::time::Now;
 use crate::wire::{Attributes, Class, Framed, Integrity, IntegrityChecked, Method, Name};
-use rand_core::RngCore;
 
 /// How many unknown attributes a 420 lists. A request with more of them is not helped by the rest.
 pub(super) const MAX_UNKNOWN: usize = 32;
+
+/// Odd, so that every number comes once before any comes again.
+const NONCE_STEP: u32 = 0x9E37_79B9;
 
 /// A request whose sender has proved who it is. Only what the proof covers can be read.
 #[derive(Debug)]
@@ -321,15 +323,16 @@ impl Server {
             Unproven::StaleNonce => (Authentication::StaleNonce, ErrorCode::StaleNonce),
         };
         self.tallies.authentication(outcome);
+        self.nonce_number = self.nonce_number.wrapping_add(NONCE_STEP);
         let directory = &self.settings.directory;
         let features = Features {
             password_algorithms: true,
             username_anonymity: directory.offers_userhash(),
         };
-        let nonce =
-            self.settings
-                .nonces
-                .mint(now.unix, from.client.0, features, self.random.next_u32());
+        let nonce = self
+            .settings
+            .nonces
+            .mint(now.unix, from.client.0, features, self.nonce_number);
         reply.answer(echo, Class::Error, Seal::None, |w| {
             w.error_code(code.number(), code.reason());
             w.realm(directory.realm().as_str().as_bytes());

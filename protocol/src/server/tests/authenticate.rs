@@ -75,6 +75,25 @@ fn the_nonce_says_what_is_offered() {
     assert!(nonce.len() < 128, "S-20, S-37");
 }
 
+/// a hundred thousand nonces for one client in one second, and none twice.
+#[test]
+fn nonces_of_one_second_differ() {
+    let mut sim = Sim::new();
+    let client = sim.client(1);
+    let mut seen: Vec<_> = (0..100_000)
+        .map(|_| {
+            challenge(&mut sim, &client)
+                .attributes()
+                .nonce()
+                .unwrap()
+                .to_vec()
+        })
+        .collect();
+    seen.sort_unstable();
+    seen.dedup();
+    assert_eq!(seen.len(), 100_000);
+}
+
 /// S-43: the largest 401 fits an unknown path.
 #[test]
 fn the_challenge_fits_any_path() {
