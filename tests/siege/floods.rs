@@ -37,8 +37,10 @@ fn assert_small(what: &str, before: u64, after: u64) {
 
 /// Random and mutated datagrams, half of them from the owner of an allocation; all have been looked at when it returns.
 fn send_malformed(relay: &Running, dice: &mut Dice, count: u64) {
-    let mut owner = Call::open(relay, Over::Udp, "mallory");
-    let mut stranger = Client::of(relay, Over::Udp, "mallory");
+    // Another name each time, as the one before may have to wait for having failed so often.
+    let name = format!("mallory-{count}");
+    let mut owner = Call::open(relay, Over::Udp, &name);
+    let mut stranger = Client::of(relay, Over::Udp, &name);
     let originals = originals(&mut owner);
     for turn in 0..count {
         let sender = if turn.is_multiple_of(2) {
