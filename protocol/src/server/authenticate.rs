@@ -118,6 +118,9 @@ impl Server {
             }
             Err(unproven) => return self.challenge(now, from, framed, unproven, reply),
         };
+        if framed.method() == Method::Allocate {
+            self.proved(now, from, framed);
+        }
         reply.mark(request.synthetic);
         let allocation = self.allocation_of(&from);
         let is_anothers = framed.method() != Method::Allocate
@@ -255,7 +258,11 @@ impl Server {
         let client = from.client.0;
         Guess {
             source: client.ip(),
-            name,
+            // As the directory reads it: one user has many spellings otherwise, each with guesses of its own.
+            name: match name {
+                Name::Username(received) => Name::Username(strip(received)),
+                Name::Userhash(_) => name,
+            },
             proven_source: from.transport.is_stream()
                 || nonces.check(nonce, client, now.unix).is_ok(),
         }
@@ -269,6 +276,18 @@ impl Server {
         {
             let guess = self.guess(now, from, name, nonce);
             self.failures.failed(&guess, now.instant);
+        }
+    }
+
+    /// Takes note of a right proof, by which somebody begins here. Not of those within a call: they would clear the way for
+    /// guesses every few minutes.
+    fn proved(&mut self, now: Now, from: FiveTuple, framed: &Framed<'_>) {
+        let sent = framed.credentials();
+        if let (Some(name), Some(nonce)) = (sent.name, sent.nonce)
+            && self.failures.has_any(now.instant)
+        {
+            let guess = self.guess(now, from, name, nonce);
+            self.failures.succeeded(&guess);
         }
     }
 

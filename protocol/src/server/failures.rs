@@ -79,6 +79,11 @@ impl FailureBudget {
         now >= self.quiet_from
     }
 
+    /// Whether anybody's failures are remembered.
+    pub(super) fn has_any(&self, now: Instant) -> bool {
+        self.quiet_from > Instant::ZERO && now < self.quiet_from + MEMORY
+    }
+
     /// Whether this guess comes too early to be looked at.
     pub(super) fn must_wait(&self, guess: &Guess<'_>, now: Instant) -> bool {
         let (set, mark) = self.place(guess);
@@ -94,10 +99,13 @@ impl FailureBudget {
         let known = cells
             .iter()
             .position(|cell| cell.mark == mark && !cell.is_forgotten(now));
-        // Who waits longest stays: a flood of names pushes out names of its own first.
+        // Who has failed most stays, whether it waits just now or not: a flood of names pushes out names of its own first.
         let way = known.unwrap_or_else(|| {
             (0..WAYS)
-                .min_by_key(|way| (!cells[*way].is_forgotten(now), cells[*way].waits_until))
+                .min_by_key(|way| {
+                    let cell = &cells[*way];
+                    (!cell.is_forgotten(now), cell.failures, cell.waits_until)
+                })
                 .unwrap_or(0)
         });
         let failures = known.map_or(0, |way| cells[way].failures).saturating_add(1);
@@ -110,6 +118,17 @@ impl FailureBudget {
         self.quiet_from = self.quiet_from.max(waits_until);
     }
 
+    /// Takes the news that this name was proven from this source: what had failed there before is forgotten, so that one
+    /// machine with an old password does not keep out the others behind the same address for good.
+    pub(super) fn succeeded(&mut self, guess: &Guess<'_>) {
+        let (set, mark) = self.place(guess);
+        for cell in &mut self.cells[set] {
+            if cell.mark == mark {
+                *cell = Cell::default();
+            }
+        }
+    }
+
     /// Lets everybody begin anew.
     pub(super) fn forget(&mut self) {
         if self.quiet_from > Instant::ZERO {
@@ -118,7 +137,8 @@ impl FailureBudget {
         }
     }
 
-    /// The set of a guess, and what tells it from others there.
+    /// The set of a guess, and what tells it from others there. Who forges addresses has one half of the table, so that it
+    /// pushes out nobody who has shown where it is.
     fn place(&self, guess: &Guess<'_>) -> (usize, u64) {
         let (is_hash, name) = match guess.name {
             Name::Username(name) => (false, name),
@@ -131,8 +151,8 @@ impl FailureBudget {
             clippy::cast_possible_truncation,
             reason = "only the low bits choose a set"
         )]
-        let set = hash as usize % SETS;
-        (set, hash)
+        let set = hash as usize % (SETS / 2);
+        (set + usize::from(guess.proven_source) * (SETS / 2), hash)
     }
 }
 
@@ -247,6 +267,48 @@ mod tests {
             192 * 1024,
             "the memory that is documented"
         );
+    }
+
+    /// nor do they free those who have failed often and whose wait is over, from the same source or from forged ones.
+    #[test]
+    fn a_flood_of_names_lets_nobody_begin_anew() {
+        let mut budget = FailureBudget::new([1, 2, 3, 4]);
+        let alice = guess(7, "alice");
+        for _ in 0..FREE {
+            budget.failed(&alice, START);
+        }
+        for number in 0..30_000 {
+            let name = format!("user{number}");
+            budget.failed(&guess(7, &name), START);
+            let forged = Guess {
+                proven_source: false,
+                ..guess(number, "alice")
+            };
+            for _ in 0..3 {
+                budget.failed(&forged, START);
+            }
+        }
+        budget.failed(&alice, START);
+        assert!(budget.must_wait(&alice, START), "it is the sixth");
+    }
+
+    /// whoever proves a name lifts what stood against it at this source, and nothing else.
+    #[test]
+    fn a_name_that_is_proven_begins_anew() {
+        let mut budget = FailureBudget::new([1, 2, 3, 4]);
+        let (alice, bob) = (guess(7, "alice"), guess(7, "bob"));
+        for _ in 0..7 {
+            budget.failed(&alice, START);
+            budget.failed(&bob, START);
+        }
+        let later = START + Duration::from_secs(3);
+        assert!(budget.is_quiet(later), "both waits are over");
+        assert!(budget.has_any(later));
+        budget.succeeded(&alice);
+        budget.failed(&alice, later);
+        assert!(!budget.must_wait(&alice, later));
+        budget.failed(&bob, later);
+        assert!(budget.must_wait(&bob, later));
     }
 
     /// a thousand users by a thousand passwords from one source: after an hour of it, a few guesses at each.

@@ -472,6 +472,10 @@ impl<K: Client> Reference<K> {
             }
         };
         if request.ask.is_new() {
+            // A name that is proven where it had failed begins anew there.
+            let source = from.source();
+            self.failures
+                .retain(|f| (f.source, f.name, f.is_shown) != (source, name, true));
             return self.allocate(from, request, name);
         }
         let Some(held) = self.held.get(&from) else {

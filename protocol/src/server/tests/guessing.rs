@@ -2,8 +2,8 @@
 //!
 //! Not responsible for how long the waits are (`failures`).
 
-use alloc::format;
 use alloc::vec::Vec;
+use alloc::{format, vec};
 use core::time::Duration;
 
 use super::sim::{Choices, Client, Outcome, Sim, credentials, five_tuple, write};
@@ -152,6 +152,49 @@ fn silence_does_not_tell_who_exists() {
     }
     assert!(told.iter().all(|answers| *answers == told[0]), "{told:?}");
     assert_eq!(told[0][5..7], [Some(401), None]);
+}
+
+/// A-11: quotes around a name and NULs behind it make no other user of it, and no more guesses (RFC 8489 §9.2.2).
+#[test]
+fn every_spelling_of_a_name_counts_as_that_name() {
+    let mut sim = server();
+    let guesser = at(&mut sim, Transport::Tcp, "198.51.100.9:1", "alice", false);
+    let name = guesser.username.clone();
+    let mut answers = Vec::new();
+    for nulls in 0..20 {
+        for quote in [&b""[..], b"\""] {
+            let mut spelled = guesser.clone();
+            spelled.username = [quote, &name, quote, &vec![0; nulls]].concat();
+            answers.push(ask(&mut sim, &spelled));
+        }
+    }
+    assert_eq!(answers[..6], [Some(401); 6]);
+    assert_eq!(answers[6..], [None; 34]);
+}
+
+/// A-11: one machine with an old password, and others behind the same address with the right one: whoever gets in between two
+/// waits ends them.
+#[test]
+fn a_right_password_ends_the_waits_of_its_name() {
+    let mut sim = server();
+    let address = "198.51.100.9:1000";
+    let old = at(&mut sim, Transport::Udp, address, "gateway", false);
+    let new = at(
+        &mut sim,
+        Transport::Udp,
+        "198.51.100.9:2000",
+        "gateway",
+        true,
+    );
+    for _ in 0..7 {
+        ask(&mut sim, &old);
+    }
+    assert_eq!(ask(&mut sim, &new), None);
+    sim.advance(Duration::from_secs(2));
+    assert_eq!(ask(&mut sim, &new), Some(0));
+    let again: Vec<_> = (0..7).map(|_| ask(&mut sim, &old)).collect();
+    assert_eq!(again[..6], [Some(401); 6]);
+    assert_eq!(again[6], None);
 }
 
 /// A-11: a reload may bring the secret that was missing, so nobody waits after it; and who lifts the limits on strangers

@@ -88,7 +88,14 @@ impl World {
             }
             self.run_until(self.at + Duration::from_millis(300))?;
         }
+        let max_age = self.oracle.reference.rules.max_age;
         for &number in calling {
+            // While the last got its call, the first has come to the greatest age of an allocation: its credentials have ended by
+            // then, it is refused, as the reference says too, and it has begun anew.
+            let client = &self.clients[number];
+            if max_age < PATIENCE && wanted.iter().any(|peer| !client.reaches(*peer)) {
+                continue;
+            }
             for &peer in wanted {
                 for nth in 0..3 {
                     let echo = (peer, said(number, peer, nth));
