@@ -127,8 +127,16 @@ fn tasks(relay: &Running) -> usize {
     tasks.count()
 }
 
-/// Sends these datagrams once from each of so many addresses and ports, and looks in between whether the relay answers.
-fn from_everywhere(server: SocketAddr, sources: u64, datagrams: &[Vec<u8>]) {
+/// Sends these datagrams once from each of so many addresses and ports, and looks in between whether the relay answers. Fails
+/// unless the relay has looked at them: at least 99 of 100, and the kernel says that it dropped the others.
+fn from_everywhere(relay: &Running, sources: u64, datagrams: &[Vec<u8>]) {
+    let server = relay.listener("udp");
+    let came = || relay.metric("taciturn_relay_received_packets_total{leg=\"client\",");
+    let lost = || {
+        relay.metric("taciturn_relay_kernel_dropped_packets_total ")
+            + relay.metric("taciturn_relay_crowding_dropped_packets_total ")
+    };
+    let (came_before, lost_before) = (came(), lost());
     let probe = peer_at(SocketAddr::from(([127, 0, 14, 1], 0)));
     let quick = std::time::Duration::from_millis(200);
     probe.set_read_timeout(Some(quick)).unwrap();
@@ -144,6 +152,12 @@ fn from_everywhere(server: SocketAddr, sources: u64, datagrams: &[Vec<u8>]) {
             let _ = probe.recv(&mut [0; 64]);
         }
     }
+    let sent = sources * u64::try_from(datagrams.len()).unwrap() + sources / 16;
+    eventually("a look at everything that was sent", || {
+        came() - came_before + lost() - lost_before >= sent
+    });
+    let lost = lost() - lost_before;
+    assert!(lost <= sent / 100, "{lost} of {sent} were not looked at");
 }
 
 /// Fails unless the relay keeps nothing of what strangers send from a new source each time.
@@ -156,10 +170,10 @@ fn assert_nothing_kept(sources: u64, datagrams: &[Vec<u8>]) {
     };
     let mut call = Call::open(&relay, Over::Udp, "honest");
     // Buffers grow to their size once.
-    from_everywhere(relay.listener("udp"), 500, datagrams);
+    from_everywhere(&relay, 500, datagrams);
     call.exchange();
     let (before, threads) = (resident(&relay), tasks(&relay));
-    from_everywhere(relay.listener("udp"), sources, datagrams);
+    from_everywhere(&relay, sources, datagrams);
     call.exchange();
     let grown = resident(&relay).saturating_sub(before);
     assert!(grown <= 1 << 20, "{grown} bytes for {sources} sources");

@@ -124,20 +124,55 @@ fn relayed_ports_do_not_tell_the_next() {
     }
 }
 
-/// no nonce comes twice.
-#[test]
-fn nonces_are_unique() {
-    let relay = Setup::on_loopback(2).start();
-    let mut seen = HashSet::new();
-    let count = scale(5_000, 1_000_000);
-    let mut client = Client::of(&relay, Over::Udp, "alice");
-    for _ in 0..count {
-        let answer = client.request(Method::Allocate, |w| w.requested_transport(17));
-        assert!(seen.insert(answer.attributes().nonce().unwrap().to_vec()));
-    }
+const NONCE_SECRET: &str = "a nonce key that the attacker has, of 32 bytes and more";
+
+/// Relays with this nonce key.
+fn with_nonce_key(workers: usize) -> Setup {
+    let mut setup = Setup::on_loopback(workers);
+    setup.files.push(("nonce.key", NONCE_SECRET.to_owned()));
+    setup.more = "[nonce]\nkey-file = \"nonce.key\"\nlifetime = \"10m\"".to_owned();
+    setup
 }
 
-const NONCE_SECRET: &str = "a nonce key that the attacker has, of 32 bytes and more";
+/// no nonce comes twice: to no client, over no transport, from neither of two workers, nor from a relay that was started
+/// again with the same key, whose first clients are those that the one before it had.
+#[test]
+fn nonces_are_unique() {
+    let (all, each) = (scale(5_000, 1_000_000), scale(25, 100));
+    let mut seen = HashSet::new();
+    let mut ask = |client: &mut Client| {
+        for _ in 0..each {
+            let answer = client.request(Method::Allocate, |w| w.requested_transport(17));
+            let nonce = answer.attributes().nonce().unwrap().to_vec();
+            assert!(seen.insert(nonce), "one of before");
+        }
+    };
+    let mut stay = Vec::new();
+    for _ in 0..2 {
+        let relay = with_nonce_key(2).start();
+        for client in &mut stay {
+            let Client {
+                link: Link::Udp(socket),
+                ..
+            } = client
+            else {
+                unreachable!("they are over UDP")
+            };
+            socket.connect(relay.listener("udp")).unwrap();
+            ask(client);
+        }
+        stay.resize_with(16, || Client::of(&relay, Over::Udp, "alice"));
+        stay.iter_mut().for_each(&mut ask);
+        for over in Over::ALL
+            .into_iter()
+            .cycle()
+            .take(usize::try_from(all / each / 2).unwrap())
+        {
+            ask(&mut Client::of(&relay, over, "alice"));
+        }
+    }
+    assert!(u64::try_from(seen.len()).unwrap() >= all);
+}
 
 /// An Allocate with this nonce and the right password.
 fn signed(client: &Client, nonce: &[u8], id: u8) -> Vec<u8> {
@@ -162,10 +197,7 @@ fn signed(client: &Client, nonce: &[u8], id: u8) -> Vec<u8> {
 /// more than the clocks may differ, and one that was changed get 438; what was minted now, or a little ahead, is taken.
 #[test]
 fn nonces_serve_their_client_and_their_time() {
-    let mut setup = Setup::on_loopback(1);
-    setup.files.push(("nonce.key", NONCE_SECRET.to_owned()));
-    setup.more = "[nonce]\nkey-file = \"nonce.key\"\nlifetime = \"10m\"".to_owned();
-    let relay = setup.start();
+    let relay = with_nonce_key(1).start();
     let nonces = Nonces::new(
         NonceKey::from_secret(NONCE_SECRET.as_bytes()).unwrap(),
         None,

@@ -31,6 +31,9 @@ mod revocations;
 #[path = "../system/running.rs"]
 #[expect(dead_code, reason = "shared with the tests of single relays")]
 mod running;
+#[path = "../system/scale.rs"]
+#[expect(dead_code, reason = "shared with the tests of single relays")]
+mod scale;
 mod settings;
 mod signalling;
 mod sovereignty;

@@ -1,7 +1,7 @@
 //! A journal of the test's own: a `/run` with its socket in it, for processes that are started with mounts of their own.
 //!
 //! Responsible for the mounts and for what arrives. Not responsible for what is logged. Where a mount namespace is not to be
-//! had a test says that it was not run, and in CI (`CI=true`) it fails.
+//! had a test says that it was not run, or fails (`scale`).
 
 use std::env;
 use std::ffi::OsString;
@@ -13,6 +13,7 @@ use std::sync::{Arc, Mutex};
 use std::thread;
 
 use crate::running::PATIENCE;
+use crate::scale::not_run;
 
 /// What to write before a command that is to run with this script's mounts; `None`: mounts of one's own are not to be had.
 pub(crate) fn with_mounts(script: &str) -> Option<Vec<OsString>> {
@@ -25,11 +26,10 @@ pub(crate) fn with_mounts(script: &str) -> Option<Vec<OsString>> {
         tried.is_ok_and(|status| status.success())
     });
     let Some(option) = found else {
-        assert!(
-            env::var("CI").as_deref() != Ok("true"),
-            "a mount namespace is needed: root, or unshare -rm"
+        not_run(
+            "a test with a journal of its own",
+            "mount namespaces (root, or unshare -rm)",
         );
-        eprintln!("not run for want of mount namespaces");
         return None;
     };
     let script = format!("mount -t tmpfs none /run && {script} exec \"$0\" \"$@\"");

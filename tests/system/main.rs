@@ -31,6 +31,8 @@ mod privacy;
 mod reload;
 mod revocations;
 mod running;
+#[allow(dead_code, reason = "shared with tests/attacks")]
+mod scale;
 mod self_check;
 mod shared_port;
 mod sniffer;

@@ -1,7 +1,7 @@
 //! Network namespaces that a test makes for itself, joined by pairs of virtual interfaces.
 //!
 //! Responsible for making and ending them. They need root, or user namespaces; where neither is to be had a test says that
-//! it was not run, and in CI (`CI=true`) it fails.
+//! it was not run, or fails (`scale`).
 
 use std::env;
 use std::fs::{self, File};
@@ -12,6 +12,7 @@ use std::thread;
 use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 
 use crate::running::eventually;
+use crate::scale::not_run;
 
 const INSIDE: &str = "TACITURN_SYSTEM_TEST_NAMESPACE";
 
@@ -21,11 +22,7 @@ pub(crate) fn inside(test: &str) -> bool {
         return true;
     }
     let Some(unshare) = unshare() else {
-        assert!(
-            env::var("CI").as_deref() != Ok("true"),
-            "{test} needs network namespaces: root, or unshare -Urn"
-        );
-        eprintln!("not run for want of network namespaces: {test}");
+        not_run(test, "network namespaces (root, or unshare -Urn)");
         return false;
     };
     let output = Command::new("unshare")

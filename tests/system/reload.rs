@@ -2,7 +2,6 @@
 //!
 //! Not responsible for what each key does, which the crates' own tests show.
 
-use std::env;
 use std::process::Command;
 use std::sync::Arc;
 use std::thread;
@@ -21,6 +20,7 @@ use crate::client::{Client, Over, connect, receive_from};
 use crate::lab::Lab;
 use crate::namespace::{inside, ip};
 use crate::running::{SECRET, Setup, eventually};
+use crate::scale::not_run;
 
 /// A certificate without its key, or with another's, is refused, and the one before it stays.
 #[test]
@@ -348,12 +348,9 @@ fn files_that_nobody_reports_on_are_followed_too() {
         .arg("true")
         .status();
     if !tried.is_ok_and(|status| status.success()) {
-        assert!(
-            env::var("CI").as_deref() != Ok("true"),
-            "user namespaces are needed"
-        );
-        eprintln!(
-            "not run for want of user namespaces: files_that_nobody_reports_on_are_followed_too"
+        not_run(
+            "files_that_nobody_reports_on_are_followed_too",
+            "user namespaces",
         );
         return;
     }

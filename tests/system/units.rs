@@ -1,14 +1,13 @@
 //! The systemd files: units, drop-ins and kernel settings, judged by systemd's own tools and against the configuration.
 //!
-//! Not responsible for running them (`booted`). Without the tools a test says that it was not run, and in CI (`CI=true`) it
-//! fails.
+//! Not responsible for running them (`booted`). Without the tools a test says that it was not run, or fails (`scale`).
 
-use std::env;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
 use crate::running::fresh_directory;
+use crate::scale::not_run;
 
 /// The most that the unit may be exposed, in systemd's tenths: 2.0.
 const EXPOSURE: &str = "20";
@@ -21,11 +20,7 @@ pub(crate) fn systemd_files() -> PathBuf {
 /// The version of this machine's systemd; `None`, outside CI alone, without one.
 pub(crate) fn systemd_version(test: &str) -> Option<u32> {
     let Ok(output) = Command::new("systemd-analyze").arg("--version").output() else {
-        assert!(
-            env::var("CI").as_deref() != Ok("true"),
-            "{test} needs systemd-analyze"
-        );
-        eprintln!("not run for want of systemd-analyze: {test}");
+        not_run(test, "systemd-analyze");
         return None;
     };
     let text = String::from_utf8(output.stdout).unwrap();
