@@ -8,7 +8,7 @@ use std::net::SocketAddr;
 use crate::client::{Over, is_silent, peer_at, receive_from};
 use crate::lab::{Lab, PORT};
 use crate::namespace::{inside, ip};
-use crate::running::Setup;
+use crate::running::{Setup, eventually};
 use crate::sniffer::{Packet, Sniffer};
 
 const CHANNEL: u16 = 0x4000;
@@ -97,6 +97,52 @@ fn services_of_the_host_are_out_of_reach() {
     }
     let refused = relay.dropped("no_such_relayed") + relay.dropped("forbidden_peer");
     assert!(refused >= 3 * 2 * 6, "{refused}");
+}
+
+/// where the operator lists the only peers, the relayed address, plainly named, is none: two clients do not tunnel
+/// to each other through the relay, by no method and over no transport; the SFU is reached, and the check of itself goes on.
+#[test]
+fn two_clients_of_a_relay_for_one_sfu_do_not_meet() {
+    if !inside("own_services::two_clients_of_a_relay_for_one_sfu_do_not_meet") {
+        return;
+    }
+    let (lab, mut setup) = lab();
+    setup.peers = "only = [\"10.77.0.20\"]".to_owned();
+    setup.self_check = "interval = \"100ms\"".to_owned();
+    let relay = setup.start();
+    let sfu = lab.peer("10.77.0.20");
+    for over in Over::ALL {
+        let mut alice = lab.client(&relay, over, "10.77.0.1", "alice");
+        let mut bob = lab.client(&relay, over, "fd77::1", "bob");
+        let (at_alice, at_bob) = (alice.allocate_both(), bob.allocate_both());
+        alice.bind(CONTROL, sfu.local_addr().unwrap());
+        let sniffer = Sniffer::new();
+        for (to_alice, to_bob) in at_alice.into_iter().zip(at_bob) {
+            for (client, peer) in [(&mut bob, to_alice), (&mut alice, to_bob)] {
+                assert_eq!(client.try_permit(peer), 403, "{over:?}: {peer}");
+                assert_eq!(client.try_bind(CHANNEL, peer), 403, "{over:?}: {peer}");
+                client.send_indication(peer, MARKER);
+                client.send_channel(CHANNEL, MARKER);
+            }
+        }
+        alice.send_channel(CONTROL, b"control end.");
+        assert_eq!(receive_from(&sfu).0, b"control end.");
+        assert_eq!(leaked(&sniffer, b"control end."), vec![], "{over:?}");
+        // Answered after all that was sent before it.
+        let refresh = taciturn_protocol::wire::Method::Refresh;
+        for client in [&mut alice, &mut bob] {
+            assert_eq!(client.request(refresh, |_| {}).code(), 0);
+            client.set_timeout(std::time::Duration::from_millis(100));
+            assert_eq!(client.receive(), None, "{over:?}");
+        }
+    }
+    let checks = |outcome| {
+        relay.metric(&format!(
+            "taciturn_relay_self_check_checks_total{{outcome=\"{outcome}\"}}"
+        ))
+    };
+    eventually("self-checks", || checks("success") >= 6);
+    assert_eq!(checks("failure"), 0);
 }
 
 /// an allocation is not its own peer.

@@ -67,7 +67,7 @@ impl Server {
         let destination = self
             .settings
             .peers
-            .judge_with_port(peer)
+            .judge_with_port_for(peer, allocation.synthetic)
             .map_err(|_| Refusal::ForbiddenPeer)?;
         let limits = &self.settings.limits;
         let full = held.is_none() && allocation.channels.len() >= limits.channels_per_allocation;

@@ -28,9 +28,10 @@ impl Server {
         if let Err(denied) = self.judge_peers(id, request) {
             return self.deny(request, denied, reply);
         }
+        let synthetic = self.allocations[id.0 as usize].synthetic;
         // All were found good, so all are installed; one bad one would have prevented all (T-43).
         for peer in request.attributes().xor_peer_addresses().flatten() {
-            if let Ok(destination) = self.settings.peers.judge(peer.ip()) {
+            if let Ok(destination) = self.settings.peers.judge_for(peer.ip(), synthetic) {
                 self.permit(now, id, peer.ip(), destination);
             }
         }
@@ -50,9 +51,10 @@ impl Server {
         {
             return Err(ErrorCode::PeerAddressFamilyMismatch.into());
         }
+        let policy = &self.settings.peers;
         if peers()
             .flatten()
-            .any(|peer| self.settings.peers.judge(peer.ip()).is_err())
+            .any(|peer| policy.judge_for(peer.ip(), allocation.synthetic).is_err())
         {
             return Err(Refusal::ForbiddenPeer.into());
         }

@@ -3,7 +3,8 @@
 //! A relay stands inside a network and sends wherever its clients ask, so the default is to refuse everything that is
 //! not a public unicast address. Two tiers (see `deny_list`): *never* ranges that no operator can open, and *denied*
 //! ranges that an allow entry opens. The relay's own addresses are refused too, except its relayed addresses, since
-//! both parties of a call may use one relay; data to those is handed over inside and never sent.
+//! both parties of a call may use one relay; data to those is handed over inside and never sent. A list of the only
+//! peers closes those as well, unless it has them: who lists an SFU wants no two clients to meet.
 //!
 //! Not responsible for finding the host's addresses (the relay tells them at start) nor for permissions' lifetimes.
 
@@ -41,9 +42,10 @@ pub struct OwnAddresses {
 pub struct PeerRules {
     /// Opens denied ranges; never the never-ranges.
     pub allow: Vec<IpNet>,
-    /// Closes more.
+    /// Closes more; not the relayed addresses of this relay, by which two of its clients meet.
     pub deny: Vec<IpNet>,
-    /// Where there are any, closes everything else; opens denied ranges as `allow` does.
+    /// Where there are any, closes everything else, relayed addresses of this relay too; opens denied ranges as `allow`
+    /// does.
     pub only: Vec<IpNet>,
     /// Ports closed on every peer address.
     pub denied_ports: PortSet,
@@ -79,7 +81,7 @@ pub enum Forbidden {
     Embedded,
     /// An address of the relay's own host, or a broadcast address of its subnets.
     Own,
-    /// In a range that the operator denied.
+    /// In a range that the operator denied, or outside of the only ones.
     Operator,
     /// In a range that is denied unless the operator allows it.
     Default,
@@ -116,8 +118,21 @@ impl PeerPolicy {
 
     /// Judges a peer's address; its port is not looked at (RFC 8656 §9: a permission ignores it).
     pub fn judge(&self, peer: IpAddr) -> Result<Destination, Forbidden> {
+        self.judge_for(peer, false)
+    }
+
+    /// The same for the relay's check of itself, where it is `synthetic`: both its ends are on this relay, whatever the
+    /// only peers of users are, or a relay for one SFU could not tell whether it works.
+    pub(super) fn judge_for(
+        &self,
+        peer: IpAddr,
+        synthetic: bool,
+    ) -> Result<Destination, Forbidden> {
         let loopback = self.rules.allow_loopback && is_plain_loopback(peer);
         if self.own.relayed.contains(&peer) {
+            if !synthetic && !self.is_wanted(peer) {
+                return Err(Forbidden::Operator);
+            }
             return Ok(if loopback {
                 Destination::OwnRelayedOrHost
             } else {
@@ -140,7 +155,16 @@ impl PeerPolicy {
 
     /// Judges a peer's address and port, as ChannelBind names them.
     pub fn judge_with_port(&self, peer: PeerAddr) -> Result<Destination, Forbidden> {
-        let destination = self.judge(peer.0.ip())?;
+        self.judge_with_port_for(peer, false)
+    }
+
+    /// The same for the relay's check of itself, where it is `synthetic`.
+    pub(super) fn judge_with_port_for(
+        &self,
+        peer: PeerAddr,
+        synthetic: bool,
+    ) -> Result<Destination, Forbidden> {
+        let destination = self.judge_for(peer.0.ip(), synthetic)?;
         let port = peer.0.port();
         if self.rules.denied_ports.contains(port) || is_among(&self.own.sockets, peer.0) {
             return Err(Forbidden::Port);

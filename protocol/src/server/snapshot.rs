@@ -292,7 +292,11 @@ impl Server {
 
     fn restore_peers(&mut self, now: Now, id: AllocationId, state: &AllocationState) {
         for permission in &state.permissions {
-            let Ok(destination) = self.settings.peers.judge(permission.peer) else {
+            let judged = self
+                .settings
+                .peers
+                .judge_for(permission.peer, state.synthetic);
+            let Ok(destination) = judged else {
                 continue;
             };
             self.permit(now, id, permission.peer, destination);
@@ -308,7 +312,11 @@ impl Server {
             }
         }
         for channel in &state.channels {
-            if self.settings.peers.judge_with_port(channel.peer).is_err() {
+            let policy = &self.settings.peers;
+            if policy
+                .judge_with_port_for(channel.peer, state.synthetic)
+                .is_err()
+            {
                 continue;
             }
             let ChannelState {

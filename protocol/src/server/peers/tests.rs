@@ -331,6 +331,59 @@ fn where_peers_are_listed_nobody_else_is_one() {
     }
 }
 
+/// a relay for one SFU does not lead from one of its clients to another, unless its own address is listed too;
+/// its check of itself, which has no other peer, goes on.
+#[test]
+fn where_peers_are_listed_own_relayed_addresses_are_none() {
+    let rules = |only: &[&str]| PeerRules {
+        only: only.iter().map(|net| net.parse().unwrap()).collect(),
+        ..PeerRules::default()
+    };
+    let relayed: [IpAddr; 2] = ["10.1.0.5", "13.54.7.7"].map(|text| text.parse().unwrap());
+    let at = |ip| PeerAddr(SocketAddr::new(ip, 50_000));
+    let closed = policy(rules(&["10.20.30.0/28"]));
+    for ip in relayed {
+        assert_eq!(closed.judge(ip), Err(Forbidden::Operator), "{ip}");
+        assert_eq!(closed.judge_with_port(at(ip)), Err(Forbidden::Operator));
+        assert_eq!(closed.judge_for(ip, true), Ok(Destination::OwnRelayed));
+        assert_eq!(
+            closed.judge_with_port_for(at(ip), true),
+            Ok(Destination::OwnRelayed)
+        );
+    }
+    let sfu = "10.20.30.1".parse().unwrap();
+    assert_eq!(closed.judge(sfu), Ok(Destination::Network));
+    // Nothing else opens for the check of itself.
+    for other in ["52.62.1.9", "8.8.8.8", "169.254.169.254"] {
+        let other = other.parse().unwrap();
+        assert_eq!(closed.judge_for(other, true), closed.judge(other));
+    }
+    // Each of the two addresses by itself: what is bound is not what is advertised.
+    let listed = policy(rules(&["10.20.30.0/28", "13.54.7.7/32"]));
+    assert_eq!(listed.judge(relayed[0]), Err(Forbidden::Operator));
+    assert_eq!(listed.judge(relayed[1]), Ok(Destination::OwnRelayed));
+    assert_eq!(
+        listed.judge_with_port(at(relayed[1])),
+        Ok(Destination::OwnRelayed)
+    );
+    let demo = PeerPolicy::new(
+        PeerRules {
+            allow_loopback: true,
+            ..rules(&["127.0.0.2/32"])
+        },
+        OwnAddresses {
+            relayed: vec!["127.0.0.1".parse().unwrap()],
+            ..OwnAddresses::default()
+        },
+    );
+    for (peer, judged) in [
+        ("127.0.0.1", Err(Forbidden::Operator)),
+        ("127.0.0.2", Ok(Destination::Network)),
+    ] {
+        assert_eq!(demo.judge(peer.parse().unwrap()), judged, "{peer}");
+    }
+}
+
 /// The words of the reasons are distinct.
 #[test]
 fn reasons_have_distinct_words() {

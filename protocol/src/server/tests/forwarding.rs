@@ -1,5 +1,6 @@
 //! Both parties on one relay, and what the table remembers.
 
+use alloc::vec;
 use core::time::Duration;
 
 use super::sim::{Choices, Client, Outcome, Sim, addr, credentials};
@@ -57,6 +58,37 @@ fn two_allocations_can_be_each_others_peers() {
         Outcome::Dropped(DropReason::ForbiddenPeer),
         "its own peer"
     );
+}
+
+/// where the only peers are listed, two clients of the relay are not each other's, unless its address is
+/// on the list: no permission, no channel, and a call that goes on between them ends with the reload; the SFU is reached.
+#[test]
+fn a_list_of_the_only_peers_parts_two_allocations() {
+    let mut sim = Sim::new();
+    let mut a = sim.client(1);
+    let mut b = sim.client(2);
+    let at_a = sim.allocate(&mut a);
+    let at_b = sim.allocate(&mut b);
+    let sfu = addr("8.8.8.8:5000");
+    assert_eq!(sim.bind(&mut a, 0x4000, at_b), None);
+    assert_eq!(sim.bind(&mut a, 0x4001, sfu), None);
+    assert_eq!(sim.permit(&mut b, &[at_a]), None);
+    let outcome = sim.replace_policy(|rules, _| rules.only = vec!["8.8.8.8/32".parse().unwrap()]);
+    assert_eq!((outcome.permissions, outcome.channels), (2, 1));
+    assert_eq!(
+        sim.channel(&a, 0x4000, b"x"),
+        Outcome::Dropped(DropReason::UnboundChannel)
+    );
+    assert_eq!(
+        sim.send(&a, at_b, b"x"),
+        Outcome::Dropped(DropReason::NoPermission)
+    );
+    assert_eq!(sim.permit(&mut a, &[at_b]), Some(403));
+    assert_eq!(sim.permit(&mut a, &[sfu, at_b]), Some(403));
+    assert_eq!(sim.bind(&mut a, 0x4000, at_b), Some(403));
+    assert!(matches!(sim.channel(&a, 0x4001, b"x"), Outcome::ToPeer(_)));
+    sim.replace_policy(|rules, _| rules.only.push(at_b.ip().into()));
+    assert_eq!(sim.bind(&mut a, 0x4000, at_b), None);
 }
 
 /// T-84: a relayed address leads to one allocation only, and to none when it has ended.

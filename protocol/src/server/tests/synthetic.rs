@@ -56,6 +56,20 @@ fn a_self_check_is_in_nobodys_count() {
     sim.assert_nothing_left();
 }
 
+/// the self-check relays between its own two ends where the only peers of users are others; users do not.
+#[test]
+fn a_self_check_goes_on_where_the_only_peers_are_listed() {
+    let mut sim = with_self_check(Choices::default());
+    sim.replace_policy(|rules, _| rules.only.push("8.8.8.8/32".parse().unwrap()));
+    let (mut first, mut second, mut user) = (checker(1), checker(2), sim.client(3));
+    let at = [sim.allocate(&mut first), sim.allocate(&mut second)];
+    sim.allocate(&mut user);
+    assert_eq!(sim.bind(&mut first, 0x4000, at[1]), None);
+    assert_eq!(sim.permit(&mut second, &[at[0]]), None);
+    assert_eq!(sim.bind(&mut user, 0x4000, at[1]), Some(403));
+    assert_eq!(sim.permit(&mut user, &[at[0]]), Some(403));
+}
+
 /// A reserved port of the self-check costs no quota and does not rest either, claimed or not.
 #[test]
 fn a_reserved_port_of_a_self_check_is_in_nobodys_count() {
