@@ -160,6 +160,14 @@ impl Reload {
                 warn!(%range, "peers in a range that is denied by default are allowed");
             }
         }
+        for range in &now.peers.only {
+            if !before.peers.only.contains(range) {
+                warn!(%range, "peers are listed: those in this range may be reached, denied by default or not");
+            }
+        }
+        if now.peers.only.is_empty() && !before.peers.only.is_empty() {
+            warn!("peers are no longer listed: all that are not denied may be reached");
+        }
         Ok(())
     }
 

@@ -245,19 +245,18 @@ impl Relay {
                 "relaying"
             );
         }
-        for (zone, range) in config
-            .peers
-            .allow
-            .iter()
-            .map(|range| (self.admin.zone_id.as_deref(), range))
-        {
+        let zone = self.admin.zone_id.as_deref();
+        for range in &config.peers.allow {
             warn!(zone, %range, "peers in a range that is denied by default are allowed");
+        }
+        for range in &config.peers.only {
+            warn!(zone, %range, "peers are listed: those in this range may be reached, denied by default or not");
         }
         info!(
             phase = phase.as_str(),
             workers = self.workers.len(),
             realm = config.realm.as_str(),
-            zone = self.admin.zone_id.as_deref(),
+            zone,
             boot_id = self.admin.boot_id,
             "phase changed"
         );

@@ -19,7 +19,7 @@ use crate::changes::{
 use crate::client::{Client, Over, connect, receive_from};
 use crate::lab::Lab;
 use crate::namespace::{inside, ip};
-use crate::running::{SECRET, Setup, eventually};
+use crate::running::{Running, SECRET, Setup, eventually};
 use crate::scale::not_run;
 
 /// A certificate without its key, or with another's, is refused, and the one before it stays.
@@ -100,6 +100,66 @@ fn a_policy_that_forbids_a_live_peer_ends_it_at_once() {
             .log()
             .contains("the peer policy now forbids some peers")
     );
+}
+
+/// a list of the only peers that comes while two clients of the relay talk ends that, and not what goes to those
+/// who are listed; which they are is logged, at the start as well.
+#[test]
+fn a_list_of_the_only_peers_parts_two_clients_that_talk() {
+    if !inside("reload::a_list_of_the_only_peers_parts_two_clients_that_talk") {
+        return;
+    }
+    let listed = |relay: &Running| -> Vec<String> {
+        let log = relay.log();
+        let lines = log.lines().filter(|line| line.contains("peers are listed"));
+        let ranges = lines.map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap());
+        ranges
+            .map(|line| line["range"].as_str().unwrap().to_owned())
+            .collect()
+    };
+    let lab = Lab::new();
+    let relay = Lab::setup(1).start();
+    let sfu = lab.peer("10.77.0.20");
+    let mut alice = lab.client(&relay, Over::Udp, "10.77.0.1", "alice");
+    let mut bob = lab.client(&relay, Over::Udp, "10.77.0.1", "bob");
+    let (at_alice, at_bob) = (alice.allocate(), bob.allocate());
+    alice.bind(0x4000, at_bob);
+    alice.bind(0x4001, sfu.local_addr().unwrap());
+    bob.permit(at_alice);
+    alice.send_channel(0x4000, b"before");
+    assert_eq!(bob.data_indication(), (at_alice, b"before".to_vec()));
+    assert_eq!(listed(&relay), [""; 0]);
+
+    let text = configuration(&relay);
+    let (before, after) = text.split_once("[peers]\nallow = ").unwrap();
+    let after = after.split_once('\n').unwrap().1;
+    let with = |only: &str| format!("{before}[peers]\nonly = [{only}]\n{after}");
+    change(&relay, &with("\"10.77.0.20\""), "applied");
+    alice.send_channel(0x4000, b"after");
+    alice.send_indication(at_bob, b"after");
+    bob.send_indication(at_alice, b"after");
+    assert_eq!(alice.try_permit(at_bob), 403);
+    assert_eq!(alice.try_bind(0x4000, at_bob), 403);
+    assert_eq!(bob.try_permit(at_alice), 403);
+    alice.send_channel(0x4001, b"still here");
+    assert_eq!(receive_from(&sfu).0, b"still here");
+    for client in [&mut alice, &mut bob] {
+        client.set_timeout(Duration::from_millis(100));
+        assert_eq!(client.receive(), None);
+    }
+    assert_eq!(listed(&relay), ["10.77.0.20/32"]);
+
+    change(&relay, &with("\"10.77.0.20\", \"10.77.0.1\""), "applied");
+    alice.set_timeout(Duration::from_secs(5));
+    alice.bind(0x4000, at_bob);
+    assert_eq!(listed(&relay), ["10.77.0.20/32", "10.77.0.1/32"]);
+    change(&relay, &text, "applied");
+    assert!(relay.log().contains("peers are no longer listed"));
+
+    let mut setup = Lab::setup(1);
+    setup.peers = "only = [\"10.77.0.20\"]".to_owned();
+    drop(relay);
+    assert_eq!(listed(&setup.start()), ["10.77.0.20/32"]);
 }
 
 /// an address that the host is given while the relay runs is out of reach as its first ones are.
