@@ -678,6 +678,22 @@ fn allowing_what_can_never_be_opened_is_warned_about() {
     );
 }
 
+/// A-32: a list of the only peers that has come out empty, as a template may leave it, closes nothing, and is named.
+#[test]
+fn an_empty_list_of_the_only_peers_is_warned_about() {
+    assert_eq!(
+        warned("peers.only = []"),
+        [
+            "relay.toml:2: peers.only: is an empty list, which closes nothing: every public address is a peer; write the only \
+             peers that there are, or take it away"
+        ]
+    );
+    for closed in ["peers.only = [\"10.1.2.0/24\"]", "peers.allow = []", ""] {
+        assert_eq!(warned(closed), [""; 0], "{closed}");
+    }
+    assert!(parsed(DOCUMENTED).unwrap().warnings.is_empty());
+}
+
 #[test]
 fn a_source_may_have_a_tenth_of_the_connections_unless_it_is_said_otherwise() {
     for (line, share) in [

@@ -222,7 +222,8 @@ pub struct Peers {
     pub allow: Vec<IpNet>,
     /// Denied beside what is denied by default.
     pub deny: Vec<IpNet>,
-    /// Where there are any, the only ones that are reached, denied by default or not; never those that are always denied.
+    /// Where there are any, the only ones that are reached, denied by default or not, other clients of this relay among
+    /// them; never those that are always denied.
     pub only: Vec<IpNet>,
     /// Peer ports that are refused, sorted, neither overlapping nor adjacent.
     pub denied_ports: Vec<RangeInclusive<u16>>,

@@ -43,6 +43,15 @@ pub(super) fn peers(
     for list in [&allow, &only] {
         warn_of_vain(list, allow_loopback);
     }
+    if let Some(field) = section.and_then(|section| section.field("only"))
+        && only.is_empty()
+    {
+        // A template that found nobody to write: its author expects a relay that is closed.
+        field.warn(Wrong::new(
+            "is an empty list, which closes nothing: every public address is a peer",
+            "write the only peers that there are, or take it away",
+        ));
+    }
     if let [(_, field), ..] = allow[..]
         && !only.is_empty()
     {
