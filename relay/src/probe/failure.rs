@@ -237,7 +237,11 @@ impl Failure {
             Self::Full | Self::Elsewhere => {
                 "try again later or try another relay; the network is in order so far".to_owned()
             }
-            Self::Forbidden | Self::Code(_) => {
+            Self::Forbidden => {
+                "tell those who run the relay, unless its [peers] only lists an SFU: then no two clients reach each other, as the trial wants; the network is in order so far"
+                    .to_owned()
+            }
+            Self::Code(_) => {
                 "tell those who run the relay; the network is in order so far".to_owned()
             }
             Self::Unproven => format!("ask what intercepts {protocol} to {place}"),
