@@ -95,7 +95,9 @@ impl Server {
             let id = AllocationId(key as u32);
             let before = (held.channels.len(), held.permissions.len());
             held.channels.retain(|channel| {
-                let stays = policy.judge_with_port(channel.peer).is_ok();
+                let stays = policy
+                    .judge_with_port_for(channel.peer, held.synthetic)
+                    .is_ok();
                 if !stays {
                     deadlines.stop(channel.expires_at, Expiring::Channel(id, channel.number));
                     effects.push_back(Effect::RemoveRoute(Route::Channel {
@@ -108,7 +110,7 @@ impl Server {
                 stays
             });
             held.permissions.retain_mut(|permission| {
-                let judged = policy.judge(permission.peer);
+                let judged = policy.judge_for(permission.peer, held.synthetic);
                 let Permission {
                     peer,
                     destination,

@@ -7,7 +7,7 @@ use super::sim::{Choices, Client, Outcome, Sim, addr, channel_message, directory
 use crate::address::Transport;
 use crate::credentials::Nonces;
 use crate::forward::{Activity, Bandwidth, ClientVerdict, PeerVerdict};
-use crate::server::{Drain, Event, IcmpError, Tallies, Verdict};
+use crate::server::{Drain, Event, IcmpError, Revoked, Tallies, Verdict};
 use crate::wire::Method;
 
 const SELF_CHECK: (&str, &str) = ("4f1c-self-check", "made at random for this start");
@@ -68,6 +68,9 @@ fn a_self_check_goes_on_where_the_only_peers_are_listed() {
     assert_eq!(sim.permit(&mut second, &[at[0]]), None);
     assert_eq!(sim.bind(&mut user, 0x4000, at[1]), Some(403));
     assert_eq!(sim.permit(&mut user, &[at[0]]), Some(403));
+    // Another policy leaves a check that is under way alone.
+    let revoked = sim.replace_policy(|rules, _| rules.only.push("9.9.9.9/32".parse().unwrap()));
+    assert_eq!(revoked, Revoked::default());
 }
 
 /// A reserved port of the self-check costs no quota and does not rest either, claimed or not.
