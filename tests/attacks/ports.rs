@@ -118,7 +118,7 @@ fn of_method(client: &mut Client, method: u16, peer: SocketAddr) -> Vec<u8> {
 }
 
 /// there are no TCP allocations (RFC 6062). Who asks for one is told 442; Connect and ConnectionBind get the same silence
-/// for open, refusing and silent ports, a thousand times over, and not one segment leaves for any of them.
+/// for open, refusing and silent ports, over and over, and not one segment leaves for any of them.
 #[test]
 fn tcp_ports_cannot_be_scanned() {
     if !inside("ports::tcp_ports_cannot_be_scanned") {
