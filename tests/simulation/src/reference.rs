@@ -242,6 +242,11 @@ impl<K: Client> Reference<K> {
     /// The rules are read again: guesses of before may have been right by these.
     pub(crate) fn reload(&mut self) {
         self.failures.clear();
+        // A greater age is a favour to all.
+        for held in self.held.values_mut() {
+            let until = held.created + self.rules.max_age;
+            held.refreshable_until = held.refreshable_until.max(until);
+        }
         let wall = self.wall;
         let keys = &mut self.rules.nonce_keys;
         keys.retain(|(_, until)| until.is_none_or(|until| wall <= until));

@@ -15,6 +15,9 @@ use crate::storm::{OPEN, Order};
 /// The longest that anybody waits for a call after the storm: until what was left behind has expired and rested, and a try more.
 const PATIENCE: Duration = Duration::from_secs(900 + 60 + 200);
 
+/// The greatest age of an allocation after the storm.
+const LONGEST_AGE: Duration = Duration::from_secs(86_400);
+
 impl World {
     /// Fair weather, an operator who wants everything to work, and clients that want a call each: they get it, and nothing that is
     /// said in it is lost. Then they go, and nothing is left of them.
@@ -23,6 +26,9 @@ impl World {
         self.network.weather = Weather::FAIR;
         self.relay.is_exhausted = false;
         self.relay.in_use.clear();
+        // Or the first would come to it while the last waits for its call, and begin anew.
+        self.relay.configuration.max_age = LONGEST_AGE;
+        self.oracle.reference.rules.max_age = LONGEST_AGE;
         let repaired = [
             Order::Clock(0),
             Order::Drain(false),
@@ -50,6 +56,12 @@ impl World {
         } = self.oracle.reference.rules;
         let count = self.clients.len().min(total);
         let calling: Vec<usize> = (0..count).filter(|number| number / 2 < per_user).collect();
+        // Who was in the middle of something a minute ago may hold a place still, that others wait for now.
+        for (number, client) in self.clients.iter_mut().enumerate() {
+            if !calling.contains(&number) {
+                client.hang_up(self.at);
+            }
+        }
         for &number in &calling {
             let client = &mut self.clients[number];
             client.wants = OPEN[..2].to_vec();
@@ -88,14 +100,7 @@ impl World {
             }
             self.run_until(self.at + Duration::from_millis(300))?;
         }
-        let max_age = self.oracle.reference.rules.max_age;
         for &number in calling {
-            // While the last got its call, the first has come to the greatest age of an allocation: its credentials have ended by
-            // then, it is refused, as the reference says too, and it has begun anew.
-            let client = &self.clients[number];
-            if max_age < PATIENCE && wanted.iter().any(|peer| !client.reaches(*peer)) {
-                continue;
-            }
             for &peer in wanted {
                 for nth in 0..3 {
                     let echo = (peer, said(number, peer, nth));
