@@ -53,8 +53,8 @@ class Fleet:
         self.more = more
         self.log = directory / "controller.log"
         self.file = directory / "controller.toml"
-        # The last of 127.0.0.0/8's networks are for tests in Rust; whoever runs at the same time has another number.
-        self.network = f"127.{40 + os.getpid() % 60}"
+        # Not those of demos, which begin at 127.40, nor of tests in Rust, from 127.100 on; whoever runs at the same time has another.
+        self.network = f"127.{200 + os.getpid() % 50}"
         self._process: subprocess.Popen | None = None
 
     @property

@@ -29,7 +29,7 @@ def fleet(tmp_path_factory):
     directory = tmp_path_factory.mktemp("fleet")
     (directory / "token").write_text(TOKEN)
     (directory / "token").chmod(0o600)
-    fleet = LocalFleet(directory, "127.33", more_api=f'token-file = "{directory}/token"', token=TOKEN)
+    fleet = LocalFleet(directory, "127.34", more_api=f'token-file = "{directory}/token"', token=TOKEN)
     try:
         fleet.until(lambda page: page["totals"]["states"].get("ready") == 3 and page["condition"] == "steady")
         yield fleet
