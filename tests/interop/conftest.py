@@ -9,6 +9,7 @@ import shutil
 import subprocess
 
 import pytest
+from xdist.scheduler import LoadScopeScheduling
 
 import certificates as authority
 import server as under_test
@@ -70,12 +71,17 @@ def echo_peer():
         process.wait()
 
 
-def pytest_collection_modifyitems(items):
+class ByFile(LoadScopeScheduling):
     """A file's tests run one after another, in one process, and so do all demos: they want the same ports."""
-    for item in items:
-        name = item.path.stem
-        group = "demo" if name.startswith("test_demo") else name
-        item.add_marker(pytest.mark.xdist_group(group))
+
+    def _split_scope(self, nodeid: str) -> str:
+        name = nodeid.split("::", 1)[0]
+        return "demos" if name.startswith("test_demo") else name
+
+
+def pytest_xdist_make_scheduler(config, log):
+    """What runs side by side: files, not tests."""
+    return ByFile(config, log)
 
 
 def pytest_sessionfinish(session):
