@@ -22,8 +22,9 @@ const BUFFERS: usize = 64;
 /// Bytes of a cache line; buffers begin on different ones.
 const LINE: usize = 64;
 
-/// Generations are handed out in blocks, one block to a batch, so that no two batches ever share one.
-static GENERATIONS: AtomicU64 = AtomicU64::new(0);
+/// Generations are handed out in blocks, one block to a batch, so that no two batches ever share one. Test builds pass the end of
+/// the numbers (G-12).
+static GENERATIONS: AtomicU64 = AtomicU64::new(if cfg!(test) { u64::MAX - 2 } else { 0 });
 const GENERATION_BLOCK: u64 = 1 << 40;
 
 /// One buffer's facts, as the kernel writes them.
@@ -116,7 +117,7 @@ impl ReceiveBatch {
     /// Frees all buffers. Payloads from before are stale from here on and will not be sent: flush first.
     pub const fn clear(&mut self) {
         self.filled = 0;
-        self.generation += 1;
+        self.generation = self.generation.wrapping_add(1);
     }
 
     /// The datagrams in these buffers, in the order of arrival. `filled` is what [`UdpSocket::receive`] returned.

@@ -68,7 +68,7 @@ impl Crowd {
             drops: 0,
             per_train: 1,
             busy_in: None,
-            reads: 0,
+            reads: super::FIRST_ROUND,
         }
     }
 

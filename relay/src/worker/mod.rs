@@ -74,6 +74,9 @@ const EVENTS: usize = 512;
 /// What nothing announces is looked at this often: connections' deadlines, which are seconds long, and figures.
 const SWEEP: Duration = Duration::from_secs(1);
 
+/// Counts of rounds and of reads begin here: at zero, and in test builds so close to their end that every test passes it (G-12).
+const FIRST_ROUND: u32 = if cfg!(test) { u32::MAX - 2 } else { 0 };
+
 /// What a worker is made of.
 #[derive(Debug)]
 pub struct Parts {
@@ -238,7 +241,8 @@ impl Worker {
             counters: parts.counters,
             events: parts.events,
             dscp: parts.dscp,
-            next_indication: 0,
+            // G-12: test builds pass the end of the numbers.
+            next_indication: if cfg!(test) { u64::MAX - 2 } else { 0 },
             tallied: Tallies::default(),
             self_check_sources: parts.self_check_sources,
         };
@@ -257,7 +261,7 @@ impl Worker {
             now: parts.clock.now(),
             next_sweep: Instant::ZERO,
             sweeping,
-            rounds: 0,
+            rounds: FIRST_ROUND,
             first_relayed: Turns::default(),
             first_stream: Turns::default(),
         })

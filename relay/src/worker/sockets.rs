@@ -145,7 +145,9 @@ impl Relayed {
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Appetite {
     limit: u8,
-    /// The round after the one in which as many came as were asked for; 0 before the first.
+    /// Whether as many have ever come as were asked for, that is, at least one.
+    used: bool,
+    /// The round after the one in which they did, if they did.
     more_in: u32,
 }
 
@@ -156,13 +158,14 @@ impl Appetite {
     const fn new() -> Self {
         Self {
             limit: 1,
+            used: false,
             more_in: 0,
         }
     }
 
     /// Whether anything has come yet.
     pub(super) const fn is_used(self) -> bool {
-        self.more_in != 0
+        self.used
     }
 
     /// Datagrams to ask for.
@@ -186,6 +189,7 @@ impl Appetite {
             if self.more_in == round && self.limit < Self::MOST {
                 self.limit *= Self::STEP;
             }
+            self.used = true;
             self.more_in = round.wrapping_add(1);
         } else if self.limit > 1 && came <= (self.limit / Self::STEP) as usize {
             self.limit /= Self::STEP;
@@ -436,6 +440,20 @@ mod tests {
         assert!(sockets.serving_in(second).is_some());
         sockets.close_retired();
         assert!(sockets.relayed_in(first).is_none());
+    }
+
+    /// G-12: rounds begin again after 2^32; a busy socket is known as one that was used all the while, and read as much as before.
+    #[test]
+    fn a_busy_socket_stays_one_when_rounds_begin_again() {
+        let mut appetite = Appetite::new();
+        let mut round = u32::MAX - 4;
+        while round != 4 {
+            assert!(appetite.is_used() || round == u32::MAX - 4, "{round}");
+            let asked = appetite.limit();
+            appetite.learn(round, asked);
+            round = round.wrapping_add(1);
+        }
+        assert_eq!(appetite.limit(), usize::from(Appetite::MOST));
     }
 
     #[test]
