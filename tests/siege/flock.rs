@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use taciturn_protocol::wire::Method;
 
-use crate::client::{Client, Over, peer};
+use crate::client::{Client, Link, Over, peer};
 use crate::running::{PATIENCE, Running};
 use crate::scale::is_long;
 
@@ -107,6 +107,28 @@ impl Flock {
         })
     }
 
+    /// The calls end, a twentieth of them at a time, while the others go on. Each is refreshed once more before it ends: by its
+    /// client's word, or, half of those over TCP and TLS, with the connection.
+    pub(crate) fn disperse(&mut self) -> Tally {
+        let mut tally = Tally::default();
+        let at_a_time = self.canaries.len().div_ceil(20);
+        while !self.canaries.is_empty() {
+            self.sing_once(&mut tally);
+            for _ in 0..at_a_time {
+                let Some(mut call) = self.canaries.pop() else {
+                    break;
+                };
+                tally.requests += 1;
+                tally.unanswered += u64::from(!call.asks(Method::Refresh));
+                let is_datagrams = matches!(call.client.link, Link::Udp(_));
+                if is_datagrams || (self.canaries.len() / 4).is_multiple_of(2) {
+                    call.client.release();
+                }
+            }
+        }
+        tally
+    }
+
     fn sing_once(&mut self, tally: &mut Tally) {
         self.round += 1;
         let mut payload = self.round.to_be_bytes().to_vec();
@@ -189,6 +211,16 @@ impl Canary {
 }
 
 impl Tally {
+    /// This and another.
+    pub(crate) fn with(mut self, other: Self) -> Self {
+        self.sent += other.sent;
+        self.lost += other.lost;
+        self.requests += other.requests;
+        self.unanswered += other.unanswered;
+        self.refreshes.extend(other.refreshes);
+        self
+    }
+
     /// Fails unless everything arrived and every request was answered.
     pub(crate) fn assert_whole(&self) {
         assert_eq!((self.lost, self.unanswered), (0, 0), "of {}", self.sent);

@@ -1,4 +1,4 @@
-//! A relay under more than any honest use brings: floods, churn, exhaustion, crashes, and changes under load.
+//! A relay under more than any honest use brings: floods, churn, exhaustion, crashes, upgrades, and changes under load.
 //!
 //! Responsible for what shows by numbers: that nothing is lost, nothing grows and nothing is left behind. Each siege has a
 //! short form, which is part of the test command, and a long one, whose figures are in `docs/assurance.md`
@@ -40,4 +40,5 @@ mod scale;
 #[path = "../system/sniffer.rs"]
 #[allow(dead_code, reason = "shared with tests/system")]
 mod sniffer;
+mod upgrades;
 mod vitals;

@@ -513,9 +513,17 @@ pub(crate) fn peer_of(other: SocketAddr) -> UdpSocket {
     })
 }
 
+/// The one port of those that the kernel picks from that is closed to peers by default (`peers.denied-ports`).
+const DENIED: u16 = 37810;
+
 /// A peer's socket at this address.
 pub(crate) fn peer_at(address: SocketAddr) -> UdpSocket {
-    let socket = UdpSocket::bind(address).unwrap();
+    let mut socket = UdpSocket::bind(address).unwrap();
+    if address.port() == 0 && socket.local_addr().unwrap().port() == DENIED {
+        let passed_over = socket;
+        socket = UdpSocket::bind(address).unwrap();
+        drop(passed_over);
+    }
     socket.set_read_timeout(Some(PATIENCE)).unwrap();
     socket
 }

@@ -13,7 +13,7 @@ use taciturn_protocol::wire::Method;
 
 use crate::calls::{Call, Canaries};
 use crate::client::{Client, Over, peer};
-use crate::running::{Running, Setup, eventually, fresh_directory};
+use crate::running::{Running, Setup, assert_stopped, eventually, fresh_directory};
 
 const LATER: u64 = 4_102_444_800;
 
@@ -410,16 +410,4 @@ fn the_deadline_of_an_order_is_reported_and_ends_no_call() {
     });
     let drained = |line: &str| line.contains("phase changed") && line.contains("drained");
     eventually("a line on it", || relay.log().lines().any(drained));
-}
-
-fn assert_stopped(log: &str, why: &str, cut: u64) {
-    let line = log
-        .lines()
-        .map(|line| serde_json::from_str::<Value>(line).unwrap())
-        .find(|line| {
-            let message = line["message"].as_str().unwrap_or_default();
-            message == "stopping" || message == "stopping with allocations left"
-        });
-    let line = line.unwrap_or_else(|| panic!("no line on the stop\n{log}"));
-    assert_eq!((&line["why"], &line["cut"]), (&json!(why), &json!(cut)));
 }

@@ -458,6 +458,20 @@ impl Drop for Running {
     }
 }
 
+/// Fails unless the log of a relay that has ended says that it stopped for this reason, and cut so many allocations off.
+pub(crate) fn assert_stopped(log: &str, why: &str, cut: u64) {
+    let line = log
+        .lines()
+        .map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap())
+        .find(|line| {
+            let message = line["message"].as_str().unwrap_or_default();
+            message == "stopping" || message == "stopping with allocations left"
+        });
+    let line = line.unwrap_or_else(|| panic!("no line on the stop\n{log}"));
+    assert_eq!(line["why"], why);
+    assert_eq!(line["cut"], cut);
+}
+
 fn listening_in_json(line: &str) -> Option<(String, SocketAddr)> {
     let line: serde_json::Value = serde_json::from_str(line).unwrap();
     (line["message"] == "listening").then(|| {
