@@ -3,8 +3,8 @@
 //! Not responsible for what happens beside them.
 
 use std::net::{SocketAddr, UdpSocket};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Barrier};
 use std::thread::{self, JoinHandle};
 
 use crate::client::{Client, Over, peer, receive_from};
@@ -72,12 +72,16 @@ pub(crate) struct Canaries {
 }
 
 impl Canaries {
+    /// Calls that are all under way when this returns: what comes next may be over before a thread has begun.
     pub(crate) fn start(relay: &Running) -> Self {
         let stop = Arc::new(AtomicBool::new(false));
+        let under_way = Arc::new(Barrier::new(Over::ALL.len() + 1));
         let calls = Over::ALL.map(|over| {
             let mut call = Call::open(relay, over, "canary");
-            let stop = Arc::clone(&stop);
+            call.exchange();
+            let (stop, begun) = (Arc::clone(&stop), Arc::clone(&under_way));
             thread::spawn(move || {
+                begun.wait();
                 while !stop.load(Ordering::Relaxed) {
                     call.exchange();
                 }
@@ -86,6 +90,7 @@ impl Canaries {
                 call.exchanged
             })
         });
+        under_way.wait();
         Self {
             stop,
             calls: calls.into(),
