@@ -237,16 +237,21 @@ mod tests {
         );
     }
 
-    /// A-09, T-25: ports are uniform over the range (chi-squared over 64 bins, 63 degrees of freedom, p > 0.001).
+    /// A-09, T-25: 10^5 ports are uniform over the range (chi-squared over 64 bins, 63 degrees of freedom, p > 0.001), and one
+    /// says nothing about the next (their correlation is within 3.3 standard errors of none, p > 0.001).
     #[test]
     fn ports_are_uniform() {
         let mut random = random();
         let mut bins = [0_u32; 64];
-        let draws = 64_000_u32;
+        let draws = 100_000_u32;
         let mut pool = PortPool::new(49_152..=65_535);
+        let (mut before, mut together) = (0.0, 0.0);
         for _ in 0..draws {
             let port = pool.take(Wanted::Any, &mut random).unwrap();
             bins[usize::from(port - 49_152) / 256] += 1;
+            let place = f64::from(port) - 57_343.5;
+            together += before * place;
+            before = place;
             pool.quarantine(port);
             pool.release(port);
         }
@@ -256,6 +261,10 @@ mod tests {
             .map(|&n| (f64::from(n) - expected).powi(2) / expected)
             .sum();
         assert!(chi < 103.4, "chi-squared {chi}");
+        let variance = 16_384_f64.powi(2) / 12.0;
+        let correlation = together / f64::from(draws) / variance;
+        let error = f64::from(draws).sqrt().recip();
+        assert!(correlation.abs() < 3.3 * error, "{correlation}");
     }
 
     /// So are those that are left when nearly all are taken (63 degrees of freedom again).
