@@ -28,6 +28,7 @@ mod handshakes;
 mod lab;
 #[path = "../system/malformed.rs"]
 mod malformed;
+mod memory;
 #[path = "../system/namespace.rs"]
 #[allow(dead_code, reason = "shared with tests/system")]
 mod namespace;
