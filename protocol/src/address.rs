@@ -170,3 +170,27 @@ impl ChannelNumber {
         self.0
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Counters, labels and settings are kept by these words and places: none stands for two.
+    #[test]
+    fn every_transport_and_family_has_a_word_and_a_place_of_its_own() {
+        assert_eq!(Transport::ALL.map(Transport::index), [0, 1, 2]);
+        assert_eq!(Transport::ALL.map(Transport::as_str), ["udp", "tcp", "tls"]);
+        assert_eq!(
+            Transport::ALL.map(Transport::is_stream),
+            [false, true, true]
+        );
+        let families = [Family::V4, Family::V6];
+        assert_eq!(families.map(Family::index), [0, 1]);
+        assert_eq!(families.map(Family::as_str), ["ipv4", "ipv6"]);
+        for family in families {
+            assert_eq!(Family::from_number(family.number()), Some(family));
+        }
+        assert_eq!(Family::from_number(0), None);
+        assert_eq!(Family::from_number(3), None);
+    }
+}

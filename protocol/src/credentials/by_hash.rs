@@ -157,6 +157,7 @@ mod tests {
         assert_eq!(table.nearest(&hash(5, 1)), Some((&1, true)));
         table.retain(|entry| *entry > 2);
         assert_eq!((table.len(), table.is_empty()), (2, false));
+        assert!(ByHash::<u8>::default().is_empty());
         assert!(matches!(table.nearest(&hash(5, 1)), Some((_, false))));
     }
 }

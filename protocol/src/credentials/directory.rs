@@ -149,11 +149,6 @@ impl Directory {
         self.revocations = revocations;
     }
 
-    /// Whether new allocations of this user are refused at `now`.
-    pub fn is_revoked(&self, user: &UserName, now: UnixTime) -> bool {
-        self.revocations.covers_user(user.subject(), now)
-    }
-
     /// These credentials, and a user by whose name the relay checks itself: no user of the operator's, so USERHASH is not
     /// offered for it, and what it holds is counted apart. One of the operator's users that should have the same name goes
     /// before it; make the name at random. A second one takes the first's place.
@@ -195,13 +190,6 @@ impl Directory {
             Name::Username(received) => strip(received) == user.as_bytes(),
             Name::Userhash(received) => received == userhash(user.as_bytes(), &self.realm),
         }
-    }
-
-    /// Whether this is the name of a stored user.
-    pub fn knows(&self, user: &UserName) -> bool {
-        let hash = userhash(user.as_bytes(), &self.realm);
-        self.stored(Some(hash))
-            .is_some_and(|stored| stored.is_named)
     }
 
     /// Verifies a request with every key that `name` could have in this realm. A REALM that is missing or another one fails

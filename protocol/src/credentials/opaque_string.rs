@@ -166,6 +166,7 @@ mod tests {
             prepare_opaque_string("foo\u{1680}bar").as_deref(),
             Ok("foo bar")
         );
+        assert_eq!(prepare_opaque_string("\u{3000}").as_deref(), Ok(" "));
         assert!(prepare_opaque_string("my cat is a \u{9}by").is_err());
     }
 
@@ -201,7 +202,8 @@ mod tests {
     fn ignorable_unassigned_and_contextual_characters_are_refused() {
         for char in [
             '\u{AD}', '\u{200B}', '\u{2028}', '\u{FE0F}', '\u{E000}', '\u{378}', '\u{FFFF}',
-            '\u{1100}',
+            '\u{1100}', '\u{640}', '\u{7FA}', '\u{302E}', '\u{302F}', '\u{3031}', '\u{3035}',
+            '\u{303B}',
         ] {
             assert_eq!(
                 prepare_opaque_string(&String::from(char)),
@@ -215,6 +217,12 @@ mod tests {
             );
         }
         assert!(prepare_opaque_string("\u{660}\u{661}").is_ok());
-        assert!(prepare_opaque_string("\u{660}\u{6F1}").is_err());
+        assert!(prepare_opaque_string("\u{6F0}\u{6F1}").is_ok());
+        for (mixed, first) in [("\u{660}\u{6F1}", '\u{660}'), ("\u{6F1}\u{660}", '\u{6F1}')] {
+            assert_eq!(
+                prepare_opaque_string(mixed),
+                Err(OpaqueStringError::Contextual(first))
+            );
+        }
     }
 }

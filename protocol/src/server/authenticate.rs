@@ -10,7 +10,6 @@ use super::{Server, Verdict};
 use crate::address::FiveTuple;
 use crate::credentials::{
     Expiry, Features, LongTermKey, Nonces, OFFERED_ALGORITHMS, PasswordAlgorithm, UserName, strip,
-    time_limited_expiry,
 };
 use crate::forward::{AllocationId, DropReason};
 use crate::time::Now;
@@ -221,7 +220,8 @@ impl Server {
 
     /// The sender's live allocation, when the request is about one that it may go on using although its credentials
     /// have ended (H-03): expired, revoked, or gone from the directory by a reload. The same user, until the allocation's
-    /// greatest age. The allocation's own key is proof enough then, as no secret may be left that could make it.
+    /// greatest age; later it takes credentials that a new allocation could be made with. The allocation's own key is proof
+    /// enough until then, as no secret may be left that could make it.
     fn live_allocation(
         &self,
         now: Now,
@@ -231,14 +231,10 @@ impl Server {
     ) -> Option<AllocationId> {
         let id = self.allocation_of(&from)?;
         let held = &self.allocations[id.0 as usize];
-        let directory = &self.settings.directory;
-        let has_ended = || match time_limited_expiry(held.user.as_bytes()) {
-            Some(expiry) => expiry < now.unix,
-            None => !directory.knows(&held.user),
-        } || directory.is_revoked(&held.user, now.unix);
-        let may_go_on = || now.instant <= held.refreshable_until || !has_ended();
-        (method != Method::Allocate && directory.is_name_of(name, &held.user) && may_go_on())
-            .then_some(id)
+        (method != Method::Allocate
+            && now.instant <= held.refreshable_until
+            && self.settings.directory.is_name_of(name, &held.user))
+        .then_some(id)
     }
 
     /// Whether the source has failed to prove this name too often to be looked at now. Whoever holds an allocation of that

@@ -439,9 +439,7 @@ impl<K: Client> Reference<K> {
         let has_ended = expires < self.wall || self.is_revoked(user);
         // H-03: a live allocation goes on by the key that made it, until its greatest age.
         let own = self.held.get(&from).filter(|held| {
-            !request.ask.is_new()
-                && held.name == proof.name
-                && (self.now <= held.refreshable_until || !has_ended)
+            !request.ask.is_new() && held.name == proof.name && self.now <= held.refreshable_until
         });
         let is_good = match own {
             Some(held) => {

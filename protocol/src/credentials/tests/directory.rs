@@ -255,6 +255,52 @@ fn unknown_names_and_foreign_realms_fail() {
     assert!(prove(&nobody, &bytes, algorithm, Expiry::Enforced).is_err());
 }
 
+/// What a user holds is counted by the id, whatever the expiry before it; a name that only looks like one of those is
+/// somebody of its own, so that no two share a quota or a revocation.
+#[test]
+fn a_user_is_known_by_the_id_behind_an_expiry() {
+    for (name, subject) in [
+        ("1700003600:alice", "alice"),
+        ("1:alice", "alice"),
+        ("1700003600:team:alice", "team:alice"),
+        ("team:alice", "team:alice"),
+        ("17000036OO:alice", "17000036OO:alice"),
+        (":alice", ":alice"),
+        ("1700003600:", "1700003600:"),
+        ("1700003600", "1700003600"),
+        ("alice", "alice"),
+        ("", ""),
+    ] {
+        assert_eq!(
+            UserName::new(name.as_bytes()).subject(),
+            subject.as_bytes(),
+            "{name}"
+        );
+    }
+}
+
+/// The relay's own user is the one that was named last; the name of the one before it is nobody's, whatever its key.
+#[test]
+fn a_second_self_check_user_takes_the_place_of_the_first() {
+    let user = |name| {
+        StaticUser::new(name, StaticKeys::derive(name, &realm(), PASSWORD).unwrap()).unwrap()
+    };
+    let algorithm = PasswordAlgorithm::Md5;
+    let directory = directory()
+        .with_self_check(user("first"))
+        .with_self_check(user("second"));
+    for (named, keyed, expected) in [
+        ("second", "second", true),
+        ("first", "first", false),
+        ("first", "second", false),
+        ("alice", "alice", true),
+    ] {
+        let bytes = static_request(named.as_bytes(), keyed, b"example.org", PASSWORD, algorithm);
+        let proven = prove(&directory, &bytes, algorithm, Expiry::Enforced);
+        assert_eq!(proven.is_ok(), expected, "{named} with the key of {keyed}");
+    }
+}
+
 /// an unknown name is tried with the key of somebody who is stored, so that it costs what a known one costs. That this
 /// key should match proves nothing: neither by name nor by hash.
 #[test]

@@ -5,7 +5,10 @@ use alloc::vec;
 use core::net::{IpAddr, SocketAddr};
 use core::time::Duration;
 
+use base64ct::{Base64Unpadded, Encoding};
+use hmac::{Hmac, KeyInit, Mac};
 use proptest::prelude::*;
+use sha2::Sha256;
 
 use super::super::{Features, NONCE_LEN, NonceError, NonceKey, Nonces, SecretError};
 use crate::time::UnixTime;
@@ -164,6 +167,58 @@ fn the_previous_key_stays_valid() {
         before.check(newer.as_bytes(), client(), NOW),
         Err(NonceError::Forged)
     );
+}
+
+/// S-37: a key that was kept for a while is not kept any longer than the operator says, once they have named it.
+#[test]
+fn a_key_that_was_named_and_taken_out_is_out() {
+    let [old, new] = [1, 2].map(|byte| NonceKey::new([byte; 32]));
+    let of = |previous| Nonces::new(new.clone(), previous, Nonces::DEFAULT_LIFETIME);
+    let before = Nonces::new(old.clone(), None, Nonces::DEFAULT_LIFETIME);
+    let nonce = before.mint(NOW, client(), BOTH, 7);
+    let rotated = of(None).succeeding(&before, NOW);
+    let named = of(Some(old)).succeeding(&rotated, NOW);
+    let taken_out = of(None).succeeding(&named, NOW);
+    for (nonces, expected) in [
+        (rotated, Ok(BOTH)),
+        (named, Ok(BOTH)),
+        (taken_out, Err(NonceError::Forged)),
+    ] {
+        assert_eq!(nonces.check(nonce.as_bytes(), client(), NOW), expected);
+    }
+}
+
+/// S-35: the form that every relay of a fleet reads, by hand: which list of algorithms was offered is sealed in it, and another
+/// list than the features say is refused, although the seal is right.
+#[test]
+fn the_list_that_was_offered_is_sealed_in_the_nonce() {
+    let written = |features: &str, list: u8| {
+        let body = [&1_700_000_000_u32.to_be_bytes()[..], &[0, 0, 0, 7, list]].concat();
+        let seal = Hmac::<Sha256>::new_from_slice(&[1; 32])
+            .unwrap()
+            .chain_update([4, 192, 0, 2, 1])
+            .chain_update(50_000_u16.to_be_bytes())
+            .chain_update(features)
+            .chain_update(&body)
+            .finalize()
+            .into_bytes();
+        let sealed = [&body[..], &seal[..16]].concat();
+        alloc::format!(
+            "obMatJos2{features}{}",
+            Base64Unpadded::encode_string(&sealed)
+        )
+    };
+    for (features, text, list) in [(NONE, "AAAA", 0), (BOTH, "wAAA", 1)] {
+        let nonce = nonces().mint(NOW, client(), features, 7);
+        assert_eq!(nonce.as_bytes(), written(text, list).as_bytes());
+        for other in [1 - list, 2, 255] {
+            assert_eq!(
+                nonces().check(written(text, other).as_bytes(), client(), NOW),
+                Err(NonceError::Forged),
+                "{text} {other}"
+            );
+        }
+    }
 }
 
 /// T-04: nonces of one second and one client differ by their random part (RFC 8656 §5).

@@ -173,7 +173,7 @@ fn a_list_that_could_not_be_meant_is_refused() {
     for wrong in twice {
         assert_eq!(wrong.check(), Err(RevocationError::Twice));
     }
-    for (epoch, version) in [(1 << 53, 1), (1, u64::MAX)] {
+    for (epoch, version) in [(1 << 53, 1), (1, 1 << 53), (1, u64::MAX)] {
         let mut last = list(Vec::new(), Vec::new());
         (last.epoch, last.version) = (epoch, version);
         assert_eq!(last.check(), Err(RevocationError::Version));
@@ -189,6 +189,30 @@ fn a_list_that_could_not_be_meant_is_refused() {
         vec![key("alice@ward:7", None)],
     );
     assert_eq!(good.check(), Ok(()));
+    assert!(!good.is_empty() && RevocationList::default().is_empty());
+    // A thousand ids of the length of a UUID fit, with what JSON puts around each.
+    assert_eq!(RevocationList::BYTES, 65_536);
+    assert!(RevocationList::MOST * r#"{"user":"","until":1700000000},"#.len() < 65_536);
+}
+
+/// A revocation that is over is taken out, and none before.
+#[test]
+fn what_has_ended_is_forgotten() {
+    let now = NOW.as_secs();
+    let keys = [("x", Some(now)), ("y", Some(now + 1)), ("z", None)];
+    let mut held = list(
+        vec![user("a", now - 1), user("b", now), user("c", now + 1)],
+        keys.map(|(id, until)| key(id, until)).into(),
+    );
+    held.forget_ended(NOW);
+    let left = list(
+        vec![user("c", now + 1)],
+        keys[1..]
+            .iter()
+            .map(|&(id, until)| key(id, until))
+            .collect(),
+    );
+    assert_eq!(held, left);
 }
 
 /// No name of a user gets into a log by way of `Debug`.

@@ -98,6 +98,7 @@ fn a_relayed_address_leads_to_one_allocation() {
     let mut a = sim.client(1);
     let at_a = sim.allocate(&mut a);
     assert!(sim.table.relayed_at(at_a).is_some());
+    assert!(!sim.table.is_empty());
     sim.refresh(&mut a, Some(0));
     assert_eq!(sim.table.relayed_at(at_a), None);
     assert!(sim.table.is_empty());

@@ -348,6 +348,44 @@ fn a_user_that_is_gone_keeps_a_live_allocation_until_its_greatest_age() {
     sim.assert_nothing_left();
 }
 
+/// H-03, H-05: nor does a key that is gone serve an allocation any longer, though the name has not ended: of a secret that was
+/// rotated away, and of a password that was changed. Whoever has the new one goes on.
+#[test]
+fn a_key_that_is_gone_serves_until_the_greatest_age() {
+    let carol = ("carol", "correct horse");
+    let changed = ("carol", "battery staple");
+    let alice = credentials("alice", Duration::from_secs(86_400));
+    let hash = crate::credentials::HmacHash::Sha256;
+    let minted_anew = crate::credentials::password_for(OTHER_SECRET, hash, alice.0.as_bytes());
+    for (name, before, after) in [
+        (&*alice.0, &*alice.1, &*minted_anew),
+        (carol.0, carol.1, changed.1),
+    ] {
+        let mut sim = Sim::with(Choices {
+            static_user: Some(carol),
+            limits: Limits {
+                allocation_max_age: Duration::from_secs(3600),
+                unauthenticated_per_second: 0,
+                ..Limits::default()
+            },
+            ..Choices::default()
+        });
+        let mut client = Client::new(1, &(name.into(), before.into()));
+        sim.allocate(&mut client);
+        sim.replace(|replacement| replacement.directory = directory(&[OTHER_SECRET], &[changed]));
+        let mut codes = Vec::new();
+        for _ in 0..7 {
+            sim.advance(Duration::from_secs(540));
+            client.nonce.clear();
+            codes.push(sim.refresh(&mut client, None).code());
+        }
+        assert_eq!(codes[..6], [None; 6], "{name}");
+        assert_eq!(codes[6], Some(401), "{name}");
+        client.password = after.into();
+        assert_eq!(sim.refresh(&mut client, None).code(), None, "{name}");
+    }
+}
+
 /// H-03: a greater greatest age is for the allocations that live, too.
 #[test]
 fn a_greater_greatest_age_is_for_all() {

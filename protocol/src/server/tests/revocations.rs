@@ -89,6 +89,12 @@ fn a_revoked_user_keeps_its_allocation_until_its_greatest_age() {
     }
     assert_eq!(codes[..6], [None; 6]);
     assert_eq!(codes[6..], [Some(401); 2]);
+    // So does one of a secret that is revoked, whose users are not.
+    sim.server.revoke(revoked(&[], &["k"]));
+    client.nonce.clear();
+    other.nonce.clear();
+    assert_eq!(sim.refresh(&mut client, None).code(), Some(401));
+    assert_eq!(sim.refresh(&mut other, None).code(), Some(401));
 }
 
 /// S-26: a name that is revoked is answered as one that never was: the same attributes, the same size, nothing but another
