@@ -3,10 +3,22 @@
 //! Responsible for reading it whole and for changing it at once or not at all: a lock beside it makes look and change one
 //! step, a rename makes the change visible whole, and both survive a crash. Not for file systems of a network, whose locks
 //! differ.
+//!
+//! A process may be stopped at any instruction, also between its look and its rename, and would keep the lock for as long as it
+//! sleeps. So whoever has waited for longer than a look and a rename take breaks the lock, and safety does not rest on it: each
+//! change begins by removing what all others were about to put in place.
+//!
+//! ```text
+//!   sleeper   lock A - remove others' - look ....................................... rename: there is no such file
+//!   other                 wait - take A's name away - lock B - remove others' - look - rename
+//! ```
+//!
+//! What the sleeper has seen may be out of date when it wakes, but what it would put in place is gone. If it wakes before that,
+//! its change is made, and the other, who looks after that, sees it.
 
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{self, Read, Write};
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -17,8 +29,8 @@ use super::{Lease, LeaseError, Record, Seen};
 
 /// Longest file that is read: a record is a line.
 const FILE_BYTES: u64 = 4096;
-/// How often the lock is tried, and how long each wait is: whoever holds it does so for a look and a rename.
-const LOCK_TRIES: u32 = 40;
+/// How often the lock is tried before it is broken, and how long each wait is: whoever holds it does so for a look and a rename.
+const LOCK_TRIES: u32 = 20;
 const LOCK_WAIT: Duration = Duration::from_millis(25);
 /// Makes names: an attempt that took too long may still be under way when the next one begins.
 static WRITES: AtomicU64 = AtomicU64::new(0);
@@ -66,8 +78,7 @@ impl FileLease {
         let text = serde_json::to_string(record).map_err(|error| {
             LeaseError::Failed(format!("the record cannot be written: {error}"))
         })?;
-        // What waits for the disk is done before and after the lock: a process that is stopped while it has that would keep
-        // all others from the lease for as long as it sleeps.
+        // What waits for the disk is done before and after the lock, which is not to be held for long.
         let (process, nth) = (std::process::id(), WRITES.fetch_add(1, Ordering::Relaxed));
         let new = self.beside(&format!(".new.{process}.{nth}"));
         let changed = write_durably(&new, &text)
@@ -86,43 +97,94 @@ impl FileLease {
     fn exchange(&self, expected: Option<&str>, new: &Path) -> Result<(), LeaseError> {
         // Given back when it is closed, by a process that dies as well.
         let _lock = self.lock()?;
-        let stands = self.read_now()?.map(|seen| seen.version);
-        if stands.as_deref() != expected {
+        let is_expected = || {
+            let stands = self.read_now()?.map(|seen| seen.version);
+            Ok(stands.as_deref() == expected)
+        };
+        // Twice: who comes too late takes nothing from anybody.
+        if !is_expected()? {
             return Err(LeaseError::Conflict);
         }
-        fs::rename(new, &self.file).map_err(|error| failed(&self.file, &error))
+        self.disarm_others(new)
+            .map_err(|error| failed(&self.file, &error))?;
+        if !is_expected()? {
+            return Err(LeaseError::Conflict);
+        }
+        match fs::rename(new, &self.file) {
+            Ok(()) => Ok(()),
+            // Another was faster, and took it.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Err(LeaseError::Conflict),
+            Err(error) => Err(failed(&self.file, &error)),
+        }
     }
 
     /// A rename that a power failure takes back would take an epoch back.
     fn keep(&self) -> io::Result<()> {
-        match self.file.parent() {
-            Some(directory) if !directory.as_os_str().is_empty() => {
-                File::open(directory)?.sync_all()
-            }
-            Some(_) | None => File::open(".")?.sync_all(),
-        }
+        File::open(directory_of(&self.file))?.sync_all()
     }
 
+    /// The lock, to be held for as long as it takes to change the file.
     fn lock(&self) -> Result<File, LeaseError> {
         let path = self.beside(".lock");
-        let lock = OpenOptions::new()
-            .write(true)
-            .create(true)
-            .truncate(false)
-            .mode(0o600)
-            .open(&path)
-            .map_err(|error| failed(&path, &error))?;
-        for _ in 0..LOCK_TRIES {
+        let fail = |error: io::Error| failed(&path, &error);
+        let mut waits = 0;
+        let mut waited_for = None;
+        for _ in 0..3 * LOCK_TRIES {
+            let lock = OpenOptions::new()
+                .write(true)
+                .create(true)
+                .truncate(false)
+                .mode(0o600)
+                .open(&path)
+                .map_err(fail)?;
+            let id = Some(id_of(&lock.metadata().map_err(fail)?));
+            let is_there = || id_at(&path).map(|there| there == id).map_err(fail);
             match lock.try_lock() {
-                Ok(()) => return Ok(lock),
-                Err(TryLockError::WouldBlock) => std::thread::sleep(LOCK_WAIT),
-                Err(TryLockError::Error(error)) => return Err(failed(&path, &error)),
+                // One whose name was taken away meanwhile keeps nobody out.
+                Ok(()) if is_there()? => return Ok(lock),
+                Ok(()) => continue,
+                Err(TryLockError::WouldBlock) => {}
+                Err(TryLockError::Error(error)) => return Err(fail(error)),
+            }
+            // Another lock may have been put there by somebody who has waited as long.
+            if waited_for != id {
+                (waited_for, waits) = (id, 0);
+            }
+            waits += 1;
+            if waits < LOCK_TRIES {
+                std::thread::sleep(LOCK_WAIT);
+            } else if is_there()? {
+                tracing::warn!(
+                    lock = %path.display(),
+                    "the lease is locked by a controller that is stopped, or very slow: its lock is broken"
+                );
+                unless_gone(fs::remove_file(&path)).map_err(fail)?;
             }
         }
         Err(LeaseError::Failed(format!(
             "{} is locked by another controller",
             path.display()
         )))
+    }
+
+    /// Removes what all others were about to put in place, and what a crash has left.
+    fn disarm_others(&self, mine: &Path) -> io::Result<()> {
+        let prefix = self.beside(".new.");
+        let directory = directory_of(&self.file);
+        for entry in fs::read_dir(directory)? {
+            let path = directory.join(entry?.file_name());
+            let is_new = path
+                .file_name()
+                .zip(prefix.file_name())
+                .is_some_and(|(name, prefix)| {
+                    name.as_encoded_bytes()
+                        .starts_with(prefix.as_encoded_bytes())
+                });
+            if is_new && path.file_name() != mine.file_name() {
+                unless_gone(fs::remove_file(&path))?;
+            }
+        }
+        Ok(())
     }
 
     /// Carries out what waits for a disk where it keeps nobody else waiting.
@@ -152,6 +214,34 @@ impl Lease for FileLease {
         let record = record.clone();
         self.beside_the_rounds(move |lease| lease.write_now(expected.as_deref(), &record))
             .await
+    }
+}
+
+fn directory_of(file: &Path) -> &Path {
+    match file.parent() {
+        Some(directory) if !directory.as_os_str().is_empty() => directory,
+        Some(_) | None => Path::new("."),
+    }
+}
+
+/// Which file it is, whatever it is called.
+fn id_of(file: &fs::Metadata) -> (u64, u64) {
+    (file.dev(), file.ino())
+}
+
+/// Which file has this name, if one has.
+fn id_at(path: &Path) -> io::Result<Option<(u64, u64)>> {
+    match fs::metadata(path) {
+        Ok(named) => Ok(Some(id_of(&named))),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+fn unless_gone(removed: io::Result<()>) -> io::Result<()> {
+    match removed {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        answer => answer,
     }
 }
 

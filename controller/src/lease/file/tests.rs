@@ -78,10 +78,97 @@ async fn what_a_crash_leaves_beside_it_hinders_nobody() {
     let lease = FileLease::new(file.clone());
     let version = lease.write(None, &record("a", 1)).await.unwrap();
     // A writer that died between writing and renaming, and a lock file that nobody holds.
+    fs::write(directory.join("lease.json.lock"), "").unwrap();
     fs::write(directory.join("lease.json.new.1.0"), "{\"hold").unwrap();
     assert_eq!(lease.read().await.unwrap().unwrap().record, record("a", 1));
     lease.write(Some(&version), &record("b", 2)).await.unwrap();
     assert_eq!(lease.read().await.unwrap().unwrap().record, record("b", 2));
+    fs::remove_dir_all(directory).unwrap();
+}
+
+/// A-41: a controller that is stopped between its look and its rename keeps nobody from the lease for longer than a second, and
+/// cannot change it when it wakes.
+#[tokio::test]
+async fn whoever_sleeps_with_the_lock_keeps_nobody_out_and_changes_nothing() {
+    let directory = directory("asleep");
+    let file = directory.join("lease.json");
+    let lease = FileLease::new(file.clone());
+    let version = lease.write(None, &record("a", 1)).await.unwrap();
+    // The sleeper has its lock, has seen what it expects, and is about to rename.
+    let lock = File::options()
+        .write(true)
+        .open(directory.join("lease.json.lock"))
+        .unwrap();
+    lock.try_lock().unwrap();
+    let renewal = directory.join("lease.json.new.1.7");
+    fs::write(&renewal, serde_json::to_string(&record("a", 1)).unwrap()).unwrap();
+
+    let taken = lease.write(Some(&version), &record("b", 2)).await.unwrap();
+    assert!(fs::rename(&renewal, &file).is_err());
+    assert_eq!(lease.read().await.unwrap().unwrap().record, record("b", 2));
+    // Nor does it keep out anybody who comes later, whether it has gone on or not.
+    let taken = lease.write(Some(&taken), &record("c", 3)).await.unwrap();
+    drop(lock);
+    lease.write(Some(&taken), &record("d", 4)).await.unwrap();
+    fs::remove_dir_all(directory).unwrap();
+}
+
+/// A-41: what the sleeper changes before its lock is broken stands.
+#[tokio::test]
+async fn what_was_changed_before_a_lock_was_broken_stands() {
+    let directory = directory("woken");
+    let file = directory.join("lease.json");
+    let lease = FileLease::new(file.clone());
+    let version = lease.write(None, &record("a", 1)).await.unwrap();
+    let lock = File::options()
+        .write(true)
+        .open(directory.join("lease.json.lock"))
+        .unwrap();
+    lock.try_lock().unwrap();
+    let renewal = directory.join("lease.json.new.1.7");
+    fs::write(&renewal, serde_json::to_string(&record("a", 5)).unwrap()).unwrap();
+    let late = {
+        let lease = lease.clone();
+        tokio::spawn(async move { lease.write(Some(&version), &record("b", 2)).await })
+    };
+    fs::rename(&renewal, &file).unwrap();
+    assert_eq!(late.await.unwrap(), Err(LeaseError::Conflict));
+    assert_eq!(lease.read().await.unwrap().unwrap().record, record("a", 5));
+    fs::remove_dir_all(directory).unwrap();
+}
+
+/// A-41: of many that break a lock never two come through, and soon one does.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn of_many_that_break_a_lock_never_two_write() {
+    let directory = directory("broken");
+    let lease = Arc::new(FileLease::new(directory.join("lease.json")));
+    let mut version = lease.write(None, &record("begin", 0)).await.unwrap();
+    for round in 1..4 {
+        let asleep = File::options()
+            .write(true)
+            .open(directory.join("lease.json.lock"))
+            .unwrap();
+        asleep.try_lock().unwrap();
+        let mut writers = tokio::task::JoinSet::new();
+        for writer in 0..6 {
+            let (lease, version) = (Arc::clone(&lease), version.clone());
+            writers.spawn(async move {
+                let mine = record(&format!("w{writer}"), round);
+                lease.write(Some(&version), &mine).await
+            });
+        }
+        let answers = writers.join_all().await;
+        let mut written = answers.iter().filter_map(|answer| answer.as_ref().ok());
+        if let Some(newest) = written.next() {
+            version.clone_from(newest);
+        }
+        assert_eq!(written.next(), None);
+        assert_eq!(lease.read().await.unwrap().unwrap().version, version);
+    }
+    lease
+        .write(Some(&version), &record("end", 9))
+        .await
+        .unwrap();
     fs::remove_dir_all(directory).unwrap();
 }
 
