@@ -71,3 +71,38 @@ pub(crate) fn is_among(sockets: &[SocketAddr], address: SocketAddr) -> bool {
         own.port() == address.port() && (own.ip() == address.ip() || own.ip().is_unspecified())
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use alloc::vec;
+
+    /// no payload to a closed port, nor to a socket of the relay's own, on its address or on all of them; to everything
+    /// beside them, yes.
+    #[test]
+    fn closed_ports_and_own_sockets_get_nothing() {
+        let socket = |text: &str| text.parse::<SocketAddr>().expect("written here");
+        let rules = PortRules {
+            denied: PortSet::from_ranges(&[53..=53, 127..=128]),
+            own_sockets: vec![socket("127.0.0.1:3478"), socket("0.0.0.0:9090")],
+        };
+        for (peer, allowed) in [
+            ("127.0.0.1:3478", false),
+            ("127.0.0.1:3479", true),
+            ("127.0.0.2:3478", true),
+            ("[::1]:3478", true),
+            ("127.0.0.2:9090", false),
+            ("[::1]:9090", false),
+            ("127.0.0.2:9091", true),
+            ("127.0.0.2:53", false),
+            ("127.0.0.2:52", true),
+            ("127.0.0.2:126", true),
+            ("127.0.0.2:127", false),
+            ("127.0.0.2:128", false),
+            ("127.0.0.2:129", true),
+        ] {
+            assert_eq!(rules.allow(socket(peer)), allowed, "{peer}");
+        }
+        assert!(PortRules::default().allow(socket("127.0.0.1:53")));
+    }
+}

@@ -124,5 +124,16 @@ mod tests {
             })
             .count();
         assert_eq!(granted, 20);
+        let next_door = "2001:db8:0:2::1".parse().expect("written here");
+        assert!(budget.spend(next_door, now), "another /64");
+    }
+
+    /// no IPv6 prefix is taken for an IPv4 source, whatever its bits.
+    #[test]
+    fn families_do_not_share_budgets() {
+        let one = prefix("198.51.100.7".parse().expect("written here"));
+        for other in ["198.51.100.8", "0:0:c633:6407::1", "8000:0:c633:6407::1"] {
+            assert_ne!(one, prefix(other.parse().expect("written here")), "{other}");
+        }
     }
 }

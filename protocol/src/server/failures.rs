@@ -292,6 +292,30 @@ mod tests {
         assert!(budget.must_wait(&alice, START), "it is the sixth");
     }
 
+    /// whoever sends from forged addresses, and fails more often than a guesser has, pushes out nobody who has shown
+    /// where it is: the guesser's next failures are counted on.
+    #[test]
+    fn forged_sources_push_out_forged_sources_alone() {
+        let mut budget = FailureBudget::new([1, 2, 3, 4]);
+        let alice = guess(7, "alice");
+        for _ in 0..3 {
+            budget.failed(&alice, START);
+        }
+        for number in 0..30_000 {
+            let forged = Guess {
+                proven_source: false,
+                ..guess(number, "alice")
+            };
+            for _ in 0..FREE {
+                budget.failed(&forged, START);
+            }
+        }
+        for _ in 0..3 {
+            budget.failed(&alice, START);
+        }
+        assert!(budget.must_wait(&alice, START), "it is the sixth");
+    }
+
     /// whoever proves a name lifts what stood against it at this source, and nothing else.
     #[test]
     fn a_name_that_is_proven_begins_anew() {

@@ -137,3 +137,159 @@ fn refuse_public(field: Field<'_>, which: &str) {
         "write allow-loopback = false, or listen on 127.0.0.1 and ::1 alone",
     ));
 }
+
+#[cfg(test)]
+#[expect(clippy::unwrap_used, reason = "tests")]
+mod tests {
+    use std::path::Path;
+
+    use super::super::{Config, ConfigErrors, parse};
+    use super::*;
+
+    const LOOPBACK: &str = "127.0.0.1:3478";
+
+    /// A relay that listens there, has its admin API there and these lines in `[peers]`.
+    fn relay(listener: &str, admin: &str, lines: &str) -> Result<Config, ConfigErrors> {
+        let text = format!(
+            "realm = \"r\"\n[[listener]]\ntransport = \"udp\"\naddress = \"{listener}\"\n[[secret]]\nid = \"a\"\n\
+             value = \"0123456789abcdef0123456789abcdef\"\n[admin]\naddress = \"{admin}\"\n[peers]\n{lines}\n"
+        );
+        let mut read = |_: &Path| Err(std::io::ErrorKind::NotFound.into());
+        parse(&text, Path::new("relay.toml"), &mut read)
+    }
+
+    fn peers(lines: &str) -> Peers {
+        relay(LOOPBACK, "127.0.0.1:9641", lines).unwrap().peers
+    }
+
+    /// What is warned of: the keys and the problems.
+    fn warnings(lines: &str) -> Vec<(String, String)> {
+        let config = relay(LOOPBACK, "127.0.0.1:9641", lines).unwrap();
+        let warnings = config.warnings.into_iter().map(|warning| warning.0);
+        let of_peers = warnings.filter(|warning| warning.key.starts_with("peers"));
+        of_peers
+            .map(|warning| (warning.key, warning.problem))
+            .collect()
+    }
+
+    /// What is refused.
+    fn refused(listener: &str, admin: &str, lines: &str) -> Vec<String> {
+        let errors = relay(listener, admin, lines).err();
+        let errors = errors.iter().flat_map(|errors| errors.as_slice());
+        errors
+            .filter(|error| error.key.starts_with("peers"))
+            .map(|error| format!("{}: {}", error.key, error.problem))
+            .collect()
+    }
+
+    /// A-02: what is written is what is judged by, and nothing is open that is not written.
+    #[test]
+    fn what_is_written_is_what_is_read() {
+        let nets = |texts: &[&str]| -> Vec<IpNet> {
+            texts.iter().map(|text| text.parse().unwrap()).collect()
+        };
+        let nothing = peers("");
+        assert_eq!(
+            nothing,
+            Peers {
+                allow: Vec::new(),
+                deny: Vec::new(),
+                only: Vec::new(),
+                denied_ports: merged(default_denied_ports().to_vec()),
+                allow_loopback: false,
+                nat64_prefixes: Vec::new(),
+            }
+        );
+        assert!(!nothing.denied_ports.is_empty());
+        let written = peers(
+            "allow = [\"10.1.0.0/16\", \"fd12::/16\"]\ndeny = [\"203.0.113.7\"]\ndenied-ports = [25, \"20-30\", \"31-40\"]\n\
+             allow-loopback = true\nnat64-prefixes = [\"2001:db8:64::/96\"]",
+        );
+        assert_eq!(written.allow, nets(&["10.1.0.0/16", "fd12::/16"]));
+        assert_eq!(written.deny, nets(&["203.0.113.7/32"]));
+        assert_eq!(written.denied_ports, [20..=40]);
+        assert!(written.allow_loopback);
+        assert_eq!(
+            written.nat64_prefixes,
+            ["2001:db8:64::/96".parse().unwrap()]
+        );
+        assert_eq!(
+            peers("only = [\"198.51.100.7\"]").only,
+            nets(&["198.51.100.7/32"])
+        );
+        assert!(!peers("allow-loopback = false").allow_loopback);
+    }
+
+    /// A-02: loopback peers are refused beside anything that others can reach: listeners, and the admin API.
+    #[test]
+    fn loopback_peers_are_for_machines_on_their_own() {
+        let lines = "allow-loopback = true";
+        let beyond = ["203.0.113.1:3478", "0.0.0.0:3478", "[::]:3478"];
+        for listener in beyond {
+            let found = refused(listener, "127.0.0.1:9641", lines);
+            assert_eq!(found.len(), 1, "{found:?}");
+            assert!(found[0].contains(&format!("listener udp {listener}")));
+        }
+        for admin in ["203.0.113.1:9641", "0.0.0.0:9641"] {
+            let found = refused(LOOPBACK, admin, lines);
+            assert_eq!(found.len(), 1, "{found:?}");
+            assert!(found[0].contains(&format!("admin.address {admin}")));
+        }
+        for admin in ["127.0.0.1:9641", "[::1]:9641", "unix:/run/taciturn/admin"] {
+            assert_eq!(refused("[::1]:3478", admin, lines), [""; 0], "{admin}");
+        }
+        let off = "allow-loopback = false";
+        assert_eq!(refused("0.0.0.0:3478", "127.0.0.1:9641", off), [""; 0]);
+    }
+
+    /// A-03: an entry that can open nothing is told of, and so is a list that closes nothing; one that opens a part is not.
+    #[test]
+    fn what_has_no_effect_is_told_of() {
+        for key in ["allow", "only"] {
+            for vain in [
+                "169.254.0.0/16",
+                "169.254.169.254",
+                "127.0.0.0/8",
+                "224.0.0.0/4",
+                "fd00:ec2::/32",
+                "fe80::/10",
+                "::1",
+            ] {
+                let found = warnings(&format!("{key} = [\"10.0.0.0/8\", \"{vain}\"]"));
+                assert_eq!(found.len(), 1, "{key} {vain}: {found:?}");
+                assert_eq!(found[0].0, format!("peers.{key}"));
+                assert!(found[0].1.contains("no configuration can open"));
+            }
+            for open in [
+                "0.0.0.0/0",
+                "::/0",
+                "10.0.0.0/8",
+                "fc00::/7",
+                "100.64.0.0/10",
+            ] {
+                assert_eq!(warnings(&format!("{key} = [\"{open}\"]")), [], "{open}");
+            }
+            let with_loopback = format!("{key} = [\"127.0.0.0/8\"]\nallow-loopback = true");
+            assert_eq!(warnings(&with_loopback), []);
+        }
+        let empty = warnings("only = []");
+        assert_eq!(empty.len(), 1, "{empty:?}");
+        assert!(empty[0].1.contains("closes nothing"));
+        assert_eq!(warnings("allow = []"), []);
+    }
+
+    /// A-36: where the only peers are listed, an entry that seems to open others is refused.
+    #[test]
+    fn only_and_allow_do_not_go_together() {
+        let both = "only = [\"198.51.100.7\"]\nallow = [\"10.0.0.0/8\"]";
+        let found = refused(LOOPBACK, "127.0.0.1:9641", both);
+        assert_eq!(found.len(), 1, "{found:?}");
+        assert!(found[0].starts_with("peers.allow: "), "{found:?}");
+        for one in [
+            "only = [\"198.51.100.7\"]\nallow = []",
+            "only = []\nallow = [\"10.0.0.0/8\"]",
+        ] {
+            assert_eq!(refused(LOOPBACK, "127.0.0.1:9641", one), [""; 0]);
+        }
+    }
+}

@@ -190,6 +190,7 @@ fn key_texts_are_read_strictly() {
         StaticUser::parse_keys(&"x".repeat(509), md5).err(),
         Some(KeyTextError::NameTooLong)
     );
+    assert!(StaticUser::parse_keys(&"x".repeat(508), md5).is_ok());
     assert!(StaticUser::parse_keys("a\tb", md5).is_err());
 }
 

@@ -231,6 +231,29 @@ fn own_addresses_are_refused_except_relayed_ones() {
     assert!(policy.judge("::ffff:13.54.7.7".parse().unwrap()).is_err());
 }
 
+/// the address of a listener is the host's own, whatever its port and whether or not an interface has it; a listener
+/// on every address makes no other address the host's.
+#[test]
+fn the_address_of_a_listener_is_no_peer() {
+    let own = OwnAddresses {
+        sockets: vec![
+            "52.62.1.9:3478".parse().unwrap(),
+            "[2406:da1c::9]:3478".parse().unwrap(),
+            "0.0.0.0:443".parse().unwrap(),
+        ],
+        ..OwnAddresses::default()
+    };
+    let policy = PeerPolicy::new(PeerRules::default(), own);
+    for (peer, expected) in [
+        ("52.62.1.9", Err(Forbidden::Own)),
+        ("2406:da1c::9", Err(Forbidden::Own)),
+        ("52.62.1.10", Ok(Destination::Network)),
+        ("2406:da1c::a", Ok(Destination::Network)),
+    ] {
+        assert_eq!(policy.judge(peer.parse().unwrap()), expected, "{peer}");
+    }
+}
+
 /// reflecting ports are closed on every address; 443 and ordinary ports are open.
 #[test]
 fn reflecting_ports_are_closed() {

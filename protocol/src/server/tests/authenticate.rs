@@ -512,6 +512,29 @@ fn an_allocation_belongs_to_its_user() {
     assert_eq!(again.code(), Some(437));
 }
 
+/// S-26: the key of a live allocation is no proof under the name of another realm.
+#[test]
+fn the_key_of_an_allocation_proves_nothing_in_another_realm() {
+    let mut sim = Sim::new();
+    let mut client = sim.client(1);
+    sim.allocate(&mut client);
+    for (realm, expected) in [
+        (&b"turn.example.com"[..], Some(401)),
+        (b"", Some(401)),
+        (super::sim::REALM.as_bytes(), None),
+    ] {
+        let id = sim.transaction();
+        let bytes = write(Class::Request, Method::Refresh, id, |w| {
+            w.username(&client.username);
+            w.realm(realm);
+            w.nonce(&client.nonce);
+            w.message_integrity(client.key().as_bytes());
+        });
+        let answer = sim.deliver(client.five_tuple, &bytes).answer();
+        assert_eq!(answer.code(), expected, "{realm:?}");
+    }
+}
+
 /// T-06: requests about an allocation that does not exist are 437, after authentication.
 #[test]
 fn requests_without_an_allocation_are_a_mismatch() {
@@ -573,16 +596,18 @@ fn expired_credentials_keep_a_live_allocation() {
     assert_eq!(answer.code(), Some(401));
 }
 
-/// S-31: integrity covers the message up to itself, with FINGERPRINT behind it.
+/// S-31: integrity covers the message up to itself, with FINGERPRINT behind it; whoever sends none gets none.
 #[test]
 fn integrity_holds_with_a_fingerprint_behind_it() {
-    let mut sim = Sim::new();
-    let mut client = sim.client(1);
-    client.fingerprint = true;
-    let answer = sim.request(&mut client, Method::Allocate, |w| w.requested_transport(17));
-    assert_eq!(answer.code(), None);
-    assert!(answer.framed().has_fingerprint());
-    assert!(answer.framed().verify(client.key().as_bytes()).is_some());
+    for fingerprint in [false, true] {
+        let mut sim = Sim::new();
+        let mut client = sim.client(1);
+        client.fingerprint = fingerprint;
+        let answer = sim.request(&mut client, Method::Allocate, |w| w.requested_transport(17));
+        assert_eq!(answer.code(), None);
+        assert_eq!(answer.framed().has_fingerprint(), fingerprint);
+        assert!(answer.framed().verify(client.key().as_bytes()).is_some());
+    }
 }
 
 fn sha256(bytes: &[u8]) -> [u8; 32] {

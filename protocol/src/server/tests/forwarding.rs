@@ -4,10 +4,11 @@ use alloc::vec;
 use core::time::Duration;
 
 use super::sim::{Choices, Client, Outcome, Sim, addr, credentials};
-use crate::address::PeerAddr;
+use crate::address::{PeerAddr, RelayedAddr};
 use crate::forward::{
     Bandwidth, ClientVerdict, Destination, DropReason, Framing, PeerVerdict, Traffic,
 };
+use crate::server::Event;
 
 /// a permission for a relayed address of this relay is granted, and data to it is for handing over inside, never
 /// for the network; both sides' permissions count.
@@ -102,6 +103,11 @@ fn a_relayed_address_leads_to_one_allocation() {
     sim.refresh(&mut a, Some(0));
     assert_eq!(sim.table.relayed_at(at_a), None);
     assert!(sim.table.is_empty());
+    let told = sim.events.iter().find_map(|event| match event {
+        Event::AllocationEnded { relayed, .. } => Some(*relayed),
+        Event::AllocationCreated { .. } => None,
+    });
+    assert_eq!(told, Some([Some(RelayedAddr(at_a)), None]), "at its end");
 }
 
 /// An allocation's traffic is counted by direction, payloads only.

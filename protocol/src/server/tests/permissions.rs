@@ -147,6 +147,23 @@ fn a_permission_lives_300_seconds() {
     assert!(!passes(&mut sim, PEER));
 }
 
+/// T-44, T-45: what is refreshed stays where it is: the table is told of a permission and of a channel once.
+#[test]
+fn a_refresh_changes_no_route() {
+    let mut sim = Sim::new();
+    let mut client = sim.client(1);
+    sim.allocate(&mut client);
+    let before = sim.routes;
+    for _ in 0..3 {
+        assert_eq!(sim.permit(&mut client, &[addr(PEER)]), None);
+    }
+    assert_eq!(sim.routes - before, 1);
+    for _ in 0..3 {
+        assert_eq!(sim.bind(&mut client, 0x4000, addr(PEER)), None);
+    }
+    assert_eq!(sim.routes - before, 2);
+}
+
 /// T-50, T-51: Send without a peer or data, or to a peer without permission, is dropped; empty data is an empty datagram.
 #[test]
 fn a_send_indication_is_relayed_or_dropped() {

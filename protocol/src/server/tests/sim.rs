@@ -79,6 +79,8 @@ pub(super) struct Sim {
     /// Whether the host has run out of file descriptors.
     pub(super) exhausted: bool,
     pub(super) events: Vec<Event>,
+    /// How many routes were ever added.
+    pub(super) routes: usize,
     pub(super) claims: Vec<(RelayedId, u8, [u8; 8], crate::credentials::UserName)>,
     pub(super) returned: Vec<RelayedPort>,
     /// Every port that was ever asked for, in order.
@@ -151,6 +153,7 @@ impl Sim {
             in_use: BTreeSet::new(),
             exhausted: false,
             events: Vec::new(),
+            routes: 0,
             claims: Vec::new(),
             returned: Vec::new(),
             asked: Vec::new(),
@@ -283,7 +286,10 @@ impl Sim {
                         "closing what is open"
                     );
                 }
-                Effect::AddRoute(route) => self.table.add(&route),
+                Effect::AddRoute(route) => {
+                    self.table.add(&route);
+                    self.routes += 1;
+                }
                 Effect::RemoveRoute(route) => self.table.remove(&route),
                 Effect::ClaimReservation {
                     relayed,

@@ -29,6 +29,32 @@ fn after_integrity_only_sha256_and_fingerprint_count() {
     assert_eq!(checked.attributes().iter().count(), 1);
 }
 
+/// S-12: of attributes that name the key twice the first count, each kind of them.
+#[test]
+fn the_first_of_each_credential_attribute_counts() {
+    let bytes = request(|writer| {
+        writer.username(b"alice");
+        writer.realm(b"first realm");
+        writer.nonce(b"first nonce");
+        writer.password_algorithms(&[2, 1]);
+        writer.password_algorithm(2);
+        writer.userhash(&[7; 32]);
+        writer.username(b"mallory");
+        writer.realm(b"second realm");
+        writer.nonce(b"second nonce");
+        writer.password_algorithms(&[1]);
+        writer.password_algorithm(1);
+        writer.message_integrity(KEY);
+    });
+    let framed = Framed::parse(&bytes).unwrap();
+    let credentials = framed.credentials();
+    assert_eq!(credentials.name, Some(Name::Username(b"alice")));
+    assert_eq!(credentials.realm, Some(&b"first realm"[..]));
+    assert_eq!(credentials.nonce, Some(&b"first nonce"[..]));
+    assert_eq!(credentials.algorithm, Some(&[0, 2, 0, 0][..]));
+    assert_eq!(credentials.algorithms, Some(&[0, 2, 0, 0, 0, 1, 0, 0][..]));
+}
+
 /// S-27, S-13: with both attributes MESSAGE-INTEGRITY-SHA256 decides, and nothing between the two is read (RFC 8489 §9.2.4).
 #[test]
 fn sha256_prevails_over_sha1() {
@@ -162,6 +188,17 @@ fn texts_are_read_up_to_763_bytes() {
                 oversized,
                 "{kind:#x} {len}"
             );
+        }
+    }
+    // One that is too long is not made good by another, whichever they are.
+    let kinds = [attribute::USERNAME, attribute::REALM, attribute::NONCE];
+    for (first, second) in kinds.into_iter().zip(kinds.into_iter().cycle().skip(1)) {
+        for lengths in [[764, 764], [764, 1], [1, 764]] {
+            let bytes = request(|writer| {
+                writer.raw(first, &vec![b'x'; lengths[0]]);
+                writer.raw(second, &vec![b'x'; lengths[1]]);
+            });
+            assert!(Framed::parse(&bytes).unwrap().credentials().oversized);
         }
     }
 }
