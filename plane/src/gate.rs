@@ -273,4 +273,6 @@ fn is_address_or_localhost(host: &str) -> bool {
 }
 
 #[cfg(test)]
+mod asked;
+#[cfg(test)]
 mod tests;
