@@ -9,7 +9,6 @@ use axum::routing::any;
 use axum::{Router, serve};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::time::Instant;
 
 use super::*;
 use crate::{Limits, PreparedAccess, Token, guarded_for};
@@ -156,7 +155,7 @@ async fn only_those_who_are_known_are_waited_for() {
     let token = Token::new(OPERATOR.as_bytes());
     let access = Arc::new(Access::new(PreparedAccess::new(Some(token), None)));
     let operator = format!("authorization: Bearer {OPERATOR}");
-    let began = Instant::now().checked_sub(Duration::from_secs(2)).unwrap();
+    let began = now().checked_sub(Duration::from_secs(2)).unwrap();
     for (limits, is_old) in [
         (Limits::MANY, false),
         (
