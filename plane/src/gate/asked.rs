@@ -76,8 +76,7 @@ async fn each_route_serves_whom_it_is_for() {
     let to = listening(routes(&access)).await;
     let json = "content-type: application/json";
     let bearing = |token: &str| format!("authorization: Bearer {token}");
-    let [operator, reader, subject, wrong] =
-        [OPERATOR, READER, SUBJECT, "wrong"].map(|token| bearing(token));
+    let [operator, reader, subject, wrong] = [OPERATOR, READER, SUBJECT, "wrong"].map(bearing);
     let key = format!("?key={SUBJECT}");
     let cases: &[(&str, &[&str], u16, &str)] = &[
         ("GET /order", &[&operator], 200, "operator operator"),
