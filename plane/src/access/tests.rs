@@ -26,6 +26,7 @@ fn only_the_token_is_admitted() {
     for good in ["Bearer ", "bearer ", "BEARER "] {
         let header = [good.as_bytes(), token].concat();
         assert!(admits(&guarded, Some(&header)), "{good}");
+        assert!(guarded.admits(&header));
     }
     assert!(!admits(&guarded, None));
     for wrong in [
@@ -40,7 +41,29 @@ fn only_the_token_is_admitted() {
         "0123456789abcdef0123456789abcdef",
     ] {
         assert!(!admits(&guarded, Some(wrong.as_bytes())), "{wrong}");
+        assert!(!guarded.admits(wrong.as_bytes()));
     }
+}
+
+/// TLS alone guards the API too, whoever its clients are; and the next handshake is by what was installed last.
+#[test]
+fn the_next_handshake_is_by_what_was_installed_last() {
+    let made = || {
+        let key = rcgen::KeyPair::generate().unwrap();
+        let params = rcgen::CertificateParams::new(["api.example.org".to_owned()]).unwrap();
+        let certificate = params.self_signed(&key).unwrap().der().clone();
+        let key = PrivateKeyDer::try_from(key.serialize_der()).unwrap();
+        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+        tls(&[certificate], &key, &[], provider, rustls::ALL_VERSIONS).unwrap()
+    };
+    let (first, second) = (made(), made());
+    let access = Access::new(PreparedAccess::new(None, Some(Arc::clone(&first))));
+    assert!(access.is_guarded());
+    assert!(Arc::ptr_eq(&access.tls().unwrap(), &first));
+    access.install(PreparedAccess::new(None, Some(Arc::clone(&second))));
+    assert!(Arc::ptr_eq(&access.tls().unwrap(), &second));
+    access.install(PreparedAccess::new(None, None));
+    assert!(access.tls().is_none() && !access.is_guarded());
 }
 
 #[test]

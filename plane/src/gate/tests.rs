@@ -35,6 +35,9 @@ fn a_host_that_is_a_name_is_refused() {
         "127.0.0.1.evil.example",
         "",
         "localhost.evil.example:1",
+        "localhost:",
+        "localhost:evil",
+        "127.0.0.1:80.evil.example",
     ] {
         assert_eq!(judged(&Method::GET, &[("host", host)]), Some(421), "{host}");
     }

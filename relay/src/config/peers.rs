@@ -76,8 +76,8 @@ fn plain(list: Vec<(IpNet, Field<'_>)>) -> Vec<IpNet> {
 
 /// An entry that opens nothing, as all that it names is closed for good: its author expects something else.
 fn warn_of_vain(allow: &[(IpNet, Field<'_>)], allow_loopback: bool) {
+    // What is closed for good is so whatever is allowed: the entries themselves need not be among these.
     let rules = PeerRules {
-        allow: allow.iter().map(|(network, _)| *network).collect(),
         allow_loopback,
         ..PeerRules::default()
     };
