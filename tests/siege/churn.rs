@@ -3,7 +3,7 @@
 //! Responsible for what is left of them: nothing. Not responsible for how fast they come (`benches/load`).
 
 use std::net::UdpSocket;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -114,7 +114,21 @@ fn churn(relay: &Running, cycles: u64) -> u64 {
     waited.into_inner()
 }
 
-fn assert_nothing_left(relay: &Running, before: [usize; 2]) {
+/// The same, so many a second at most, until it is over; returns how many they were.
+pub(crate) fn churn_until(relay: &Running, a_second: u64, over: &AtomicBool) -> u64 {
+    let (begun, waited) = (Instant::now(), AtomicU64::new(0));
+    let mut guest = Guest::new(relay, &waited);
+    let mut cycles = 0;
+    while !over.load(Ordering::Relaxed) {
+        guest.cycle(cycles);
+        cycles += 1;
+        let due = Duration::from_millis(cycles * 1000 / a_second);
+        thread::sleep(due.saturating_sub(begun.elapsed()));
+    }
+    cycles
+}
+
+pub(crate) fn assert_nothing_left(relay: &Running, before: [usize; 2]) {
     eventually("the end of every allocation", || {
         let parts = [
             "allocations",

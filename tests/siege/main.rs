@@ -41,5 +41,7 @@ mod scale;
 #[path = "../system/sniffer.rs"]
 #[allow(dead_code, reason = "shared with tests/system")]
 mod sniffer;
+mod soak;
+mod trend;
 mod upgrades;
 mod vitals;

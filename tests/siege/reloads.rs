@@ -2,13 +2,15 @@
 //!
 //! Not responsible for what each key does when it changes (`tests/system/reload.rs`).
 
+use std::borrow::Borrow;
 use std::fs;
-use std::os::unix::fs::symlink;
+use std::os::unix::fs::{PermissionsExt, symlink};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
 
 use rustls::crypto::aws_lc_rs;
+use rustls::pki_types::CertificateDer;
 use rustls::{ClientConfig, RootCertStore};
 
 use crate::changes::{
@@ -76,14 +78,41 @@ fn reloads_under_load_lose_no_packet_and_broken_ones_change_nothing() {
 }
 
 /// Exchanges certificate and key at once, as Kubernetes does: both are behind a symlink to a directory.
-fn publish(relay: &Running, version: usize, certificate: &str, key: &str) {
-    let mounted = relay.directory().join(format!("..version-{version}"));
-    fs::create_dir(&mounted).unwrap();
-    fs::write(mounted.join("cert.pem"), certificate).unwrap();
-    fs::write(mounted.join("key.pem"), key).unwrap();
+pub(crate) fn publish(relay: &Running, version: usize, certificate: &str, key: &str) {
+    let at = |version: usize| relay.directory().join(format!("..version-{version}"));
+    fs::create_dir(at(version)).unwrap();
+    fs::write(at(version).join("cert.pem"), certificate).unwrap();
+    let at_key = at(version).join("key.pem");
+    fs::write(&at_key, key).unwrap();
+    fs::set_permissions(&at_key, PermissionsExt::from_mode(0o600)).unwrap();
     let next = relay.directory().join("..next");
     symlink(format!("..version-{version}"), &next).unwrap();
     fs::rename(&next, relay.directory().join("..data")).unwrap();
+    if version == 0 {
+        for name in ["cert.pem", "key.pem"] {
+            let link = relay.directory().join(format!("{name}.link"));
+            symlink(format!("..data/{name}"), &link).unwrap();
+            fs::rename(&link, relay.directory().join(name)).unwrap();
+        }
+    } else if version > 1 {
+        fs::remove_dir_all(at(version - 2)).unwrap();
+    }
+}
+
+/// A client's end of TLS that trusts these.
+pub(crate) fn trusting(
+    certificates: impl IntoIterator<Item: Borrow<CertificateDer<'static>>>,
+) -> Arc<ClientConfig> {
+    let mut roots = RootCertStore::empty();
+    for certificate in certificates {
+        roots.add(certificate.borrow().clone()).unwrap();
+    }
+    let config = ClientConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_root_certificates(roots)
+        .with_no_client_auth();
+    Arc::new(config)
 }
 
 /// L-09, G-17: certificates that are exchanged under handshakes fail none of them and end no connection; whoever comes
@@ -94,17 +123,8 @@ fn certificates_change_under_handshakes_and_nobody_notices() {
     let relay = Setup::on_loopback(2).start();
     // In turn: a client tries all that it trusts of one name, but not a hundred of them.
     let versions: Vec<_> = (0..4).map(|_| certified()).collect();
-    let mut roots = RootCertStore::empty();
-    roots.add(relay.certificate.clone()).unwrap();
-    for (certificate, ..) in &versions {
-        roots.add(certificate.clone()).unwrap();
-    }
-    let config = ClientConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
-        .with_safe_default_protocol_versions()
-        .unwrap()
-        .with_root_certificates(roots)
-        .with_no_client_auth();
-    let config = Arc::new(config);
+    let trusted = versions.iter().map(|(certificate, ..)| certificate);
+    let config = trusting(trusted.chain([&relay.certificate]));
     assert_eq!(shown(&relay, &config), relay.certificate);
     let mut flock = Flock::on_loopback(&relay, CALLS);
     let (done, exchanged) = (AtomicU64::new(0), AtomicBool::new(false));
@@ -118,13 +138,6 @@ fn certificates_change_under_handshakes_and_nobody_notices() {
         for version in 0..usize::try_from(swaps).unwrap() {
             let (certificate, chain, key) = &versions[version % versions.len()];
             publish(&relay, version, chain, key);
-            if version == 0 {
-                for name in ["cert.pem", "key.pem"] {
-                    let link = relay.directory().join(format!("{name}.link"));
-                    symlink(format!("..data/{name}"), &link).unwrap();
-                    fs::rename(&link, relay.directory().join(name)).unwrap();
-                }
-            }
             eventually("the new certificate", || {
                 shown(&relay, &config) == *certificate
             });

@@ -9,14 +9,14 @@ use std::time::{Duration, Instant};
 use rustix::process::Signal;
 
 use crate::client::{Client, Over, peer_at};
-use crate::flock::{Flock, Tally};
+use crate::flock::{Flock, Tally, mixed};
 use crate::running::{Running, Setup, assert_stopped, eventually, loopback};
 use crate::scale::{is_long, scale};
 use crate::vitals::{record, status};
 
 /// Longer than the test: no call is cut that ends in time.
 const AMPLE: Duration = Duration::from_secs(3600);
-const LISTENERS: [(&str, u16); 3] = [("udp", 3478), ("tcp", 3478), ("tls", 5349)];
+pub(crate) const LISTENERS: [(&str, u16); 3] = [("udp", 3478), ("tcp", 3478), ("tls", 5349)];
 
 /// A relay of the fleet, which sends its newcomers to `next` when it drains.
 fn start(host: Ipv4Addr, next: Ipv4Addr, stop_after: Duration) -> Running {
@@ -42,11 +42,6 @@ fn start(host: Ipv4Addr, next: Ipv4Addr, stop_after: Duration) -> Running {
     setup.start()
 }
 
-/// Half of the calls are over UDP, a quarter each over TCP and TLS.
-fn over(number: u64) -> Over {
-    [Over::Udp, Over::Tcp, Over::Udp, Over::Tls][usize::try_from(number % 4).unwrap()]
-}
-
 fn name(number: u64) -> String {
     format!("caller-{number}")
 }
@@ -54,7 +49,7 @@ fn name(number: u64) -> String {
 /// A client that knows of the old relay alone, which refuses it; it goes where it was sent, or, over TLS, where the next
 /// answer of the signalling server would send it.
 fn turned_away(old: &Running, new: &Running, number: u64) -> Client {
-    let over = over(number);
+    let over = mixed(number);
     let server = new.listener(over.name());
     let mut client = Client::of(old, over, &name(number));
     let answer = client.try_allocate(|_| {});
@@ -130,7 +125,7 @@ fn upgrades_cost_the_calls_in_progress_nothing() {
     let mut relay = begin(0);
     let first = (0..calls).map(|number| {
         (
-            Client::of(&relay, over(number), &name(number)),
+            Client::of(&relay, mixed(number), &name(number)),
             peer_at(peers),
         )
     });

@@ -413,10 +413,15 @@ impl Client {
     }
 }
 
-/// When the first client was made. One user has one name for the whole run, whatever second it is: the expiry is part of it.
+/// When the first client was made, or so many half hours later. One user has one name for as long, whatever second it is: the
+/// expiry is part of it, and a run may be longer than an hour.
 fn begun() -> UnixTime {
+    const HALF_HOUR: u64 = 1800;
     static BEGUN: OnceLock<UnixTime> = OnceLock::new();
-    *BEGUN.get_or_init(|| Clock::start().unix())
+    let now = Clock::start().unix();
+    let begun = *BEGUN.get_or_init(|| now);
+    let passed = now.as_secs().saturating_sub(begun.as_secs());
+    begun.plus_secs(passed - passed % HALF_HOUR)
 }
 
 fn data_attributes(bytes: &[u8]) -> Attributes<'_> {
