@@ -16,6 +16,14 @@ fn record(holder: &str, epoch: u64) -> Record {
     }
 }
 
+/// The lock, as a controller has it that is stopped at the wrong instruction.
+fn taken(directory: &Path) -> File {
+    let lock = directory.join("lease.json.lock");
+    let lock = File::options().write(true).open(lock).unwrap();
+    lock.try_lock().unwrap();
+    lock
+}
+
 #[tokio::test]
 async fn a_record_is_written_on_its_condition_alone() {
     let directory = directory("condition");
@@ -95,11 +103,7 @@ async fn whoever_sleeps_with_the_lock_keeps_nobody_out_and_changes_nothing() {
     let lease = FileLease::new(file.clone());
     let version = lease.write(None, &record("a", 1)).await.unwrap();
     // The sleeper has its lock, has seen what it expects, and is about to rename.
-    let lock = File::options()
-        .write(true)
-        .open(directory.join("lease.json.lock"))
-        .unwrap();
-    lock.try_lock().unwrap();
+    let lock = taken(&directory);
     let renewal = directory.join("lease.json.new.1.7");
     fs::write(&renewal, serde_json::to_string(&record("a", 1)).unwrap()).unwrap();
 
@@ -120,11 +124,7 @@ async fn what_was_changed_before_a_lock_was_broken_stands() {
     let file = directory.join("lease.json");
     let lease = FileLease::new(file.clone());
     let version = lease.write(None, &record("a", 1)).await.unwrap();
-    let lock = File::options()
-        .write(true)
-        .open(directory.join("lease.json.lock"))
-        .unwrap();
-    lock.try_lock().unwrap();
+    let _asleep = taken(&directory);
     let renewal = directory.join("lease.json.new.1.7");
     fs::write(&renewal, serde_json::to_string(&record("a", 5)).unwrap()).unwrap();
     let late = {
@@ -144,11 +144,7 @@ async fn of_many_that_break_a_lock_never_two_write() {
     let lease = Arc::new(FileLease::new(directory.join("lease.json")));
     let mut version = lease.write(None, &record("begin", 0)).await.unwrap();
     for round in 1..4 {
-        let asleep = File::options()
-            .write(true)
-            .open(directory.join("lease.json.lock"))
-            .unwrap();
-        asleep.try_lock().unwrap();
+        let _asleep = taken(&directory);
         let mut writers = tokio::task::JoinSet::new();
         for writer in 0..6 {
             let (lease, version) = (Arc::clone(&lease), version.clone());
