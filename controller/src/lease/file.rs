@@ -20,7 +20,6 @@ use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{self, Read, Write};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -32,10 +31,8 @@ const FILE_BYTES: u64 = 4096;
 /// How often the lock is tried before it is broken, and how long each wait is: whoever holds it does so for a look and a rename.
 const LOCK_TRIES: u32 = 20;
 const LOCK_WAIT: Duration = Duration::from_millis(25);
-/// Makes names: an attempt that took too long may still be under way when the next one begins.
-static WRITES: AtomicU64 = AtomicU64::new(0);
 
-/// A lease in a file. `<file>.lock` stands beside it, and while it is changed `<file>.new.<process>.<n>`.
+/// A lease in a file. `<file>.lock` stands beside it, and while it is changed `<file>.new.<random>`.
 #[derive(Clone, Debug)]
 pub struct FileLease {
     file: PathBuf,
@@ -79,8 +76,12 @@ impl FileLease {
             LeaseError::Failed(format!("the record cannot be written: {error}"))
         })?;
         // What waits for the disk is done before and after the lock, which is not to be held for long.
-        let (process, nth) = (std::process::id(), WRITES.fetch_add(1, Ordering::Relaxed));
-        let new = self.beside(&format!(".new.{process}.{nth}"));
+        // Never a name that another has or had: in two containers both are process 1, and whoever wakes from a long sleep would
+        // put in place what is not its own.
+        let mut random = [0; 8];
+        getrandom::fill(&mut random)
+            .map_err(|error| LeaseError::Failed(format!("no random name: {error}")))?;
+        let new = self.beside(&format!(".new.{:016x}", u64::from_ne_bytes(random)));
         let changed = write_durably(&new, &text)
             .map_err(|error| failed(&new, &error))
             .and_then(|()| self.exchange(expected, &new));
@@ -248,8 +249,7 @@ fn unless_gone(removed: io::Result<()>) -> io::Result<()> {
 fn write_durably(path: &Path, text: &str) -> io::Result<()> {
     let mut file = OpenOptions::new()
         .write(true)
-        .create(true)
-        .truncate(true)
+        .create_new(true)
         .mode(0o600)
         .open(path)?;
     file.write_all(text.as_bytes())?;

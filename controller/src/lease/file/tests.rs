@@ -16,12 +16,19 @@ fn record(holder: &str, epoch: u64) -> Record {
     }
 }
 
-/// The lock, as a controller has it that is stopped at the wrong instruction.
+/// A lock that is not given back, as of a controller that is stopped at the wrong instruction.
 fn taken(directory: &Path) -> File {
     let lock = directory.join("lease.json.lock");
     let lock = File::options().write(true).open(lock).unwrap();
     lock.try_lock().unwrap();
     lock
+}
+
+/// The lock, and the record that its holder has seen itself entitled to put in place, and is about to.
+fn asleep(directory: &Path, record: &Record) -> (File, PathBuf) {
+    let new = directory.join("lease.json.new.1");
+    fs::write(&new, serde_json::to_string(record).unwrap()).unwrap();
+    (taken(directory), new)
 }
 
 #[tokio::test]
@@ -102,10 +109,7 @@ async fn whoever_sleeps_with_the_lock_keeps_nobody_out_and_changes_nothing() {
     let file = directory.join("lease.json");
     let lease = FileLease::new(file.clone());
     let version = lease.write(None, &record("a", 1)).await.unwrap();
-    // The sleeper has its lock, has seen what it expects, and is about to rename.
-    let lock = taken(&directory);
-    let renewal = directory.join("lease.json.new.1.7");
-    fs::write(&renewal, serde_json::to_string(&record("a", 1)).unwrap()).unwrap();
+    let (lock, renewal) = asleep(&directory, &record("a", 1));
 
     let taken = lease.write(Some(&version), &record("b", 2)).await.unwrap();
     assert!(fs::rename(&renewal, &file).is_err());
@@ -124,9 +128,7 @@ async fn what_was_changed_before_a_lock_was_broken_stands() {
     let file = directory.join("lease.json");
     let lease = FileLease::new(file.clone());
     let version = lease.write(None, &record("a", 1)).await.unwrap();
-    let _asleep = taken(&directory);
-    let renewal = directory.join("lease.json.new.1.7");
-    fs::write(&renewal, serde_json::to_string(&record("a", 5)).unwrap()).unwrap();
+    let (_lock, renewal) = asleep(&directory, &record("a", 5));
     let late = {
         let lease = lease.clone();
         tokio::spawn(async move { lease.write(Some(&version), &record("b", 2)).await })
